@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * engine/plan.h: one pipeline file, read, checked and resolved: what the engine builds from.
+ *
+ * A plan is immutable and holds everything that its text gave: component types, filled config
+ * structs, edges. It opens nothing but plugins and the files that options name.
+ */
+#ifndef WR_ENGINE_PLAN_H
+#define WR_ENGINE_PLAN_H
+
+#include <engine/loader.h>
+#include <model/diag.h>
+#include <weir/plugin.h>
+
+/* An edge out of a component. */
+struct wr_edge {
+    uint32_t to;   /* index of the component that reads */
+    uint32_t port; /* of the one that writes; 0 where it has one unnamed way out */
+};
+
+enum wr_codec { WR_CODEC_JSON, WR_CODEC_RAW };
+enum wr_on_failure { WR_ON_DEAD_LETTER, WR_ON_DROP, WR_ON_STOP };
+enum wr_on_unavailable { WR_UNAVAILABLE_WAIT, WR_UNAVAILABLE_DEAD_LETTER };
+
+struct wr_source_options {
+    int64_t lanes; /* 0: as the type advises */
+    int codec;
+};
+
+struct wr_transform_options {
+    int on_error; /* enum wr_on_failure */
+};
+
+/* Units: bytes, ns. */
+struct wr_sink_options {
+    struct {
+        int64_t events, bytes, timeout;
+    } batch; /* -1: the type's default (resolved in the plan: never -1 there) */
+    struct {
+        int type; /* 0 = memory */
+        int64_t size;
+    } buffer;
+    int64_t concurrency;
+    int64_t in_flight; /* resolved: 1 where the type is not ORDERED */
+    struct weir_template *shard_by; /* NULL: key, else partition or connection */
+    struct {
+        int64_t attempts; /* 0 = no bound */
+        int64_t initial, max;
+    } retry;
+    int64_t timeout; /* a write's deadline */
+    int on_reject;   /* enum wr_on_failure, resolved: DEAD_LETTER only where there is one */
+    int on_unavailable;
+};
+
+/* The texts of a component's CONDITION options; struct weir_condition is an entry of this list. */
+struct weir_condition {
+    struct weir_str text;
+    uint32_t index; /* in wr_component.conditions */
+};
+
+struct wr_component {
+    struct weir_str id;
+    const struct weir_type *type;
+    const struct wr_plugin *plugin;
+    struct wr_pos pos; /* of its id in the file */
+    void *config;
+    const struct weir_str *conditions; /* texts, for weir_condition_service.open */
+    uint32_t n_conditions;
+    uint32_t needs;  /* with what its templates read; of a sink also that of shard_by */
+    uint32_t traits;
+    struct weir_str *ports; /* names; n_ports 0 = one unnamed way out */
+    uint32_t n_ports;
+    struct wr_edge *outs; /* in the order of the readers in the file */
+    uint32_t n_outs;
+    uint32_t n_ins;
+    int32_t dead_letter; /* component that takes what this one could not, -1 = none */
+    bool is_dead_letter; /* some other component's dead_letter */
+    union {
+        struct wr_source_options source;
+        struct wr_transform_options transform;
+        struct wr_sink_options sink;
+    } opt;
+};
+
+struct wr_plan {
+    struct weir_str name;
+    struct weir_str description;
+    struct weir_str file;
+    struct wr_component *components; /* sources, then transforms in topological order, then sinks */
+    uint32_t n_components;
+    const struct weir_condition_service *condition_service; /* NULL where there is no condition */
+    struct weir_arena *arena;
+    int64_t shutdown_timeout; /* ns, option `shutdown_timeout`, default 30s */
+    int64_t drain_delay;      /* ns, option `drain_delay`, default 0 */
+};
+
+/* Reads and checks one file. NULL where d got errors from it. The plan holds its own copy of the
+ * text that positions point into; where NULL is returned that text lives on in `d`'s keeping. */
+struct wr_plan *wr_plan_load(const char *path, struct wr_loader *loader, struct wr_diags *d);
+/* The same from memory: `name` for messages, `dir` for relative paths. For tests and fuzzers. */
+struct wr_plan *wr_plan_parse(const char *name, const char *dir, struct weir_str text,
+                              struct wr_loader *loader, struct wr_diags *d);
+void wr_plan_free(struct wr_plan *p);
+
+#endif

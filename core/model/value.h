@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * model/value.h: JSON values behind opaque handles. The one home of yyjson.
+ *
+ * Contracts are those of the functions of the same names in weir/host.h. A handle is a yyjson_val,
+ * or a yyjson_mut_val with its lowest bit set.
+ */
+#ifndef WR_MODEL_VALUE_H
+#define WR_MODEL_VALUE_H
+
+#include <weir/host.h>
+
+#define WR_VALUE_DEPTH_MAX 128
+
+enum weir_status wr_error(struct weir_error *err, enum weir_status status, const char *code,
+                          const char *fmt, ...) WEIR_PRINTF(4, 5);
+
+const struct weir_value *wr_value_parse(struct weir_arena *a, struct weir_str text,
+                                        struct weir_error *err);
+struct weir_str wr_value_write(struct weir_arena *a, const struct weir_value *v);
+enum weir_value_type wr_value_type(const struct weir_value *v);
+bool wr_value_bool(const struct weir_value *v);
+int64_t wr_value_int(const struct weir_value *v);
+uint64_t wr_value_uint(const struct weir_value *v);
+double wr_value_real(const struct weir_value *v);
+struct weir_str wr_value_str(const struct weir_value *v);
+uint32_t wr_value_count(const struct weir_value *v);
+const struct weir_value *wr_value_get(const struct weir_value *v, struct weir_str key);
+const struct weir_value *wr_value_at(const struct weir_value *v, uint32_t i);
+struct weir_value_iter wr_value_iter(const struct weir_value *v);
+const struct weir_value *wr_value_next(struct weir_value_iter *it, struct weir_str *ret_key);
+bool wr_value_equal(const struct weir_value *a, const struct weir_value *b);
+
+struct weir_value *wr_make_null(struct weir_arena *a);
+struct weir_value *wr_make_bool(struct weir_arena *a, bool v);
+struct weir_value *wr_make_int(struct weir_arena *a, int64_t v);
+struct weir_value *wr_make_uint(struct weir_arena *a, uint64_t v);
+struct weir_value *wr_make_real(struct weir_arena *a, double v);
+struct weir_value *wr_make_str(struct weir_arena *a, struct weir_str s);
+struct weir_value *wr_make_array(struct weir_arena *a);
+struct weir_value *wr_make_object(struct weir_arena *a);
+struct weir_value *wr_make_copy(struct weir_arena *a, const struct weir_value *v);
+bool wr_object_set(struct weir_arena *a, struct weir_value *obj, struct weir_str key,
+                   struct weir_value *take_v);
+bool wr_object_remove(struct weir_value *obj, struct weir_str key);
+bool wr_object_rename(struct weir_arena *a, struct weir_value *obj, struct weir_str key,
+                      struct weir_str to);
+bool wr_array_append(struct weir_arena *a, struct weir_value *arr, struct weir_value *take_v);
+bool wr_array_set(struct weir_arena *a, struct weir_value *arr, uint32_t i,
+                  struct weir_value *take_v);
+bool wr_array_remove(struct weir_value *arr, uint32_t i);
+
+#endif
