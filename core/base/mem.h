@@ -9,6 +9,7 @@
 
 /* Zeroed memory, NULL when there is no more: the callers on the path of events handle it. */
 void *wr_alloc(size_t size);
+void *wr_alloc_raw(size_t size); /* not zeroed */
 void *wr_realloc(void *take_p, size_t size);
 void wr_free(void *take_p);
 

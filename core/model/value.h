@@ -8,12 +8,10 @@
 #ifndef WR_MODEL_VALUE_H
 #define WR_MODEL_VALUE_H
 
+#include <base/error.h>
 #include <weir/host.h>
 
 #define WR_VALUE_DEPTH_MAX 128
-
-enum weir_status wr_error(struct weir_error *err, enum weir_status status, const char *code,
-                          const char *fmt, ...) WEIR_PRINTF(4, 5);
 
 const struct weir_value *wr_value_parse(struct weir_arena *a, struct weir_str text,
                                         struct weir_error *err);
@@ -40,6 +38,8 @@ struct weir_value *wr_make_str(struct weir_arena *a, struct weir_str s);
 struct weir_value *wr_make_array(struct weir_arena *a);
 struct weir_value *wr_make_object(struct weir_arena *a);
 struct weir_value *wr_make_copy(struct weir_arena *a, const struct weir_value *v);
+/* As wr_make_copy, but a parsed value's strings are shared, not copied: v must outlive the copy. */
+struct weir_value *wr_make_edit(struct weir_arena *a, const struct weir_value *v);
 bool wr_object_set(struct weir_arena *a, struct weir_value *obj, struct weir_str key,
                    struct weir_value *take_v);
 bool wr_object_remove(struct weir_value *obj, struct weir_str key);
