@@ -27,4 +27,9 @@ uint64_t wr_str_hash(struct weir_str s, uint64_t seed);
 /* Index of the first byte of invalid UTF-8, or s.len. */
 size_t wr_utf8_check(struct weir_str s);
 
+/* The code point at *io_at (< s.len), which moves behind it; a byte that is not UTF-8 counts as one
+ * WR_UTF8_BAD. */
+#define WR_UTF8_BAD UINT32_MAX
+uint32_t wr_utf8_next(struct weir_str s, size_t *io_at);
+
 #endif
