@@ -20,7 +20,11 @@ struct wr_log_scope; /* fields added to each line, and the repeats' counts */
 /* fd is borrowed. */
 struct wr_log *wr_log_new(int fd, enum wr_log_format format, enum weir_log_level level,
                           struct wr_clock *clock);
+/* After its last scope. */
 void wr_log_free(struct wr_log *log);
+/* Writes the summaries whose 10 s are over. Every written line does it too; a caller with a timer does
+ * it for logs that fell silent. */
+void wr_log_flush(struct wr_log *log);
 
 /* A scope with fixed fields (copied). NULL log gives a scope that swallows everything: tests. */
 struct wr_log_scope *wr_log_scope_new(struct wr_log *log, const struct weir_kv *fields, uint32_t n);
