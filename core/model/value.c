@@ -336,6 +336,11 @@ bool wr_value_equal(const struct weir_value *a, const struct weir_value *b)
     }
 }
 
+bool wr_value_is_mutable(const struct weir_value *v)
+{
+    return v != NULL && is_mut(v);
+}
+
 /* ---- Making ---- */
 
 struct weir_value *wr_make_null(struct weir_arena *a)

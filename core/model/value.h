@@ -29,6 +29,9 @@ struct weir_value_iter wr_value_iter(const struct weir_value *v);
 const struct weir_value *wr_value_next(struct weir_value_iter *it, struct weir_str *ret_key);
 bool wr_value_equal(const struct weir_value *a, const struct weir_value *b);
 
+/* Made or copied, not parsed: object_set and the like work on it. */
+bool wr_value_is_mutable(const struct weir_value *v);
+
 struct weir_value *wr_make_null(struct weir_arena *a);
 struct weir_value *wr_make_bool(struct weir_arena *a, bool v);
 struct weir_value *wr_make_int(struct weir_arena *a, int64_t v);

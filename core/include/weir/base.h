@@ -125,6 +125,18 @@ struct weir_end {
     struct weir_str message;
 };
 
+/* The ends of a request's items, in their order. */
+struct weir_ends {
+    uint32_t n;
+    uint32_t stride;
+    const void *items;
+};
+
+static inline const struct weir_end *weir_end_at(const struct weir_ends *e, uint32_t i)
+{
+    return (const struct weir_end *)(const void *)((const char *)e->items + (size_t)i * e->stride);
+}
+
 enum weir_log_level { WEIR_LOG_ERROR, WEIR_LOG_WARN, WEIR_LOG_INFO, WEIR_LOG_DEBUG, WEIR_LOG_TRACE };
 
 enum weir_kv_type { WEIR_KV_STR, WEIR_KV_I64, WEIR_KV_U64, WEIR_KV_F64, WEIR_KV_BOOL };

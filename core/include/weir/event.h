@@ -65,7 +65,8 @@ struct weir_origin {
 /* One record on its way.
  *
  * payload   the bytes as they came or as last written; out of date while EDITED is set
- * value     parsed payload, or NULL while nobody asked; use event_value()
+ * value     parsed payload, or NULL while nobody asked; use event_value(). A source that checks its
+ *           payloads sets it to what value_parse(b->arena, payload) gave, so that the work is kept
  * key       key of the message, empty view where there is none (ptr NULL) or it is empty (ptr set)
  * time_ns   when the event happened or was received, ns since the epoch, 0 = not known
  * id        what makes redelivery harmless; empty until made, use event_id()
@@ -87,6 +88,7 @@ struct weir_event {
     /* The rest belongs to the host. */
     void *host_ack;
     const void *host_trace;
+    const void *host_why;
     uint32_t host_port;
     uint32_t host_order;
     uint32_t host_seal;

@@ -44,18 +44,19 @@ enum weir_kind { WEIR_SOURCE = 1, WEIR_TRANSFORM = 2, WEIR_SINK = 3 };
  *         event in the contiguous part). Later calls replace earlier ones. Keep it, or store it by
  *         interval. `final`: the stream is about to be closed or the process to end: store now.
  *         NULL for request style. [lane]
- * answer  Request style: every item has ended; ends[i] is item i. The request is dead. Called also
+ * answer  Request style: every item has ended; end i is item i's. The request is dead. Called also
  *         when the process ends (outcome FAILED), always before close. NULL for position
  *         style. [lane]
- * stop    No new input: stop listening, fetching, accepting. poll and commit go on until all that
- *         is under way has ended. [lane] */
+ * stop    No new input: stop listening, fetching, accepting. poll, commit and answer go on until all
+ *         that is under way has ended; poll answers END as soon as it will add no event any more
+ *         (it is still called then, with room 0 and without waiting). [lane] */
 struct weir_source {
     uint32_t size;
     enum weir_status (*poll)(void *self, struct weir_batch *b, uint32_t room, int64_t deadline_ns,
                              struct weir_error *err);
     void (*wake)(void *self);
     void (*commit)(void *self, struct weir_stream *s, void *user, int64_t next, bool final);
-    void (*answer)(void *self, void *user, const struct weir_end *ends, uint32_t n);
+    void (*answer)(void *self, void *user, const struct weir_ends *ends);
     void (*stop)(void *self);
 };
 

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * `pending` is set before `sleeping` is read by the signaler, and the other way round by the owner, both
+ * sequentially consistent: at least one of them sees the other.
+ */
+#include <base/wake.h>
+
+enum { AWAKE, ON_COND, IN_HOOK };
+
+void wr_wake_init(struct wr_wake *w, void (*hook)(void *arg), void *arg)
+{
+    atomic_init(&w->pending, 0);
+    atomic_init(&w->sleeping, AWAKE);
+    pthread_mutex_init(&w->mutex, NULL);
+    wr_cond_init(&w->cond);
+    w->hook = hook;
+    w->arg = arg;
+}
+
+void wr_wake_done(struct wr_wake *w)
+{
+    pthread_cond_destroy(&w->cond);
+    pthread_mutex_destroy(&w->mutex);
+}
+
+void wr_wake_signal(struct wr_wake *w)
+{
+    if (atomic_exchange(&w->pending, 1) != 0)
+        return;
+    switch (atomic_load(&w->sleeping)) {
+    case ON_COND:
+        pthread_mutex_lock(&w->mutex);
+        pthread_cond_signal(&w->cond);
+        pthread_mutex_unlock(&w->mutex);
+        break;
+    case IN_HOOK:
+        w->hook(w->arg);
+        break;
+    default:
+        break;
+    }
+}
+
+void wr_wake_clear(struct wr_wake *w)
+{
+    atomic_store(&w->pending, 0);
+}
+
+void wr_wake_wait(struct wr_wake *w, struct wr_clock *clock, int64_t deadline)
+{
+    pthread_mutex_lock(&w->mutex);
+    atomic_store(&w->sleeping, ON_COND);
+    while (atomic_load(&w->pending) == 0 && clock->now(clock) < deadline)
+        clock->wait(clock, &w->cond, &w->mutex, deadline);
+    atomic_store(&w->sleeping, AWAKE);
+    pthread_mutex_unlock(&w->mutex);
+}
+
+bool wr_wake_enter(struct wr_wake *w)
+{
+    atomic_store(&w->sleeping, IN_HOOK);
+    if (atomic_load(&w->pending) == 0)
+        return true;
+    atomic_store(&w->sleeping, AWAKE);
+    return false;
+}
+
+void wr_wake_leave(struct wr_wake *w)
+{
+    atomic_store(&w->sleeping, AWAKE);
+}

@@ -1,0 +1,345 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Nodes and their way home; see ack.h. Streams and requests, what the ends mean to a source, are in
+ * ack_source.c; both share ack_impl.h.
+ */
+#include <engine/ack_impl.h>
+
+#include <base/check.h>
+#include <base/mem.h>
+#include <base/str.h>
+
+struct wr_acks *wr_acks_new(const struct weir_source *type, const struct wr_acks_ops *ops, void *arg)
+{
+    struct wr_acks *acks = wr_xalloc(sizeof(*acks));
+    acks->type = type;
+    acks->ops = *ops;
+    acks->arg = arg;
+    atomic_init(&acks->oldest, INT64_MAX);
+    return acks;
+}
+
+void wr_acks_free(struct wr_acks *acks)
+{
+    if (acks == NULL)
+        return;
+    wr_acks_collect(acks);
+    WR_BUG_ON(acks->n_open != 0);
+    while (acks->streams != NULL)
+        wr_stream_close(acks->streams);
+    while (acks->requests != NULL)
+        wr_request_free(acks->requests);
+    for (struct wr_block *b = acks->free_blocks, *next; b != NULL; b = next) {
+        next = b->next;
+        wr_free(b);
+    }
+    wr_free(acks);
+}
+
+void wr_acks_source(struct wr_acks *acks, void *self)
+{
+    acks->self = self;
+}
+
+/* ---- Blocks of nodes: one a batch, reused by size ---- */
+
+static struct wr_block *block_new(struct wr_acks *acks, uint32_t n, int64_t now)
+{
+    struct wr_block *b = acks->free_blocks;
+    if (b != NULL && b->cap >= n) {
+        acks->free_blocks = b->next;
+        acks->n_free_blocks--;
+    } else {
+        uint32_t cap = n < 16 ? 16 : n;
+        b = wr_alloc(sizeof(*b) + (size_t)cap * sizeof(struct wr_ack));
+        if (b == NULL)
+            return NULL;
+        b->cap = cap;
+    }
+    b->n_open = n;
+    b->entered_ns = now;
+    b->next = NULL;
+    b->prev = acks->last_block;
+    if (b->prev != NULL)
+        b->prev->next = b;
+    else
+        acks->first_block = b;
+    acks->last_block = b;
+    return b;
+}
+
+static void publish_oldest(struct wr_acks *acks)
+{
+    int64_t oldest = acks->first_block != NULL ? acks->first_block->entered_ns : INT64_MAX;
+    atomic_store_explicit(&acks->oldest, oldest, memory_order_relaxed);
+}
+
+#define FREE_BLOCKS_MAX 16
+
+static void block_release(struct wr_acks *acks, struct wr_block *b)
+{
+    if (--b->n_open != 0)
+        return;
+    if (b->prev != NULL)
+        b->prev->next = b->next;
+    else
+        acks->first_block = b->next;
+    if (b->next != NULL)
+        b->next->prev = b->prev;
+    else
+        acks->last_block = b->prev;
+    if (acks->n_free_blocks == FREE_BLOCKS_MAX) {
+        wr_free(b);
+        return;
+    }
+    b->next = acks->free_blocks;
+    acks->free_blocks = b;
+    acks->n_free_blocks++;
+}
+
+static void node_init(struct wr_ack *ack, struct wr_acks *acks, struct wr_block *block)
+{
+    *ack = (struct wr_ack){.home = acks, .block = block};
+    atomic_init(&ack->refs, 1);
+    acks->n_open++;
+}
+
+bool wr_acks_enter(struct wr_acks *acks, struct wr_batch *b, int64_t now)
+{
+    uint32_t n = b->pub.n_events;
+    struct weir_event *events = wr_batch_events(b);
+    struct wr_block *block = n != 0 ? block_new(acks, n, now) : NULL;
+    bool ok = block != NULL || n == 0;
+    for (uint32_t i = 0; i < n; i++) {
+        struct wr_ack *ack = block != NULL ? &block->nodes[i] : NULL;
+        events[i].host_ack = ack;
+        if (ack == NULL)
+            continue;
+        node_init(ack, acks, block);
+        /* Behind the first that finds no memory none may enter: a watermark must not jump over it. */
+        ok = ok && wr_ack_enter_source(ack, &events[i]);
+    }
+    publish_oldest(acks);
+    return ok;
+}
+
+struct wr_ack *wr_acks_child(struct wr_acks *acks, struct wr_ack *const *take_parents, uint32_t n,
+                             void *watcher, uint64_t cookie)
+{
+    struct wr_child *child = wr_alloc(sizeof(*child) + n * sizeof(struct wr_ack *));
+    struct wr_block *block = child != NULL ? block_new(acks, 1, acks->last_block != NULL
+                                                                    ? acks->last_block->entered_ns
+                                                                    : INT64_MAX)
+                                           : NULL;
+    if (block == NULL) {
+        wr_free(child);
+        return NULL;
+    }
+    child->watcher = watcher;
+    child->cookie = cookie;
+    for (uint32_t i = 0; i < n; i++)
+        if (take_parents[i] != NULL)
+            child->parents[child->n++] = take_parents[i];
+    struct wr_ack *ack = &block->nodes[0];
+    node_init(ack, acks, block);
+    ack->kind = WR_ACK_CHILD;
+    ack->of.child = child;
+    return ack;
+}
+
+/* ---- Settling: any thread ---- */
+
+void wr_ack_ref(struct wr_ack *ack)
+{
+    if (ack != NULL)
+        atomic_fetch_add_explicit(&ack->refs, 1, memory_order_relaxed);
+}
+
+static struct wr_why *why_copy(const struct wr_why *why)
+{
+    struct wr_why *copy = wr_alloc(sizeof(*copy) + why->component.len + why->message.len);
+    if (copy == NULL)
+        return NULL;
+    char *text = (char *)(copy + 1);
+    *copy = *why;
+    copy->component.ptr = text;
+    copy->message.ptr = text + why->component.len;
+    if (why->component.len != 0)
+        memcpy(text, why->component.ptr, why->component.len);
+    if (why->message.len != 0)
+        memcpy(text + why->component.len, why->message.ptr, why->message.len);
+    return copy;
+}
+
+/* Keeps the worst reason; of equals the first. */
+static void keep_why(struct wr_ack *ack, const struct wr_why *why)
+{
+    struct wr_why *mine = why_copy(why);
+    if (mine == NULL)
+        return; /* the outcome is kept all the same */
+    struct wr_why *there = atomic_load_explicit(&ack->why, memory_order_acquire);
+    while (there == NULL || there->outcome < mine->outcome)
+        if (atomic_compare_exchange_weak(&ack->why, &there, mine)) {
+            wr_free(there);
+            return;
+        }
+    wr_free(mine);
+}
+
+void wr_ack_note(struct wr_ack *ack, const struct wr_why *why)
+{
+    if (ack != NULL)
+        keep_why(ack, why);
+}
+
+void wr_ended_flush(struct wr_ended *ended)
+{
+    struct wr_acks *home = ended->home;
+    if (home == NULL)
+        return;
+    struct wr_ack *head = atomic_load_explicit(&home->inbox, memory_order_relaxed);
+    do
+        ended->last->next = head;
+    while (!atomic_compare_exchange_weak_explicit(&home->inbox, &head, ended->first,
+                                                  memory_order_release, memory_order_relaxed));
+    /* Not the address of a node that may be gone by now: only whether the inbox was empty. */
+    bool was_empty = head == NULL;
+    *ended = (struct wr_ended){0};
+    if (was_empty)
+        home->ops.wake(home->arg);
+}
+
+static void send_home(struct wr_ack *ack, struct wr_ended *ended)
+{
+    if (ended->home != ack->home) {
+        wr_ended_flush(ended);
+        ended->home = ack->home;
+        ended->last = ack;
+    }
+    ack->next = ended->first;
+    ended->first = ack;
+}
+
+void wr_ack_settle(struct wr_ack *ack, enum weir_outcome outcome, const struct wr_why *why,
+                   struct wr_ended *ended)
+{
+    if (ack == NULL)
+        return;
+    uint32_t bit = 1u << outcome;
+    if (why != NULL)
+        keep_why(ack, why);
+    /* The only holder left: nobody else writes, so plain stores do. */
+    if (atomic_load_explicit(&ack->refs, memory_order_acquire) == 1) {
+        uint32_t seen = atomic_load_explicit(&ack->outcomes, memory_order_relaxed);
+        atomic_store_explicit(&ack->outcomes, seen | bit, memory_order_relaxed);
+        atomic_store_explicit(&ack->refs, 0, memory_order_relaxed);
+        send_home(ack, ended);
+        return;
+    }
+    if ((atomic_load_explicit(&ack->outcomes, memory_order_relaxed) & bit) == 0)
+        atomic_fetch_or_explicit(&ack->outcomes, bit, memory_order_relaxed);
+    uint32_t before = atomic_fetch_sub_explicit(&ack->refs, 1, memory_order_acq_rel);
+    WR_BUG_ON(before == 0);
+    if (before == 1)
+        send_home(ack, ended);
+}
+
+bool wr_ack_is_abandoned(const struct wr_ack *ack)
+{
+    if (ack == NULL)
+        return false;
+    if (ack->kind == WR_ACK_STREAM)
+        return atomic_load_explicit(&ack->of.stream->closed, memory_order_relaxed);
+    if (ack->kind != WR_ACK_CHILD || ack->of.child->n == 0)
+        return false;
+    for (uint32_t i = 0; i < ack->of.child->n; i++)
+        if (!wr_ack_is_abandoned(ack->of.child->parents[i]))
+            return false;
+    return true;
+}
+
+/* ---- Coming home: the lane ---- */
+
+static enum weir_outcome worst_of(uint32_t outcomes)
+{
+    return outcomes == 0 ? WEIR_FILTERED : (enum weir_outcome)(31 - __builtin_clz(outcomes));
+}
+
+static void end_child(struct wr_acks *acks, struct wr_ack *ack, enum weir_outcome outcome,
+                      struct wr_ended *parents)
+{
+    struct wr_child *child = ack->of.child;
+    if (child->watcher != NULL)
+        acks->ops.settled(acks->arg, child->watcher, child->cookie, outcome);
+    const struct wr_why *why = atomic_load_explicit(&ack->why, memory_order_acquire);
+    for (uint32_t i = 0; i < child->n; i++)
+        wr_ack_settle(child->parents[i], outcome, why, parents);
+    wr_free(child);
+}
+
+static void end_node(struct wr_acks *acks, struct wr_ack *ack, struct wr_ended *parents)
+{
+    enum weir_outcome outcome =
+        worst_of(atomic_load_explicit(&ack->outcomes, memory_order_relaxed));
+    if (outcome == WEIR_FAILED && ack->kind != WR_ACK_CHILD)
+        acks->n_failed++;
+    struct wr_why *why = atomic_load_explicit(&ack->why, memory_order_acquire);
+    switch (ack->kind) {
+    case WR_ACK_STREAM:
+        wr_stream_end(ack->of.stream, ack->number, outcome);
+        break;
+    case WR_ACK_REQUEST:
+        wr_request_end(ack->of.request, (uint32_t)ack->number, outcome, why);
+        why = NULL; /* the request has it now */
+        break;
+    case WR_ACK_CHILD:
+        end_child(acks, ack, outcome, parents);
+        break;
+    case WR_ACK_NONE:
+        break;
+    }
+    wr_free(why);
+    acks->n_open--;
+    block_release(acks, ack->block);
+}
+
+void wr_acks_collect(struct wr_acks *acks)
+{
+    if (acks->collecting)
+        return; /* a source asked from inside its commit or answer */
+    acks->collecting = true;
+    struct wr_ack *chain = atomic_exchange_explicit(&acks->inbox, NULL, memory_order_acquire);
+    while (chain != NULL) {
+        struct wr_ended parents = {0};
+        for (struct wr_ack *next; chain != NULL; chain = next) {
+            next = chain->next;
+            end_node(acks, chain, &parents);
+        }
+        chain = parents.first; /* parents that ended with their children are ours to end as well */
+        if (parents.last != NULL)
+            parents.last->next = NULL;
+    }
+    publish_oldest(acks);
+    wr_acks_report(acks);
+    acks->collecting = false;
+}
+
+bool wr_acks_waiting(const struct wr_acks *acks)
+{
+    return atomic_load_explicit(&acks->inbox, memory_order_relaxed) != NULL;
+}
+
+uint64_t wr_acks_open(const struct wr_acks *acks)
+{
+    return acks->n_open;
+}
+
+uint64_t wr_acks_failed(const struct wr_acks *acks)
+{
+    return acks->n_failed;
+}
+
+int64_t wr_acks_oldest(const struct wr_acks *acks)
+{
+    return atomic_load_explicit(&acks->oldest, memory_order_relaxed);
+}

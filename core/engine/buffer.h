@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * engine/buffer.h: what stands between lanes and an outlet, and nowhere else.
+ *
+ * An entry is one pushed batch. Its room is taken until its events are settled, in any order, not until
+ * they are taken. An empty buffer takes any batch, however big. A buffer is a table of four calls, so
+ * that one on disk can take the place of the one in memory.
+ */
+#ifndef WR_ENGINE_BUFFER_H
+#define WR_ENGINE_BUFFER_H
+
+#include <model/batch.h>
+
+struct wr_buffer;
+
+struct wr_entry {
+    struct wr_entry *next;
+    struct wr_buffer *buffer;
+    struct wr_batch *batch;
+    int64_t pushed_ns;
+    _Atomic uint32_t n_left; /* events that are not settled */
+};
+
+/* Somebody who waits for room. One push at a time each. */
+struct wr_waiter {
+    struct wr_waiter *next;
+    bool queued;
+    void (*wake)(void *arg);
+    void *arg;
+};
+
+struct wr_buffer_ops {
+    /* Takes the frozen batch and returns true, or puts the waiter in the queue for room. [any] */
+    bool (*push)(struct wr_buffer *buf, struct wr_batch *take_b, int64_t now, struct wr_waiter *w);
+    /* The oldest entry not taken yet, or NULL. [outlet] */
+    struct wr_entry *(*take)(struct wr_buffer *buf);
+    /* n events with these bytes in all have ended; the entry is gone with its last one. [outlet] */
+    void (*settle)(struct wr_buffer *buf, struct wr_entry *entry, uint32_t n, size_t bytes);
+    void (*free)(struct wr_buffer *take_buf);
+};
+
+struct wr_buffer {
+    const struct wr_buffer_ops *ops;
+    bool durable; /* what was pushed is safe: acked by the buffer itself */
+    void (*filled)(void *arg); /* something can be taken. [any] */
+    void *arg;
+    _Atomic size_t bytes;
+    _Atomic uint64_t events;
+    size_t cap_bytes;
+};
+
+struct wr_buffer *wr_buffer_memory(size_t cap_bytes, void (*filled)(void *arg), void *arg);
+
+static inline bool wr_buffer_push(struct wr_buffer *buf, struct wr_batch *take_b, int64_t now,
+                                  struct wr_waiter *w)
+{
+    return buf->ops->push(buf, take_b, now, w);
+}
+
+static inline struct wr_entry *wr_buffer_take(struct wr_buffer *buf)
+{
+    return buf->ops->take(buf);
+}
+
+static inline void wr_buffer_settle(struct wr_entry *entry, uint32_t n, size_t bytes)
+{
+    entry->buffer->ops->settle(entry->buffer, entry, n, bytes);
+}
+
+#endif
