@@ -19,7 +19,7 @@ void wr_buf_add(struct wr_buf *b, const char *ptr, size_t len);
 void wr_buf_str(struct wr_buf *b, struct weir_str s);
 void wr_buf_text(struct wr_buf *b, const char *text);
 void wr_buf_printf(struct wr_buf *b, const char *fmt, ...) WEIR_PRINTF(2, 3);
-void wr_buf_vprintf(struct wr_buf *b, const char *fmt, va_list ap);
+void wr_buf_vprintf(struct wr_buf *b, const char *fmt, va_list ap) WEIR_PRINTF(2, 0);
 /* A JSON string with its quotes; bytes that are not UTF-8 become U+FFFD. */
 void wr_buf_json(struct wr_buf *b, struct weir_str s);
 
