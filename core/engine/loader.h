@@ -21,7 +21,7 @@ struct wr_plugin {
     struct weir_str path;
 };
 
-/* dirs: NULL-ended. */
+/* dirs: NULL-ended, in the order of the search; core/app/folders.h makes the usual list. */
 struct wr_loader *wr_loader_new(const char *const *dirs);
 void wr_loader_free(struct wr_loader *l);
 
@@ -42,5 +42,8 @@ uint32_t wr_loader_n_dirs(const struct wr_loader *l);
 const char *wr_loader_dir(const struct wr_loader *l, uint32_t i);
 uint32_t wr_loader_n_bad(const struct wr_loader *l);
 const char *wr_loader_bad(const struct wr_loader *l, uint32_t i); /* "path: reason" */
+/* Types that an earlier folder has as well, for the debug log. */
+uint32_t wr_loader_n_shadowed(const struct wr_loader *l);
+const char *wr_loader_shadowed(const struct wr_loader *l, uint32_t i);
 
 #endif
