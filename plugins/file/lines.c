@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Splits a descriptor's bytes into lines that are views into large blocks.
+ *
+ * A block is read into until it is nearly full; the beginning of the line that does not fit is then
+ * copied to the next one: the only copy there is. A block goes back to its pool when the reader and
+ * the last batch with one of its lines have let go of it, on whatever thread that happens, perhaps
+ * after the source is closed: so the pool counts its references as well.
+ */
+#include "file.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <unistd.h>
+
+#define BLOCK_BYTES ((size_t)256 << 10)
+#define MIN_READ ((size_t)32 << 10) /* less room than that, and a new block is taken */
+#define MAX_SPARE 8                 /* blocks kept for the next fill */
+
+struct pool {
+    atomic_uint refs; /* of the reader and of each block */
+    pthread_mutex_t lock;
+    struct block *spare;
+    unsigned n_spare;
+    void (*free)(void *take_p);
+};
+
+struct block {
+    atomic_uint refs;
+    struct pool *pool;
+    struct block *next;
+    size_t cap;
+    char data[];
+};
+
+static struct pool *pool_new(const struct weir_host *h)
+{
+    struct pool *pool = h->alloc(sizeof(*pool));
+    if (pool == NULL)
+        return NULL;
+    atomic_init(&pool->refs, 1);
+    pthread_mutex_init(&pool->lock, NULL);
+    pool->free = h->free;
+    return pool;
+}
+
+static void pool_unref(struct pool *pool)
+{
+    if (atomic_fetch_sub_explicit(&pool->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    pthread_mutex_destroy(&pool->lock);
+    pool->free(pool);
+}
+
+/* The reader lets go: spare blocks are freed, and no block becomes spare any more. */
+static void pool_close(struct pool *pool)
+{
+    pthread_mutex_lock(&pool->lock);
+    struct block *block = pool->spare;
+    pool->spare = NULL;
+    pool->n_spare = MAX_SPARE;
+    pthread_mutex_unlock(&pool->lock);
+    while (block != NULL) {
+        struct block *next = block->next;
+        pool->free(block);
+        block = next;
+    }
+    pool_unref(pool);
+}
+
+static struct block *pool_take_spare(struct pool *pool)
+{
+    pthread_mutex_lock(&pool->lock);
+    struct block *block = pool->spare;
+    if (block != NULL) {
+        pool->spare = block->next;
+        pool->n_spare--;
+    }
+    pthread_mutex_unlock(&pool->lock);
+    return block;
+}
+
+static struct block *block_new(const struct weir_host *h, struct pool *pool, size_t cap)
+{
+    struct block *block = cap == BLOCK_BYTES ? pool_take_spare(pool) : NULL;
+    if (block == NULL) {
+        block = h->alloc(sizeof(*block) + cap);
+        if (block == NULL)
+            return NULL;
+        block->cap = cap;
+        block->pool = pool;
+    }
+    atomic_fetch_add_explicit(&pool->refs, 1, memory_order_relaxed);
+    atomic_init(&block->refs, 1);
+    return block;
+}
+
+void block_ref(struct block *block)
+{
+    atomic_fetch_add_explicit(&block->refs, 1, memory_order_relaxed);
+}
+
+void block_unref(void *take_block)
+{
+    struct block *block = take_block;
+    if (block == NULL || atomic_fetch_sub_explicit(&block->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    struct pool *pool = block->pool;
+    pthread_mutex_lock(&pool->lock);
+    bool keep = block->cap == BLOCK_BYTES && pool->n_spare < MAX_SPARE;
+    if (keep) {
+        block->next = pool->spare;
+        pool->spare = block;
+        pool->n_spare++;
+    }
+    pthread_mutex_unlock(&pool->lock);
+    if (!keep)
+        pool->free(block);
+    pool_unref(pool);
+}
+
+bool lines_init(struct lines *l, const struct weir_host *h, int fd, size_t max_line)
+{
+    *l = (struct lines){.h = h, .fd = fd, .max_line = max_line, .limit = INT64_MAX};
+    l->pool = pool_new(h);
+    return l->pool != NULL;
+}
+
+void lines_done(struct lines *l)
+{
+    block_unref(l->block);
+    if (l->pool != NULL)
+        pool_close(l->pool);
+    l->block = NULL;
+    l->pool = NULL;
+}
+
+bool lines_seek(struct lines *l, int64_t start)
+{
+    if (start == 0)
+        return true;
+    /* From the byte before: where that is a line's end, the line at `start` is ours. */
+    l->base = start - 1;
+    l->skip = SKIP_FIRST_PART;
+    return lseek(l->fd, (off_t)l->base, SEEK_SET) == (off_t)l->base;
+}
+
+/* Drops what is read up to the end of the line that is skipped; true when that end was there. */
+static bool skip_part(struct lines *l, const char *newline)
+{
+    l->at = newline == NULL ? l->end : (size_t)(newline + 1 - l->block->data);
+    l->scan = l->at;
+    if (newline == NULL)
+        return false;
+    l->skip = SKIP_NOTHING;
+    return true;
+}
+
+static enum line_result give_line(struct lines *l, const char *stop, size_t next,
+                                  struct line *ret_line)
+{
+    const char *start = l->block->data + l->at;
+    size_t len = (size_t)(stop - start);
+    if (len > 0 && start[len - 1] == '\r')
+        len--;
+    if (len > l->max_line)
+        return LINE_TOO_LONG;
+    ret_line->text = weir_str_n(start, len);
+    ret_line->offset = l->base + (int64_t)l->at;
+    ret_line->next = l->base + (int64_t)next;
+    l->at = next;
+    l->scan = next;
+    return len == 0 ? LINE_EMPTY : LINE_OK;
+}
+
+enum line_result lines_next(struct lines *l, struct line *ret_line)
+{
+    for (;;) {
+        if (l->skip == SKIP_NOTHING && l->base + (int64_t)l->at >= l->limit)
+            return LINE_END;
+        const char *newline = NULL;
+        if (l->scan < l->end)
+            newline = memchr(l->block->data + l->scan, '\n', l->end - l->scan);
+        if (l->skip != SKIP_NOTHING) {
+            if (skip_part(l, newline))
+                continue;
+            return l->eof ? LINE_END : LINE_MORE;
+        }
+        if (newline != NULL)
+            return give_line(l, newline, (size_t)(newline + 1 - l->block->data), ret_line);
+        l->scan = l->end;
+        size_t len = l->end - l->at;
+        if (!l->eof)
+            return len > l->max_line + 1 ? LINE_TOO_LONG : LINE_MORE; /* 1: it may be a CR */
+        if (len == 0)
+            return LINE_END;
+        return give_line(l, l->block->data + l->end, l->end, ret_line);
+    }
+}
+
+void lines_back(struct lines *l, const struct line *line)
+{
+    l->at = (size_t)(line->offset - l->base);
+    l->scan = l->at;
+}
+
+void lines_skip(struct lines *l)
+{
+    l->skip = SKIP_LONG_LINE;
+    l->scan = l->at;
+}
+
+/* Makes room for a read behind `end`; false when memory is used up. */
+static bool make_room(struct lines *l)
+{
+    if (l->block != NULL && l->block->cap - l->end >= MIN_READ)
+        return true;
+    size_t left = l->end - l->at;
+    size_t cap = BLOCK_BYTES;
+    while (cap < left + MIN_READ || cap < 2 * left)
+        cap *= 2;
+    struct block *block = block_new(l->h, l->pool, cap);
+    if (block == NULL)
+        return false;
+    if (left > 0)
+        memcpy(block->data, l->block->data + l->at, left);
+    block_unref(l->block);
+    l->block = block;
+    l->base += (int64_t)l->at;
+    l->scan -= l->at;
+    l->end = left;
+    l->at = 0;
+    return true;
+}
+
+/* A byte order mark at the very start is not part of the first line. */
+static void skip_mark(struct lines *l)
+{
+    if (l->base != 0 || l->at != 0 || l->end < 3 || memcmp(l->block->data, "\xef\xbb\xbf", 3) != 0)
+        return;
+    l->at = 3;
+    l->scan = l->scan > 3 ? l->scan : 3;
+}
+
+int lines_fill(struct lines *l)
+{
+    if (!make_room(l))
+        return ENOMEM;
+    ssize_t n;
+    do
+        n = read(l->fd, l->block->data + l->end, l->block->cap - l->end);
+    while (n < 0 && errno == EINTR);
+    if (n < 0)
+        return errno;
+    l->eof = n == 0;
+    l->end += (size_t)n;
+    skip_mark(l);
+    return 0;
+}
