@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * app/supervise.h: the main thread of `weir run`: starts pipelines, watches them, ends them on a
+ * signal, and answers for them to the metrics listener.
+ */
+#ifndef WR_APP_SUPERVISE_H
+#define WR_APP_SUPERVISE_H
+
+#include <app/cli.h>
+#include <app/http_server.h>
+#include <engine/pipeline.h>
+
+struct wr_supervisor;
+
+struct wr_supervisor_options {
+    int64_t shutdown_timeout; /* ns; -1: as each pipeline file says */
+    bool exit_on_stop;
+};
+
+/* Blocks SIGTERM and SIGINT for the caller and all threads that follow, and ignores SIGPIPE: to be
+ * called before there are any. The plans must outlive it. */
+struct wr_supervisor *wr_supervisor_new(struct wr_plan *const *plans, uint32_t n,
+                                        const struct wr_runtime *rt,
+                                        const struct wr_supervisor_options *options);
+/* What a metrics listener answers. The supervisor must outlive the listener. */
+struct wr_http_answers wr_supervisor_answers(struct wr_supervisor *s);
+/* Opens and starts all pipelines, and returns when they have ended. The process's exit code. */
+int wr_supervisor_run(struct wr_supervisor *s);
+void wr_supervisor_free(struct wr_supervisor *s);
+
+#endif
