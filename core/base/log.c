@@ -328,7 +328,8 @@ static struct repeat *find_slot(struct wr_log_scope *scope, const char *message,
         if (best->used && (!r->used || r->since < best->since))
             best = r;
     }
-    *ret_evicted = *best;
+    if (best->used)
+        *ret_evicted = *best;
     *best = (struct repeat){.hash = hash, .used = true, .since = INT64_MIN};
     memcpy(best->message, text, sizeof(text));
     return best;
