@@ -30,6 +30,10 @@ void wr_wake_signal(struct wr_wake *w);
 
 /* The owner's side. What was signaled before is about to be looked at. */
 void wr_wake_clear(struct wr_wake *w);
+static inline bool wr_wake_is_pending(const struct wr_wake *w)
+{
+    return atomic_load_explicit(&w->pending, memory_order_relaxed) != 0;
+}
 /* Sleeps until a signal or the deadline; returns at once if one is pending. */
 void wr_wake_wait(struct wr_wake *w, struct wr_clock *clock, int64_t deadline);
 /* Brackets a plugin call that waits. False: a signal is pending, do not wait in it. */

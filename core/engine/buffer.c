@@ -37,6 +37,22 @@ static void wait_for_room(struct memory_buffer *m, struct wr_waiter *w)
     m->last_waiter = w;
 }
 
+/* A waiter that got its room without being called. */
+static void wait_no_more(struct memory_buffer *m, struct wr_waiter *w)
+{
+    if (!w->queued)
+        return;
+    w->queued = false;
+    struct wr_waiter **at = &m->waiters;
+    m->last_waiter = NULL;
+    while (*at != NULL) {
+        if (*at == w)
+            *at = w->next;
+        else
+            at = &(m->last_waiter = *at)->next;
+    }
+}
+
 static bool memory_push(struct wr_buffer *buf, struct wr_batch *take_b, int64_t now,
                         struct wr_waiter *w)
 {
@@ -52,6 +68,7 @@ static bool memory_push(struct wr_buffer *buf, struct wr_batch *take_b, int64_t 
         wr_free(entry);
         return false;
     }
+    wait_no_more(m, w);
     entry->buffer = buf;
     entry->batch = take_b;
     entry->pushed_ns = now;

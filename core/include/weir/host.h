@@ -258,7 +258,13 @@ struct weir_host {
                     void (*destroy)(void *take_shared), struct weir_error *err);
     /* A const table named "weir.x/1", or NULL: optional powers beyond this struct. [any] */
     const void *(*extension)(const struct weir_host *h, const char *name);
+    /* Literal text that the template starts with; empty where it starts with a placeholder. [any] */
+    struct weir_str (*template_prefix)(const struct weir_template *t);
+    uint32_t flags; /* WEIR_HOST_* */
 };
+
+/* A source with `codec: raw`: its payloads are opaque, nothing is checked. */
+#define WEIR_HOST_RAW 1u
 
 /* True where this host's table reaches up to and including that member. */
 #define WEIR_HOST_HAS(h, member) \

@@ -47,6 +47,7 @@ enum weir_option_type {
 
 struct weir_template;
 struct weir_condition;
+struct weir_host;
 
 /* Option flags. */
 #define WEIR_OPT_REQUIRED 1u
@@ -115,6 +116,9 @@ struct weir_report {
     void (*warning)(const struct weir_report *r, const char *path, int64_t offset, const char *fmt,
                     ...) WEIR_PRINTF(4, 5);
     void *priv;
+    /* Of the host's functions the ones for errors, memory, values and template_is_literal; pipeline
+     * and component are set. */
+    const struct weir_host *host;
 };
 
 #endif

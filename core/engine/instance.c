@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Opening and closing one component instance, and the counters that all of them share.
+ */
+#include <engine/runtime.h>
+
+#include <base/error.h>
+#include <base/mem.h>
+#include <base/str.h>
+#include <engine/host.h>
+
+#define SCRATCH_CHUNK (16u * 1024u)
+
+static bool open_conditions(struct wr_instance *inst, struct weir_error *err)
+{
+    const struct wr_component *comp = inst->unit->comp;
+    if (comp->n_conditions == 0)
+        return true;
+    const struct weir_condition_service *service =
+        inst->unit->pipeline->plan->condition_service;
+    return service->open(&inst->host, comp->conditions, comp->n_conditions, &inst->conditions,
+                         err) == WEIR_OK;
+}
+
+struct wr_instance *wr_instance_open(struct wr_unit *unit, uint32_t index, uint32_t count,
+                                     struct wr_lane *lane, struct wr_shard *shard,
+                                     struct weir_error *err)
+{
+    const struct weir_type *type = unit->comp->type;
+    struct wr_instance *inst = wr_xalloc(sizeof(*inst));
+    inst->unit = unit;
+    inst->clock = unit->pipeline->rt.clock;
+    inst->lane = lane;
+    inst->shard = shard;
+    inst->host.index = index;
+    inst->host.count = count;
+    wr_arena_init(&inst->scratch, SCRATCH_CHUNK);
+    wr_host_init(inst);
+    (void)wr_error(err, WEIR_E_FATAL, NULL, "it gave no reason");
+    if (open_conditions(inst, err) &&
+        type->open(&inst->host, unit->comp->config, &inst->self, err) == WEIR_OK) {
+        if (type->interval != NULL && type->transform != NULL && type->transform->tick != NULL)
+            inst->tick_ns = type->interval(unit->comp->config);
+        return inst;
+    }
+    static const char *const kinds[] = {"", "source", "transform", "sink"};
+    wr_error_context(err, "pipeline '%.*s': %s '%.*s' (%s) cannot open",
+                     WR_STR(unit->pipeline->plan->name), kinds[type->kind], WR_STR(unit->comp->id),
+                     type->name);
+    wr_instance_close(inst);
+    return NULL;
+}
+
+void wr_instance_close(struct wr_instance *take_inst)
+{
+    if (take_inst == NULL)
+        return;
+    struct wr_unit *unit = take_inst->unit;
+    if (take_inst->self != NULL)
+        unit->comp->type->close(take_inst->self);
+    if (take_inst->conditions != NULL)
+        unit->pipeline->plan->condition_service->close(take_inst->conditions);
+    wr_arena_done(&take_inst->scratch);
+    wr_free(take_inst);
+}
+
+/* ---- Counting what went wrong: rare, so the series are looked up ---- */
+
+static void count(struct wr_unit *unit, const char *name, const char *help, const char *l1,
+                  const char *v1, const char *l2, const char *v2, uint64_t n)
+{
+    static const char *const kinds[] = {"", "source", "transform", "sink"};
+    struct wr_label labels[6] = {
+        {"pipeline", unit->pipeline->plan->name},
+        {"component", unit->comp->id},
+        {"kind", weir_cstr(kinds[unit->comp->type->kind])},
+        {"type", weir_cstr(unit->comp->type->name)},
+    };
+    uint32_t n_labels = 4;
+    if (l1 != NULL)
+        labels[n_labels++] = (struct wr_label){l1, weir_cstr(v1)};
+    if (l2 != NULL)
+        labels[n_labels++] = (struct wr_label){l2, weir_cstr(v2)};
+    wr_metric_add(wr_metric(unit->pipeline->rt.metrics, WR_COUNTER, name, help, labels, n_labels), n);
+}
+
+void wr_unit_count_error(struct wr_unit *unit, const char *stage, const char *code, uint64_t n)
+{
+    count(unit, "component_errors_total", "Events that a component could not handle.", "stage", stage,
+          "error_type", code != NULL ? code : "unknown", n);
+}
+
+void wr_unit_count_discard(struct wr_unit *unit, const char *reason, uint64_t n)
+{
+    count(unit, "component_discarded_events_total", "Events dropped, as the user chose.", "reason",
+          reason != NULL ? reason : "unknown", NULL, NULL, n);
+}
+
+void wr_unit_count_dead(struct wr_unit *unit, uint64_t n)
+{
+    count(unit, "dead_letters_total", "Events handed to the dead-letter sink.", NULL, NULL, NULL,
+          NULL, n);
+}
+
+struct wr_why wr_why_of(const struct wr_unit *unit, enum weir_outcome outcome, const char *code,
+                        struct weir_str message)
+{
+    return (struct wr_why){outcome, unit->comp->id, code, message};
+}

@@ -1,0 +1,409 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A lane: one thread, one source instance, the transforms behind it. Each step hears the acks that came
+ * home, runs due ticks, goes on with parked work, and polls the source. It never blocks but in poll,
+ * and there only until the next thing it has to do.
+ *
+ * Its end: the source is stopped or read to its end ─▶ nothing on the stack ─▶ final ticks, in the order
+ * of the flow ─▶ no open ack ─▶ last commits.
+ */
+#include <engine/lane_impl.h>
+
+#include <base/check.h>
+#include <base/error.h>
+#include <base/mem.h>
+#include <base/str.h>
+#include <engine/transform_host.h>
+
+#include <stdio.h>
+
+#define ROOM_EVENTS 512u
+#define SERVE_ENDED_NS (100 * WEIR_NS_PER_MS) /* how often an ended source is still polled */
+#define SPINS_MAX 64u                         /* polls that came back at once with nothing */
+#define SPIN_SLEEP_NS (1 * WEIR_NS_PER_MS)
+
+static const struct weir_source *source_type(const struct wr_lane *lane)
+{
+    return lane->p->plan->components[lane->source].type->source;
+}
+
+static struct wr_instance *source_of(const struct wr_lane *lane)
+{
+    return lane->inst[lane->source];
+}
+
+void wr_lane_wake(void *lane)
+{
+    wr_wake_signal(&((struct wr_lane *)lane)->wake);
+}
+
+static void wake_source(void *arg)
+{
+    struct wr_lane *lane = arg;
+    source_type(lane)->wake(source_of(lane)->self);
+}
+
+static void tell_settled(void *arg, void *watcher, uint64_t cookie, enum weir_outcome outcome)
+{
+    const struct wr_instance *inst = watcher;
+    const struct weir_transform *type = inst->unit->comp->type->transform;
+    (void)arg;
+    if (type->settled != NULL)
+        type->settled(inst->self, &cookie, &outcome, 1);
+}
+
+struct wr_acks *wr_lane_acks(struct wr_lane *lane)
+{
+    return lane->acks;
+}
+
+/* ---- Opening ---- */
+
+static bool reaches(const struct wr_plan *plan, uint32_t from, uint32_t to)
+{
+    const struct wr_component *comp = &plan->components[from];
+    for (uint32_t i = 0; i < comp->n_outs; i++)
+        if (comp->outs[i].to == to || reaches(plan, comp->outs[i].to, to))
+            return true;
+    return false;
+}
+
+static bool open_instances(struct wr_lane *lane, struct weir_error *err)
+{
+    const struct wr_plan *plan = lane->p->plan;
+    for (uint32_t i = 0; i < plan->n_components; i++) {
+        const struct wr_component *comp = &plan->components[i];
+        bool mine = i == lane->source ||
+                    (comp->type->kind == WEIR_TRANSFORM && reaches(plan, lane->source, i));
+        lane->make_ids |= (comp->needs & WEIR_NEEDS_ID) != 0;
+        if (!mine)
+            continue;
+        lane->inst[i] = wr_instance_open(&lane->p->units[i], lane->index, lane->count, lane, NULL,
+                                         err);
+        if (lane->inst[i] == NULL)
+            return false;
+    }
+    wr_acks_source(lane->acks, source_of(lane)->self);
+    return true;
+}
+
+struct wr_lane *wr_lane_new(struct wr_pipeline *p, uint32_t component, uint32_t index,
+                            uint32_t count, struct weir_error *err)
+{
+    static const struct wr_acks_ops ops = {wr_lane_wake, tell_settled};
+    struct wr_lane *lane = wr_xalloc(sizeof(*lane));
+    lane->p = p;
+    lane->source = component;
+    lane->index = index;
+    lane->count = count;
+    lane->inst = wr_xalloc(p->plan->n_components * sizeof(struct wr_instance *));
+    lane->acks = wr_acks_new(source_type(lane), &ops, lane);
+    lane->waiter.wake = wr_lane_wake;
+    lane->waiter.arg = lane;
+    wr_wake_init(&lane->wake, source_type(lane)->wake != NULL ? wake_source : NULL, lane);
+    if (!open_instances(lane, err)) {
+        wr_lane_free(lane);
+        return NULL;
+    }
+    return lane;
+}
+
+void wr_lane_close_transforms(struct wr_lane *lane)
+{
+    for (uint32_t i = 0; i < lane->p->plan->n_components; i++) {
+        if (i == lane->source || lane->inst[i] == NULL)
+            continue;
+        wr_instance_close(lane->inst[i]);
+        lane->inst[i] = NULL;
+    }
+}
+
+void wr_lane_free(struct wr_lane *take_lane)
+{
+    if (take_lane == NULL)
+        return;
+    struct wr_lane *lane = take_lane;
+    wr_chain_abort(lane);
+    wr_lane_close_transforms(lane);
+    wr_instance_close(source_of(lane));
+    wr_acks_free(lane->acks);
+    wr_batch_free(lane->spare);
+    wr_wake_done(&lane->wake);
+    wr_free(lane->stack);
+    wr_free(lane->inst);
+    wr_free(lane);
+}
+
+/* ---- Polling ---- */
+
+/* For sources without a wake of their own, inside their poll. */
+void wr_host_wait(const struct weir_host *h, int64_t deadline_ns)
+{
+    struct wr_instance *inst = (struct wr_instance *)h->priv;
+    wr_wake_wait(&inst->lane->wake, inst->clock, deadline_ns);
+}
+
+static struct wr_batch *poll_batch(struct wr_lane *lane)
+{
+    if (lane->spare != NULL)
+        return lane->spare;
+    struct wr_body *body = wr_body_new();
+    if (body != NULL)
+        lane->spare = wr_batch_new(body, ROOM_EVENTS);
+    wr_body_unref(body);
+    return lane->spare;
+}
+
+/* What every event gets on its way in. False when memory is used up. */
+static bool enter(struct wr_lane *lane, struct wr_batch *b, int64_t now)
+{
+    struct wr_clock *clock = lane->p->rt.clock;
+    struct wr_unit *unit = &lane->p->units[lane->source];
+    uint32_t raw = unit->comp->opt.source.codec == WR_CODEC_RAW ? WEIR_EVENT_RAW : 0;
+    int64_t wall = clock->wall(clock);
+    size_t bytes = 0;
+    for (uint32_t i = 0; i < b->pub.n_events; i++) {
+        struct weir_event *ev = &wr_batch_events(b)[i];
+        ev->flags |= raw;
+        bytes += ev->payload.len;
+        if (ev->time_ns == 0)
+            ev->time_ns = wall;
+        if (lane->make_ids && ev->stream == NULL && wr_event_id(b, ev, clock).ptr == NULL)
+            return false;
+    }
+    b->entered_ns = now;
+    wr_metric_add(unit->received_events, b->pub.n_events);
+    wr_metric_add(unit->received_bytes, bytes);
+    return wr_acks_enter(lane->acks, b, now);
+}
+
+static void take_polled(struct wr_lane *lane, int64_t now)
+{
+    struct wr_batch *b = lane->spare;
+    lane->spare = NULL;
+    lane->idle_spins = 0;
+    if (!enter(lane, b, now))
+        wr_pipeline_fail(lane->p, "no memory for %u new events", b->pub.n_events);
+    wr_chain_emit(lane, lane->source, b);
+    if (atomic_load(&lane->p->aborting))
+        wr_chain_abort(lane);
+    else
+        wr_chain_run(lane, now);
+}
+
+/* A source that comes back at once with nothing must not make the lane spin. */
+static void damp(struct wr_lane *lane, int64_t before, int64_t deadline)
+{
+    struct wr_clock *clock = lane->p->rt.clock;
+    if (deadline - before < SPIN_SLEEP_NS || wr_now(clock) - before >= SPIN_SLEEP_NS / 10) {
+        lane->idle_spins = 0;
+        return;
+    }
+    if (++lane->idle_spins > SPINS_MAX)
+        wr_wake_wait(&lane->wake, clock, before + SPIN_SLEEP_NS);
+}
+
+static void poll_source(struct wr_lane *lane, uint32_t room, int64_t deadline)
+{
+    struct wr_clock *clock = lane->p->rt.clock;
+    struct wr_batch *b = poll_batch(lane);
+    if (b == NULL) {
+        wr_wake_wait(&lane->wake, clock, wr_now(clock) + SPIN_SLEEP_NS); /* memory may come back */
+        return;
+    }
+    struct weir_error err = {0};
+    int64_t before = wr_now(clock);
+    bool has_wake = lane->wake.hook != NULL;
+    wr_arena_clear(&source_of(lane)->scratch, 64 * 1024);
+    if (has_wake && !wr_wake_enter(&lane->wake))
+        deadline = before;
+    enum weir_status status = source_type(lane)->poll(source_of(lane)->self, &b->pub, room, deadline,
+                                                      &err);
+    if (has_wake)
+        wr_wake_leave(&lane->wake);
+    if (b->pub.n_events != 0)
+        take_polled(lane, wr_now(clock));
+    else if (status >= 0 && status != WEIR_END)
+        damp(lane, before, deadline);
+    if (status == WEIR_END)
+        lane->ended = true;
+    if (status < 0) {
+        wr_unit_count_error(&lane->p->units[lane->source], "poll", err.code, 1);
+        wr_pipeline_fail(lane->p, "source '%.*s': %s",
+                         WR_STR(lane->p->plan->components[lane->source].id), err.text);
+    }
+}
+
+/* ---- A turn ---- */
+
+static int64_t min64(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Runs what is due; returns when the next one is. */
+static int64_t run_ticks(struct wr_lane *lane, int64_t now)
+{
+    int64_t next = INT64_MAX;
+    for (uint32_t i = 0; i < lane->p->plan->n_components; i++) {
+        struct wr_instance *inst = lane->inst[i];
+        if (inst == NULL || i == lane->source || inst->unit->comp->type->transform->tick == NULL)
+            continue;
+        bool wanted = atomic_load(&inst->wanted) != 0;
+        if (lane->n_work == 0 && (wanted || (inst->tick_ns != 0 && now >= inst->next_tick))) {
+            if (inst->tick_ns != 0)
+                inst->next_tick = now + inst->tick_ns;
+            wr_chain_tick(lane, inst, lane->final_at > i);
+            wr_chain_run(lane, now);
+        }
+        if (inst->tick_ns != 0)
+            next = min64(next, inst->next_tick);
+    }
+    return next;
+}
+
+static bool wanted_by_parked(const struct wr_lane *lane)
+{
+    if (lane->n_work == 0)
+        return false;
+    struct wr_instance *inst = lane->inst[lane->stack[lane->n_work - 1].component];
+    return inst != NULL && atomic_load(&inst->wanted) != 0;
+}
+
+static void go_on(struct wr_lane *lane, int64_t now)
+{
+    if (lane->n_work == 0)
+        return;
+    /* Behind a full buffer the waiter tells: it is out of the queue once there is room. */
+    bool room = lane->inst[lane->stack[lane->n_work - 1].component] == NULL;
+    if (!lane->parked || room || now >= lane->resume_at || wanted_by_parked(lane))
+        wr_chain_run(lane, now);
+}
+
+static void stop_source(struct wr_lane *lane)
+{
+    lane->stopped = true;
+    if (source_type(lane)->stop != NULL)
+        source_type(lane)->stop(source_of(lane)->self);
+    else
+        lane->ended = true;
+}
+
+/* The final ticks, each with the stack empty; false while there is more to come. */
+static bool final_ticks(struct wr_lane *lane, int64_t now)
+{
+    while (lane->final_at < lane->p->plan->n_components) {
+        if (lane->n_work != 0)
+            return false;
+        uint32_t i = lane->final_at++;
+        struct wr_instance *inst = lane->inst[i];
+        if (inst == NULL || i == lane->source)
+            continue;
+        if (inst->unit->comp->type->transform->tick != NULL)
+            wr_chain_tick(lane, inst, true);
+        wr_chain_run(lane, now);
+    }
+    return lane->n_work == 0;
+}
+
+static void finish(struct wr_lane *lane)
+{
+    struct wr_why why = {WEIR_FAILED, {NULL, 0}, "shutdown",
+                         weir_cstr("the pipeline ended before this event could")};
+    wr_acks_fail_requests(lane->acks, &why);
+    wr_acks_final(lane->acks);
+    atomic_fetch_add(&lane->p->n_left, wr_acks_failed(lane->acks));
+    lane->finished = true;
+    if (lane->polling)
+        atomic_fetch_sub(&lane->p->lanes_polling, 1);
+    wr_pipeline_lane_ended(lane->p);
+}
+
+/* The last part of a lane's life; true when it is over. */
+static bool wind_down(struct wr_lane *lane, int64_t now)
+{
+    bool aborting = atomic_load(&lane->p->aborting) != 0;
+    if (aborting) {
+        lane->ended = true;
+        wr_chain_abort(lane);
+    } else if (!lane->ended || !final_ticks(lane, now)) {
+        return false;
+    }
+    if (wr_acks_open(lane->acks) != 0 || (!aborting && wr_acks_requests(lane->acks) != 0))
+        return false;
+    finish(lane);
+    return true;
+}
+
+static void wait_ended(struct wr_lane *lane, int64_t now, int64_t until)
+{
+    if (now >= lane->next_serve) {
+        lane->next_serve = now + SERVE_ENDED_NS;
+        poll_source(lane, 0, now);
+    }
+    wr_wake_wait(&lane->wake, lane->p->rt.clock, min64(until, lane->next_serve));
+}
+
+int64_t wr_lane_step(struct wr_lane *lane, int64_t wait_until)
+{
+    struct wr_clock *clock = lane->p->rt.clock;
+    if (lane->finished)
+        return -1;
+    if (!lane->polling) {
+        lane->polling = true;
+        atomic_fetch_add(&lane->p->lanes_polling, 1);
+    }
+    int64_t now = wr_now(clock);
+    wr_wake_clear(&lane->wake);
+    wr_acks_collect(lane->acks);
+    int64_t deadline = INT64_MAX;
+    if (atomic_load(&lane->p->draining)) {
+        deadline = atomic_load(&lane->p->deadline);
+        if (now >= deadline)
+            wr_pipeline_abort(lane->p);
+        if (!lane->stopped)
+            stop_source(lane);
+    }
+    if (!atomic_load(&lane->p->aborting))
+        go_on(lane, now);
+    int64_t next = min64(deadline, run_ticks(lane, now));
+    if (wind_down(lane, now))
+        return -1;
+    if (lane->parked)
+        next = min64(next, lane->resume_at);
+    if (lane->ended) {
+        wait_ended(lane, now, min64(next, wait_until));
+        return 0;
+    }
+    bool room = lane->n_work == 0 && !wr_acks_full(lane->acks);
+    poll_source(lane, room ? ROOM_EVENTS : 0, min64(next, wait_until));
+    return min64(next, wr_wake_is_pending(&lane->wake) ? 0 : next);
+}
+
+static void *run(void *arg)
+{
+    struct wr_lane *lane = arg;
+    while (wr_lane_step(lane, INT64_MAX) >= 0)
+        continue;
+    return NULL;
+}
+
+void wr_lane_start(struct wr_lane *lane)
+{
+    char name[16];
+    snprintf(name, sizeof(name), "lane-%.*s-%u",
+             (int)(lane->p->plan->components[lane->source].id.len > 7
+                       ? 7
+                       : lane->p->plan->components[lane->source].id.len),
+             lane->p->plan->components[lane->source].id.ptr, lane->index);
+    WR_BUG_ON(pthread_create(&lane->thread, NULL, run, lane) != 0);
+    (void)pthread_setname_np(lane->thread, name);
+    lane->has_thread = true;
+}
+
+void wr_lane_join(struct wr_lane *lane)
+{
+    if (lane->has_thread)
+        pthread_join(lane->thread, NULL);
+    lane->has_thread = false;
+}

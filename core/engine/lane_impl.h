@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * engine/lane_impl.h: what lane.c and chain.c share. Nobody else includes it.
+ */
+#ifndef WR_ENGINE_LANE_IMPL_H
+#define WR_ENGINE_LANE_IMPL_H
+
+#include <engine/runtime.h>
+
+/* A batch in front of a component. */
+struct wr_work {
+    struct wr_batch *b;
+    uint32_t component;
+    bool again; /* apply has answered AGAIN for this batch */
+};
+
+struct wr_lane {
+    struct wr_pipeline *p;
+    uint32_t source; /* component index */
+    uint32_t index, count;
+    struct wr_instance **inst; /* by component; NULL where this lane has none */
+    struct wr_acks *acks;
+    struct wr_wake wake;
+    struct wr_waiter waiter;
+    pthread_t thread;
+    bool has_thread;
+
+    struct wr_work *stack; /* the next one is the last */
+    uint32_t n_work, cap_work;
+    bool parked;       /* the top of the stack cannot go on now */
+    int64_t resume_at; /* try again then, at the latest */
+    struct wr_batch *spare;
+    uint32_t seal;
+    bool make_ids; /* some component reads ids */
+
+    bool polling, stopped, ended, finished;
+    uint32_t final_at;  /* components below it have had their final tick */
+    uint32_t idle_spins;
+    int64_t next_serve; /* of an ended source */
+};
+
+/* Runs the work on the stack until it is empty or parked. */
+void wr_chain_run(struct wr_lane *lane, int64_t now);
+/* Puts the batch in front of every reader of that component. Takes it. */
+void wr_chain_emit(struct wr_lane *lane, uint32_t component, struct wr_batch *take_b);
+/* Calls a transform's tick and emits what it gave. */
+void wr_chain_tick(struct wr_lane *lane, struct wr_instance *inst, bool final);
+/* Ends everything on the stack and everything held as failed. */
+void wr_chain_abort(struct wr_lane *lane);
+
+#endif

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * engine/outlet_impl.h: what outlet.c (taking, gathering, writing) and outlet_results.c (verdicts,
+ * retries, dead letters) share. Nobody else includes it.
+ *
+ *   buffer ──take──▶ runs (entry, from, to) of a shard ──gather──▶ write ──▶ sink
+ *                                                        ▲           │ results
+ *                                              retry list ◀──────────┤
+ *                                     dead-letter outlet ◀───────────┘
+ */
+#ifndef WR_ENGINE_OUTLET_IMPL_H
+#define WR_ENGINE_OUTLET_IMPL_H
+
+#include <engine/runtime.h>
+
+/* Consecutive events of one entry, not written yet. */
+struct wr_run {
+    struct wr_entry *entry;
+    uint32_t from, to;
+};
+
+/* What the outlet knows about one event besides the event. */
+struct wr_meta {
+    struct wr_entry *entry;
+    uint64_t seq;      /* its place in this shard's order */
+    uint32_t attempts; /* writes that ended with a retryable failure */
+    int64_t first_ns;  /* wall clock of the first failure, 0 = none */
+};
+
+/* An event that is to be written again. */
+struct wr_again {
+    struct weir_event ev;
+    struct wr_meta meta;
+};
+
+/* A write under way. */
+struct wr_write {
+    struct wr_batch *b; /* event structs only: the entries hold the bodies */
+    struct wr_meta *meta;
+    struct weir_result *results;
+    uint32_t cap; /* of meta and results */
+    uint32_t n_pending;
+    uint32_t generation;
+    bool active;
+    bool given_up; /* its sink never ended it: the slot is not used again */
+    struct weir_arena texts; /* messages of pending results */
+};
+
+/* A completion from another thread. */
+struct wr_completion {
+    uint64_t ticket;
+    uint32_t i;
+    struct weir_result result; /* message: owned copy */
+};
+
+struct wr_shard {
+    struct wr_outlet *outlet;
+    uint32_t index;
+    struct wr_instance *inst;
+    bool owns_inst;
+    struct wr_wake wake;
+    pthread_t thread;
+    bool has_thread;
+
+    pthread_mutex_t mutex; /* runs and completions: filled by others */
+    struct wr_run *runs;   /* ring */
+    uint32_t first_run, n_runs, cap_runs;
+    uint64_t queued_events;
+    struct wr_completion *completions;
+    uint32_t n_completions, cap_completions;
+
+    struct wr_again *again; /* in the order of seq; written before all others */
+    uint32_t n_again, cap_again;
+    struct wr_write *writes;
+    uint32_t n_writes, n_active;
+    uint64_t next_seq;
+
+    int64_t hold_until; /* backoff: no write before */
+    uint32_t fail_streak;
+    int64_t away_since; /* wall clock of the first unavailable write, 0 = reachable */
+    bool reopen;
+    struct wr_batch *dead; /* envelopes that the dead-letter buffer has no room for */
+    struct wr_waiter dead_waiter;
+    struct wr_ended ended;
+    bool cancelled, finished;
+};
+
+struct wr_outlet {
+    struct wr_unit *unit;
+    struct wr_pipeline *p;
+    const struct weir_sink *type;
+    struct wr_buffer *buffer;
+    struct wr_shard *shards;
+    uint32_t n_shards;
+    pthread_mutex_t take_mutex; /* one shard at a time takes and distributes */
+    struct weir_metric *retries, *latency, *writes, *write_seconds;
+};
+
+/* Hash of what keeps an event's order, 0 = nothing does. */
+uint64_t wr_outlet_order(const struct wr_outlet *o, struct weir_event *ev);
+
+/* Counts an event as gone from its entry. */
+void wr_shard_settle_entry(struct wr_shard *s, struct wr_entry *entry, const struct weir_event *ev);
+/* Ends one event here. */
+void wr_shard_end(struct wr_shard *s, const struct weir_event *ev, struct wr_entry *entry,
+                  enum weir_outcome outcome, const struct wr_why *why);
+/* All results of a write are known: settles, retries, dead-letters. Frees the slot. */
+void wr_shard_finish(struct wr_shard *s, struct wr_write *w, int64_t now);
+/* Hands kept envelopes over; true when none is left. */
+bool wr_shard_push_dead(struct wr_shard *s, int64_t now);
+/* Ends everything queued here as failed. */
+void wr_shard_fail_queued(struct wr_shard *s);
+bool wr_shard_next_run(struct wr_shard *s, struct wr_run *ret);
+
+#endif

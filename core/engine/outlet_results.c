@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What a write's results mean. Rejected and unavailable are kept apart: a rejected event goes where the
+ * user chose and never comes back; an unavailable server makes the whole shard wait, for ever if need be,
+ * and costs no event an attempt. After a retryable failure the events to repeat come first and alone, in
+ * their order, so that the order of a key is kept.
+ */
+#include <engine/outlet_impl.h>
+
+#include <base/check.h>
+#include <base/mem.h>
+#include <base/str.h>
+
+#include <stdlib.h>
+
+static const struct wr_sink_options *opt_of(const struct wr_shard *s)
+{
+    return &s->outlet->unit->comp->opt.sink;
+}
+
+/* ---- Ends ---- */
+
+void wr_shard_settle_entry(struct wr_shard *s, struct wr_entry *entry, const struct weir_event *ev)
+{
+    (void)s;
+    if (entry != NULL)
+        wr_buffer_settle(entry, 1, wr_event_cost(ev));
+}
+
+void wr_shard_end(struct wr_shard *s, const struct weir_event *ev, struct wr_entry *entry,
+                  enum weir_outcome outcome, const struct wr_why *why)
+{
+    wr_ack_settle(ev->host_ack, outcome, why, &s->ended);
+    wr_shard_settle_entry(s, entry, ev);
+}
+
+/* ---- Dead letters ---- */
+
+bool wr_shard_push_dead(struct wr_shard *s, int64_t now)
+{
+    if (s->dead == NULL)
+        return true;
+    struct wr_pipeline *p = s->outlet->p;
+    struct wr_outlet *to = p->units[s->outlet->unit->comp->dead_letter].outlet;
+    struct wr_unit *unit = &p->units[s->outlet->unit->comp->dead_letter];
+    if (s->dead->own != NULL) {
+        wr_metric_add(unit->received_events, s->dead->pub.n_events);
+        for (uint32_t i = 0; i < s->dead->pub.n_events; i++) /* cannot fail: we wrote the text */
+            if ((unit->comp->needs & WEIR_NEEDS_VALUE) != 0)
+                (void)wr_event_value(s->dead, &wr_batch_events(s->dead)[i], NULL);
+        wr_batch_freeze(s->dead);
+    }
+    if (!wr_buffer_push(wr_outlet_buffer(to), s->dead, now, &s->dead_waiter))
+        return false;
+    s->dead = NULL;
+    return true;
+}
+
+static bool add_dead(struct wr_shard *s, const struct weir_event *ev, const struct wr_meta *meta,
+                     const struct weir_result *r)
+{
+    struct wr_clock *clock = s->outlet->p->rt.clock;
+    int64_t wall = clock->wall(clock);
+    struct wr_failure failure = {s->outlet->unit, r, meta->attempts + 1,
+                                 meta->first_ns != 0 ? meta->first_ns : wall, wall};
+    if (s->dead != NULL && s->dead->own == NULL)
+        return false; /* frozen and not handed over yet: cannot be, nothing is written meanwhile */
+    if (s->dead == NULL) {
+        struct wr_body *body = wr_body_new();
+        s->dead = body != NULL ? wr_batch_new(body, 8) : NULL;
+        wr_body_unref(body);
+        if (s->dead == NULL)
+            return false;
+        s->dead->entered_ns = wr_now(clock);
+    }
+    return wr_dead_letter_add(s->dead, ev, &failure);
+}
+
+static void reject(struct wr_shard *s, struct weir_event *ev, const struct wr_meta *meta,
+                   const struct weir_result *r)
+{
+    struct wr_outlet *o = s->outlet;
+    const char *code = r->code != NULL ? r->code : "rejected";
+    struct wr_why why = wr_why_of(o->unit, WEIR_DROPPED, code, r->message);
+    wr_unit_count_error(o->unit, "write", code, 1);
+    WR_LOG(o->unit->log, WEIR_LOG_WARN, "event rejected", weir_kv_text("code", code),
+           weir_kv_str("reason", r->message), weir_kv_str("id", ev->id),
+           weir_kv_u64("attempts", meta->attempts + 1));
+    switch (opt_of(s)->on_reject) {
+    case WR_ON_DEAD_LETTER:
+        if (add_dead(s, ev, meta, r)) {
+            wr_shard_settle_entry(s, meta->entry, ev); /* the ack went along */
+            return;
+        }
+        why.outcome = WEIR_FAILED;
+        wr_pipeline_fail(o->p, "no memory for a dead letter of '%.*s'", WR_STR(o->unit->comp->id));
+        break;
+    case WR_ON_DROP:
+        wr_unit_count_discard(o->unit, code, 1);
+        break;
+    default:
+        why.outcome = WEIR_FAILED;
+        wr_pipeline_fail(o->p, "sink '%.*s' rejected an event: %s: %.*s",
+                         WR_STR(o->unit->comp->id), code, WR_STR(r->message));
+    }
+    wr_shard_end(s, ev, meta->entry, why.outcome, &why);
+}
+
+/* ---- Repeating ---- */
+
+static bool keep_again(struct wr_shard *s, const struct weir_event *ev, const struct wr_meta *meta)
+{
+    if (s->n_again == s->cap_again) {
+        uint32_t cap = s->cap_again != 0 ? s->cap_again * 2 : 64;
+        struct wr_again *again = wr_realloc(s->again, cap * sizeof(*again));
+        if (again == NULL)
+            return false;
+        s->again = again;
+        s->cap_again = cap;
+    }
+    s->again[s->n_again++] = (struct wr_again){*ev, *meta};
+    return true;
+}
+
+static int by_seq(const void *a, const void *b)
+{
+    const struct wr_again *x = a, *y = b;
+    return x->meta.seq < y->meta.seq ? -1 : x->meta.seq > y->meta.seq;
+}
+
+static void repeat(struct wr_shard *s, const struct weir_event *ev, const struct wr_meta *meta)
+{
+    if (keep_again(s, ev, meta))
+        return;
+    wr_pipeline_fail(s->outlet->p, "no memory to keep an event for its retry at '%.*s'",
+                     WR_STR(s->outlet->unit->comp->id));
+    wr_shard_end(s, ev, meta->entry, WEIR_FAILED, NULL);
+}
+
+static bool is_retryable(const struct weir_result *r)
+{
+    return r->verdict == WEIR_VERDICT_RETRY || r->verdict == WEIR_VERDICT_UNAVAILABLE ||
+           r->verdict == WEIR_VERDICT_REOPEN;
+}
+
+/* An event of this key, before this one, is to be repeated. */
+static bool follows_failed(struct wr_shard *s, struct weir_event *ev, uint64_t seq)
+{
+    uint64_t order = s->n_again != 0 ? wr_outlet_order(s->outlet, ev) : 0;
+    for (uint32_t i = 0; order != 0 && i < s->n_again; i++)
+        if (s->again[i].meta.seq < seq &&
+            wr_outlet_order(s->outlet, &s->again[i].ev) == order)
+            return true;
+    return false;
+}
+
+/* Attempts used up: by verdict RETRY always, by an outage only where the user asked for it. */
+static bool used_up(const struct wr_shard *s, const struct weir_result *r, uint32_t attempts)
+{
+    const struct wr_sink_options *opt = opt_of(s);
+    if (opt->retry.attempts == 0 || (int64_t)attempts < opt->retry.attempts)
+        return false;
+    return r->verdict == WEIR_VERDICT_RETRY || opt->on_unavailable == WR_UNAVAILABLE_DEAD_LETTER;
+}
+
+/* Full jitter over an exponential bound, at least a tenth of it, so that a wait is a wait. */
+static int64_t backoff(struct wr_shard *s, int64_t wish)
+{
+    const struct wr_sink_options *opt = opt_of(s);
+    struct wr_clock *clock = s->outlet->p->rt.clock;
+    int64_t bound = opt->retry.initial;
+    for (uint32_t i = 1; i < s->fail_streak && bound < opt->retry.max; i++)
+        bound *= 2;
+    if (bound > opt->retry.max)
+        bound = opt->retry.max;
+    int64_t least = bound / 10;
+    int64_t wait = least + (int64_t)(clock->random(clock) % (uint64_t)(bound - least + 1));
+    return wish > wait ? wish : wait;
+}
+
+static void count_retryable(struct wr_shard *s, const struct weir_result *r)
+{
+    wr_unit_count_error(s->outlet->unit, "write",
+                        r->code != NULL ? r->code
+                        : r->verdict == WEIR_VERDICT_RETRY ? "retry"
+                                                           : "unavailable",
+                        1);
+}
+
+static void begin_backoff(struct wr_shard *s, const struct weir_result *r, uint32_t n, int64_t now)
+{
+    struct wr_clock *clock = s->outlet->p->rt.clock;
+    s->fail_streak++;
+    int64_t wait = backoff(s, r->retry_after_ns);
+    s->hold_until = now + wait;
+    if (r->verdict == WEIR_VERDICT_REOPEN)
+        s->reopen = true;
+    if (s->away_since == 0)
+        s->away_since = clock->wall(clock);
+    WR_LOG(s->outlet->unit->log, WEIR_LOG_WARN,
+           r->verdict == WEIR_VERDICT_RETRY ? "events will be written again"
+                                            : "sink unavailable, will try again",
+           weir_kv_u64("events", n), weir_kv_text("code", r->code != NULL ? r->code : "unavailable"),
+           weir_kv_str("reason", r->message), weir_kv_f64("retry_in_s", (double)wait / 1e9),
+           weir_kv_u64("tries", s->fail_streak));
+}
+
+static void end_backoff(struct wr_shard *s)
+{
+    struct wr_clock *clock = s->outlet->p->rt.clock;
+    if (s->away_since != 0)
+        WR_LOG(s->outlet->unit->log, WEIR_LOG_INFO, "sink takes events again",
+               weir_kv_f64("after_s", (double)(clock->wall(clock) - s->away_since) / 1e9));
+    s->away_since = 0;
+    s->fail_streak = 0;
+    s->hold_until = 0;
+}
+
+/* The failures of a write: what is to be repeated goes to the list, what is not is rejected. Returns
+ * the result that decides the backoff, or NULL. */
+static const struct weir_result *keep_failed(struct wr_shard *s, struct wr_write *w,
+                                             uint32_t *ret_failed, int64_t wall)
+{
+    const struct weir_result *worst = NULL;
+    for (uint32_t i = 0; i < w->b->pub.n_events; i++) {
+        struct weir_result *r = &w->results[i];
+        if (!is_retryable(r))
+            continue;
+        struct wr_meta *meta = &w->meta[i];
+        bool counts = r->verdict == WEIR_VERDICT_RETRY ||
+                      opt_of(s)->on_unavailable == WR_UNAVAILABLE_DEAD_LETTER;
+        if (meta->first_ns == 0)
+            meta->first_ns = wall;
+        if (counts && used_up(s, r, meta->attempts + 1)) {
+            r->verdict = WEIR_VERDICT_REJECTED; /* the pass behind this one sees to it */
+            continue;
+        }
+        meta->attempts += counts;
+        count_retryable(s, r);
+        ++*ret_failed;
+        if (worst == NULL || r->verdict > worst->verdict ||
+            r->retry_after_ns > worst->retry_after_ns)
+            worst = r;
+        repeat(s, &wr_batch_events(w->b)[i], meta);
+    }
+    return worst;
+}
+
+static void observe_latency(struct wr_shard *s, const struct wr_write *w, int64_t now)
+{
+    uint32_t n = w->b->pub.n_events, from = 0;
+    for (uint32_t i = 1; i <= n; i++) {
+        if (i < n && w->meta[i].entry == w->meta[from].entry)
+            continue;
+        const struct wr_entry *entry = w->meta[from].entry;
+        int64_t took = now - entry->batch->entered_ns;
+        wr_metric_observe_n(s->outlet->latency, (double)took / 1e9, i - from);
+        from = i;
+    }
+}
+
+/* Events that got through: one settle call an entry, not an event. */
+struct through {
+    struct wr_entry *entry;
+    uint32_t n;
+    size_t bytes;
+};
+
+static void flush_through(struct through *t)
+{
+    if (t->n != 0)
+        wr_buffer_settle(t->entry, t->n, t->bytes);
+    *t = (struct through){0};
+}
+
+static void deliver(struct wr_shard *s, struct weir_event *ev, const struct wr_meta *meta,
+                    struct through *t)
+{
+    bool dead = (ev->flags & WR_EVENT_DEAD) != 0;
+    wr_ack_settle(ev->host_ack, dead ? WEIR_DEAD_LETTERED : WEIR_DELIVERED, NULL, &s->ended);
+    if (t->entry != meta->entry) {
+        flush_through(t);
+        t->entry = meta->entry;
+    }
+    t->n++;
+    t->bytes += wr_event_cost(ev);
+}
+
+void wr_shard_finish(struct wr_shard *s, struct wr_write *w, int64_t now)
+{
+    struct wr_outlet *o = s->outlet;
+    struct wr_clock *clock = o->p->rt.clock;
+    bool overwrites = (o->unit->comp->traits & WEIR_TRAIT_OVERWRITES) != 0;
+    uint32_t failed = 0, delivered = 0;
+    size_t bytes = 0;
+    struct through t = {0};
+    observe_latency(s, w, now);
+    const struct weir_result *why = keep_failed(s, w, &failed, clock->wall(clock));
+    if (why != NULL)
+        begin_backoff(s, why, failed, now);
+    for (uint32_t i = 0; i < w->b->pub.n_events; i++) {
+        struct weir_event *ev = &wr_batch_events(w->b)[i];
+        const struct weir_result *r = &w->results[i];
+        if (r->verdict == WEIR_VERDICT_REJECTED) {
+            reject(s, ev, &w->meta[i], r);
+        } else if (r->verdict == WEIR_VERDICT_OK) {
+            if (overwrites && follows_failed(s, ev, w->meta[i].seq)) {
+                repeat(s, ev, &w->meta[i]);
+                continue;
+            }
+            delivered++;
+            bytes += ev->payload.len;
+            deliver(s, ev, &w->meta[i], &t);
+        }
+    }
+    flush_through(&t);
+    if (s->n_again > 1)
+        qsort(s->again, s->n_again, sizeof(*s->again), by_seq);
+    if (failed == 0)
+        end_backoff(s);
+    wr_metric_add(o->unit->sent_events, delivered);
+    wr_metric_add(o->unit->sent_bytes, bytes);
+    wr_metric_add(o->writes, 1);
+    w->active = false;
+    s->n_active--;
+    w->b->pub.n_events = 0;
+    wr_arena_clear(&w->texts, 64 * 1024);
+    wr_ended_flush(&s->ended);
+    (void)wr_shard_push_dead(s, now);
+}
+
+/* ---- The end of everything ---- */
+
+void wr_shard_fail_queued(struct wr_shard *s)
+{
+    struct wr_why why = wr_why_of(s->outlet->unit, WEIR_FAILED, "shutdown",
+                                  weir_cstr("the pipeline ended before this event could"));
+    for (uint32_t i = 0; i < s->n_again; i++)
+        wr_shard_end(s, &s->again[i].ev, s->again[i].meta.entry, WEIR_FAILED, &why);
+    s->n_again = 0;
+    struct wr_run run;
+    while (wr_shard_next_run(s, &run)) {
+        /* Read before the last event of the entry is settled and its memory goes. */
+        for (uint32_t i = run.from; i < run.to; i++) {
+            struct weir_event ev = wr_batch_events(run.entry->batch)[i];
+            wr_shard_end(s, &ev, run.entry, WEIR_FAILED, &why);
+        }
+    }
+    if (s->dead != NULL) {
+        for (uint32_t i = 0; i < s->dead->pub.n_events; i++)
+            wr_ack_settle(wr_batch_events(s->dead)[i].host_ack, WEIR_FAILED, &why, &s->ended);
+        wr_batch_free(s->dead);
+        s->dead = NULL;
+    }
+    wr_ended_flush(&s->ended);
+}

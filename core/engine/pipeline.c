@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A running pipeline: opens what the plan names, starts a thread a lane and a shard, and sees them end in
+ * order: lanes (their acks are home by then), sinks, dead-letter sinks. There is no thread of its own:
+ * whoever ends last in a phase begins the next one.
+ */
+#include <engine/runtime.h>
+
+#include <base/check.h>
+#include <base/error.h>
+#include <base/mem.h>
+#include <base/str.h>
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#define LANES_MAX 64
+
+/* ---- Opening ---- */
+
+static void unit_init(struct wr_pipeline *p, struct wr_unit *unit, const struct wr_component *comp)
+{
+    static const char *const kinds[] = {"", "source", "transform", "sink"};
+    const char *kind = kinds[comp->type->kind];
+    struct weir_kv fields[] = {weir_kv_str("pipeline", p->plan->name), weir_kv_str("component", comp->id),
+                               weir_kv_text("kind", kind), weir_kv_text("type", comp->type->name)};
+    struct wr_label labels[] = {{"pipeline", p->plan->name},
+                                {"component", comp->id},
+                                {"kind", weir_cstr(kind)},
+                                {"type", weir_cstr(comp->type->name)}};
+    uint32_t n = WR_COUNT(labels);
+    unit->comp = comp;
+    unit->pipeline = p;
+    unit->log = wr_log_scope_new(p->rt.log, fields, WR_COUNT(fields));
+    pthread_mutex_init(&unit->shared.mutex, NULL);
+    unit->received_events = wr_metric(p->rt.metrics, WR_COUNTER, "component_received_events_total",
+                                      "Events that entered a component.", labels, n);
+    unit->sent_events = wr_metric(p->rt.metrics, WR_COUNTER, "component_sent_events_total",
+                                  "Events that left a component, of a sink: delivered.", labels, n);
+    if (comp->type->kind == WEIR_SOURCE)
+        unit->received_bytes = wr_metric(p->rt.metrics, WR_COUNTER, "component_received_bytes_total",
+                                         "Payload bytes that entered a source.", labels, n);
+    if (comp->type->kind == WEIR_SINK)
+        unit->sent_bytes = wr_metric(p->rt.metrics, WR_COUNTER, "component_sent_bytes_total",
+                                     "Payload bytes of events that a sink delivered.", labels, n);
+}
+
+/* Never more lanes than cores, unless the user asked. */
+static uint32_t lanes_of(const struct wr_component *comp)
+{
+    int64_t n = comp->opt.source.lanes;
+    if (n > 0)
+        return n < LANES_MAX ? (uint32_t)n : LANES_MAX;
+    uint32_t advised = comp->type->lanes != NULL ? comp->type->lanes(comp->config) : 1;
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    uint32_t cap = cores > 0 ? (uint32_t)cores : 1;
+    return advised == 0 ? 1 : advised < cap ? advised : cap;
+}
+
+static bool open_sinks(struct wr_pipeline *p, struct weir_error *err)
+{
+    for (uint32_t i = 0; i < p->plan->n_components; i++) {
+        const struct wr_component *comp = &p->plan->components[i];
+        if (comp->type->kind != WEIR_SINK)
+            continue;
+        p->units[i].outlet = wr_outlet_new(&p->units[i], err);
+        if (p->units[i].outlet == NULL)
+            return false;
+        uint32_t n = wr_outlet_shards(p->units[i].outlet);
+        atomic_fetch_add(comp->is_dead_letter ? &p->dead_sinks_left : &p->sinks_left, n);
+    }
+    return true;
+}
+
+static bool open_lanes(struct wr_pipeline *p, struct weir_error *err)
+{
+    for (uint32_t i = 0; i < p->plan->n_components; i++) {
+        const struct wr_component *comp = &p->plan->components[i];
+        if (comp->type->kind != WEIR_SOURCE)
+            continue;
+        uint32_t count = lanes_of(comp);
+        for (uint32_t k = 0; k < count; k++) {
+            struct wr_lane *lane = wr_lane_new(p, i, k, count, err);
+            if (lane == NULL)
+                return false;
+            p->lanes = wr_xrealloc(p->lanes, (p->n_lanes + 1) * sizeof(struct wr_lane *));
+            p->lanes[p->n_lanes++] = lane;
+        }
+    }
+    atomic_store(&p->lanes_left, p->n_lanes);
+    return true;
+}
+
+struct wr_pipeline *wr_pipeline_new(const struct wr_plan *plan, const struct wr_runtime *rt,
+                                    struct weir_error *err)
+{
+    struct wr_pipeline *p = wr_xalloc(sizeof(*p));
+    struct weir_kv field = weir_kv_str("pipeline", plan->name);
+    p->plan = plan;
+    p->rt = *rt;
+    p->log = wr_log_scope_new(rt->log, &field, 1);
+    pthread_mutex_init(&p->mutex, NULL);
+    atomic_store(&p->deadline, INT64_MAX);
+    p->units = wr_xalloc(plan->n_components * sizeof(*p->units));
+    for (uint32_t i = 0; i < plan->n_components; i++)
+        unit_init(p, &p->units[i], &plan->components[i]);
+    if (!open_sinks(p, err) || !open_lanes(p, err)) {
+        wr_pipeline_free(p);
+        return NULL;
+    }
+    return p;
+}
+
+/* ---- Gauges, read at each scrape ---- */
+
+static void gauge(struct wr_pipeline *p, const struct wr_component *comp, const char *name,
+                  const char *help, double v)
+{
+    static const char *const kinds[] = {"", "source", "transform", "sink"};
+    struct wr_label labels[] = {{"pipeline", p->plan->name},
+                                {"component", comp->id},
+                                {"kind", weir_cstr(kinds[comp->type->kind])},
+                                {"type", weir_cstr(comp->type->name)}};
+    wr_metric_set(wr_metric(p->rt.metrics, WR_GAUGE, name, help, labels, WR_COUNT(labels)), v);
+}
+
+static void scrape(void *arg)
+{
+    struct wr_pipeline *p = arg;
+    int64_t now = wr_now(p->rt.clock), oldest = INT64_MAX;
+    for (uint32_t i = 0; i < p->n_lanes; i++) {
+        int64_t of_lane = wr_acks_oldest(wr_lane_acks(p->lanes[i]));
+        oldest = of_lane < oldest ? of_lane : oldest;
+    }
+    for (uint32_t i = 0; i < p->plan->n_components; i++) {
+        const struct wr_component *comp = &p->plan->components[i];
+        if (comp->type->kind != WEIR_SINK)
+            continue;
+        const struct wr_buffer *buf = wr_outlet_buffer(p->units[i].outlet);
+        gauge(p, comp, "buffer_bytes", "Bytes of events between the lanes and this sink.",
+              (double)atomic_load_explicit(&buf->bytes, memory_order_relaxed));
+        gauge(p, comp, "buffer_events", "Events between the lanes and this sink.",
+              (double)atomic_load_explicit(&buf->events, memory_order_relaxed));
+        gauge(p, comp, "buffer_limit_bytes", "Room of this sink's buffer.", (double)buf->cap_bytes);
+    }
+    struct wr_label label = {"pipeline", p->plan->name};
+    wr_metric_set(wr_metric(p->rt.metrics, WR_GAUGE, "oldest_unacked_seconds",
+                            "Age of the oldest event that has not ended.", &label, 1),
+                  oldest == INT64_MAX || oldest > now ? 0 : (double)(now - oldest) / 1e9);
+}
+
+/* ---- Running ---- */
+
+void wr_pipeline_start(struct wr_pipeline *p, void (*notify)(void *arg), void *arg)
+{
+    p->notify = notify;
+    p->notify_arg = arg;
+    p->started = true;
+    wr_metrics_on_scrape(p->rt.metrics, scrape, p);
+    for (uint32_t i = 0; i < p->plan->n_components; i++)
+        if (p->units[i].outlet != NULL)
+            wr_outlet_start(p->units[i].outlet);
+    for (uint32_t i = 0; i < p->n_lanes; i++)
+        wr_lane_start(p->lanes[i]);
+}
+
+enum wr_pipeline_state wr_pipeline_state(struct wr_pipeline *p)
+{
+    if (atomic_load(&p->done))
+        return atomic_load(&p->failed) ? WR_PIPELINE_STOPPED : WR_PIPELINE_DONE;
+    return atomic_load(&p->draining) ? WR_PIPELINE_DRAINING : WR_PIPELINE_RUNNING;
+}
+
+const char *wr_pipeline_reason(struct wr_pipeline *p)
+{
+    return atomic_load(&p->failed) ? p->reason : "";
+}
+
+bool wr_pipeline_ready(struct wr_pipeline *p)
+{
+    return !atomic_load(&p->failed) && !atomic_load(&p->draining) &&
+           atomic_load(&p->lanes_polling) == p->n_lanes;
+}
+
+static void tell(struct wr_pipeline *p)
+{
+    if (p->notify != NULL)
+        p->notify(p->notify_arg);
+}
+
+static void wake_all(struct wr_pipeline *p)
+{
+    for (uint32_t i = 0; i < p->n_lanes; i++)
+        wr_lane_wake(p->lanes[i]);
+    for (uint32_t i = 0; i < p->plan->n_components; i++)
+        if (p->units[i].outlet != NULL)
+            wr_outlet_wake(p->units[i].outlet);
+}
+
+void wr_pipeline_drain(struct wr_pipeline *p, int64_t deadline_ns)
+{
+    int64_t before = atomic_load(&p->deadline);
+    while (deadline_ns < before && !atomic_compare_exchange_weak(&p->deadline, &before, deadline_ns))
+        continue;
+    atomic_store(&p->draining, 1);
+    if (deadline_ns <= wr_now(p->rt.clock))
+        wr_pipeline_abort(p); /* the caller may be the only thread that does not hang in a sink */
+    wake_all(p);
+}
+
+void wr_pipeline_abort(struct wr_pipeline *p)
+{
+    if (atomic_exchange(&p->aborting, 1) != 0)
+        return;
+    for (uint32_t i = 0; i < p->plan->n_components; i++)
+        if (p->units[i].outlet != NULL)
+            wr_outlet_cancel(p->units[i].outlet);
+    wake_all(p);
+}
+
+void wr_pipeline_fail(struct wr_pipeline *p, const char *fmt, ...)
+{
+    va_list ap;
+    pthread_mutex_lock(&p->mutex);
+    bool first = atomic_load(&p->failed) == 0;
+    if (first) {
+        va_start(ap, fmt);
+        vsnprintf(p->reason, sizeof(p->reason), fmt, ap);
+        va_end(ap);
+        atomic_store(&p->failed, 1);
+    }
+    pthread_mutex_unlock(&p->mutex);
+    if (!first)
+        return;
+    WR_LOG(p->log, WEIR_LOG_ERROR, "pipeline stops", weir_kv_text("reason", p->reason));
+    /* No cancel: what is under way may end well; what is queued fails now. */
+    atomic_store(&p->draining, 1);
+    atomic_store(&p->aborting, 1);
+    wake_all(p);
+    tell(p);
+}
+
+static void end_phase(struct wr_pipeline *p)
+{
+    if (atomic_load(&p->lanes_left) != 0)
+        return;
+    atomic_store(&p->finish_sinks, 1);
+    if (atomic_load(&p->sinks_left) == 0)
+        atomic_store(&p->finish_dead, 1);
+    bool over = atomic_load(&p->sinks_left) == 0 && atomic_load(&p->dead_sinks_left) == 0;
+    wake_all(p);
+    if (over && atomic_exchange(&p->done, 1) == 0)
+        tell(p);
+}
+
+void wr_pipeline_lane_ended(struct wr_pipeline *p)
+{
+    /* Sources that all ended by themselves begin the drain of the rest. */
+    if (atomic_fetch_sub(&p->lanes_left, 1) == 1)
+        atomic_store(&p->draining, 1);
+    end_phase(p);
+}
+
+void wr_pipeline_shard_ended(struct wr_pipeline *p, bool dead_letter)
+{
+    atomic_fetch_sub(dead_letter ? &p->dead_sinks_left : &p->sinks_left, 1);
+    end_phase(p);
+}
+
+/* ---- Closing ---- */
+
+struct wr_pipeline_left wr_pipeline_close(struct wr_pipeline *p)
+{
+    for (uint32_t i = 0; i < p->n_lanes; i++)
+        wr_lane_join(p->lanes[i]);
+    for (uint32_t i = 0; i < p->plan->n_components; i++)
+        if (p->units[i].outlet != NULL)
+            wr_outlet_join(p->units[i].outlet);
+    if (p->started)
+        wr_metrics_off_scrape(p->rt.metrics, p);
+    p->started = false;
+    for (uint32_t i = 0; i < p->n_lanes; i++)
+        wr_lane_close_transforms(p->lanes[i]);
+    for (uint32_t i = 0; i < p->plan->n_components; i++) {
+        wr_outlet_free(p->units[i].outlet);
+        p->units[i].outlet = NULL;
+    }
+    for (uint32_t i = 0; i < p->n_lanes; i++)
+        wr_lane_free(p->lanes[i]);
+    p->n_lanes = 0;
+    return (struct wr_pipeline_left){.events = atomic_load(&p->n_left),
+                                     .timed_out = atomic_load(&p->aborting) != 0 &&
+                                                  atomic_load(&p->failed) == 0};
+}
+
+void wr_pipeline_free(struct wr_pipeline *p)
+{
+    if (p == NULL)
+        return;
+    (void)wr_pipeline_close(p);
+    for (uint32_t i = 0; i < p->plan->n_components; i++) {
+        struct wr_shared *shared = &p->units[i].shared;
+        if (shared->object != NULL && shared->destroy != NULL)
+            shared->destroy(shared->object);
+        pthread_mutex_destroy(&shared->mutex);
+        wr_log_scope_free(p->units[i].log);
+    }
+    pthread_mutex_destroy(&p->mutex);
+    wr_log_scope_free(p->log);
+    wr_free(p->lanes);
+    wr_free(p->units);
+    wr_free(p);
+}

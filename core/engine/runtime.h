@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * engine/runtime.h: the structs of a running pipeline, for the engine's own files only.
+ *
+ *   pipeline ─▶ units: one a component: counters, log, shared state, of a sink its outlet
+ *            ─▶ lanes: one thread each: source instance, transform instances, work stack, acks
+ *   outlet   ─▶ shards: one thread each: sink instance, queue, writes under way, retries
+ */
+#ifndef WR_ENGINE_RUNTIME_H
+#define WR_ENGINE_RUNTIME_H
+
+#include <base/wake.h>
+#include <engine/ack.h>
+#include <engine/buffer.h>
+#include <engine/pipeline.h>
+
+struct wr_lane;
+struct wr_shard;
+struct wr_outlet;
+
+/* What the instances of one component share. */
+struct wr_shared {
+    pthread_mutex_t mutex;
+    void *object;
+    void (*destroy)(void *take_shared);
+};
+
+/* The run-time side of one component. */
+struct wr_unit {
+    const struct wr_component *comp;
+    struct wr_pipeline *pipeline;
+    struct wr_log_scope *log;
+    struct wr_shared shared;
+    struct wr_outlet *outlet; /* of a sink */
+    struct weir_metric *received_events, *received_bytes, *sent_events, *sent_bytes;
+};
+
+/* One opened source, transform or sink. `host` is first: the plugin's pointer is this one's. */
+struct wr_instance {
+    struct weir_host host;
+    struct wr_unit *unit;
+    struct wr_clock *clock;
+    void *self;
+    struct weir_arena scratch;
+    void *conditions; /* state of the condition service */
+    struct wr_lane *lane;
+    struct wr_shard *shard;
+    struct weir_held *held;     /* events that this transform keeps */
+    struct wr_batch *batch;     /* of the call that is running */
+    _Atomic int wanted;         /* it asked to be called again */
+    int64_t next_tick, tick_ns; /* tick_ns 0: never */
+};
+
+/* An event that a transform keeps past its call. */
+struct weir_held {
+    struct weir_held *next, *prev;
+    struct wr_instance *inst;
+    struct wr_batch *b; /* one event and its bodies */
+};
+
+/* Why an event is GONE: of a drop its reason, of a failure the result. In the batch's memory. */
+struct wr_gone {
+    bool failed;
+    bool held;
+    struct weir_result result;
+};
+
+struct wr_pipeline {
+    const struct wr_plan *plan;
+    struct wr_runtime rt;
+    struct wr_log_scope *log;
+    struct wr_unit *units;
+    struct wr_lane **lanes;
+    uint32_t n_lanes;
+    void (*notify)(void *arg);
+    void *notify_arg;
+    bool started;
+    pthread_mutex_t mutex;    /* for reason */
+    char reason[WEIR_ERROR_TEXT];
+    _Atomic int failed;
+    _Atomic int draining;     /* sources are to stop */
+    _Atomic int aborting;     /* what is left fails now */
+    _Atomic int64_t deadline; /* of the drain */
+    _Atomic uint32_t lanes_left, sinks_left, dead_sinks_left; /* threads that still run */
+    _Atomic uint32_t lanes_polling;
+    _Atomic int finish_sinks, finish_dead; /* outlets: end once empty */
+    _Atomic int done;
+    _Atomic uint64_t n_left;  /* events that ended as failed */
+};
+
+/* ---- instance.c ---- */
+
+/* Opens instance index of count. NULL with err (context in front). */
+struct wr_instance *wr_instance_open(struct wr_unit *unit, uint32_t index, uint32_t count,
+                                     struct wr_lane *lane, struct wr_shard *shard,
+                                     struct weir_error *err);
+void wr_instance_close(struct wr_instance *take_inst);
+/* Counts an error of this component: stage "write", "apply", ...; code may be NULL. */
+void wr_unit_count_error(struct wr_unit *unit, const char *stage, const char *code, uint64_t n);
+void wr_unit_count_discard(struct wr_unit *unit, const char *reason, uint64_t n);
+void wr_unit_count_dead(struct wr_unit *unit, uint64_t n);
+
+/* ---- pipeline.c ---- */
+
+/* The pipeline stops by itself: what is left fails. [any] */
+void wr_pipeline_fail(struct wr_pipeline *p, const char *fmt, ...) WEIR_PRINTF(2, 3);
+/* The deadline has come: everything that is left ends as failed. [any] */
+void wr_pipeline_abort(struct wr_pipeline *p);
+void wr_pipeline_lane_ended(struct wr_pipeline *p);
+void wr_pipeline_shard_ended(struct wr_pipeline *p, bool dead_letter);
+
+/* ---- lane.c ---- */
+
+struct wr_lane *wr_lane_new(struct wr_pipeline *p, uint32_t component, uint32_t index,
+                            uint32_t count, struct weir_error *err);
+void wr_lane_start(struct wr_lane *lane);
+void wr_lane_join(struct wr_lane *lane);
+void wr_lane_close_transforms(struct wr_lane *lane);
+void wr_lane_free(struct wr_lane *take_lane);
+void wr_lane_wake(void *lane); /* [any] */
+/* One turn: collects acks, ticks, goes on with parked work, polls until at most `wait_until`. Returns
+ * when it wants its next turn (now or earlier: at once; INT64_MAX: when woken), -1 when it has ended. */
+int64_t wr_lane_step(struct wr_lane *lane, int64_t wait_until);
+struct wr_acks *wr_lane_acks(struct wr_lane *lane);
+
+/* ---- outlet.c ---- */
+
+struct wr_outlet *wr_outlet_new(struct wr_unit *unit, struct weir_error *err);
+void wr_outlet_start(struct wr_outlet *o);
+void wr_outlet_join(struct wr_outlet *o);
+void wr_outlet_free(struct wr_outlet *take_o);
+void wr_outlet_wake(struct wr_outlet *o);   /* [any] */
+void wr_outlet_cancel(struct wr_outlet *o); /* [any] */
+struct wr_buffer *wr_outlet_buffer(struct wr_outlet *o);
+uint32_t wr_outlet_shards(const struct wr_outlet *o);
+/* One turn of a shard, as wr_lane_step. */
+int64_t wr_shard_step(struct wr_shard *s, int64_t wait_until);
+struct wr_shard *wr_outlet_shard(struct wr_outlet *o, uint32_t i);
+/* host->complete. [any] */
+void wr_shard_complete(struct wr_shard *s, uint64_t ticket, uint32_t i,
+                       const struct weir_result *result);
+
+/* ---- dead_letter.c ---- */
+
+/* What the envelope says about a failure. */
+struct wr_failure {
+    struct wr_unit *unit; /* the component that could not */
+    const struct weir_result *result;
+    uint32_t attempts;
+    int64_t first_ns, last_ns; /* wall clock */
+};
+
+/* Adds the envelope of ev to `out` (made with a body of its own); the ack's reference goes along, and
+ * the reason is noted in it. False when memory is used up. */
+bool wr_dead_letter_add(struct wr_batch *out, const struct weir_event *ev,
+                        const struct wr_failure *failure);
+#define WR_EVENT_DEAD 0x80000000u /* event flag: an envelope on its way to the dead-letter sink */
+
+struct wr_why wr_why_of(const struct wr_unit *unit, enum weir_outcome outcome, const char *code,
+                        struct weir_str message);
+
+#endif
