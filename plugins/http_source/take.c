@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * From a complete request to events in the batch: all of its items or, where one is wrong, none
+ * (`partial` takes the others). Each item is parsed here, once; its value stays with the event.
+ */
+#include "http_source.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define COPY_MAX 4096u /* bodies up to this go into the batch's own memory */
+
+struct taking {
+    struct lane *lane;
+    struct request *q;
+    struct weir_batch *b;
+    struct weir_str text;    /* the body, decompressed */
+    const struct weir_header *headers;
+    uint32_t n_headers;
+    const struct weir_origin *origin;
+    int64_t wall;
+};
+
+/* ---- Where the bytes live ---- */
+
+static bool decode(struct request *q)
+{
+    struct lane *s = q->lane;
+    if (q->decoder == NULL)
+        return true;
+    struct weir_str in = q->body != NULL ? weir_str_n(q->body->data, q->body->len)
+                                         : weir_str_n("", 0);
+    struct body *out = q->decoder->decode(s, in, (size_t)s->config->max_decompressed, &q->refusal);
+    request_drop_body(q);
+    request_charge(q, (out != NULL ? (int64_t)out->cap : 0) - q->charged);
+    q->body = out;
+    return out != NULL;
+}
+
+/* Small bodies move into the batch's arena at once; *ret is good as long as the batch, large ones
+ * once they are attached. */
+static bool place(struct taking *t)
+{
+    struct body *body = t->q->body;
+    t->text = weir_str_n(body != NULL ? body->data : "", body != NULL ? body->len : 0);
+    if (t->text.len == 0 || t->text.len > COPY_MAX)
+        return true;
+    t->text = t->lane->h->arena_copy(t->b->arena, t->text);
+    request_drop_body(t->q);
+    return t->text.ptr != NULL;
+}
+
+static bool attach(struct taking *t)
+{
+    struct body *body = t->q->body;
+    t->q->body = NULL;
+    return body == NULL || t->lane->h->batch_attach(t->b, body_free, body, body->cap);
+}
+
+/* ---- What the head says of every event ---- */
+
+static bool take_headers(struct taking *t)
+{
+    const struct weir_host *h = t->lane->h;
+    const struct config *cf = t->lane->config;
+    struct weir_header *headers =
+        cf->headers.n != 0 ? h->arena_alloc(t->b->arena, cf->headers.n * sizeof(*headers)) : NULL;
+    for (uint32_t i = 0; i < cf->headers.n; i++) {
+        struct weir_str name = list_str(&cf->headers, i);
+        const char *value = NULL;
+        size_t len = 0;
+        if (headers == NULL)
+            return false;
+        if (MHD_lookup_connection_value_n(t->q->conn->mhd, MHD_HEADER_KIND, name.ptr, name.len,
+                                          &value, &len) != MHD_YES || value == NULL)
+            continue;
+        struct weir_str copy = h->arena_copy(t->b->arena, weir_str_n(value, len));
+        if (copy.ptr == NULL && len != 0)
+            return false;
+        headers[t->n_headers++] = (struct weir_header){name, copy};
+    }
+    t->headers = headers;
+    return true;
+}
+
+static bool take_origin(struct taking *t)
+{
+    struct weir_origin *origin = t->lane->h->arena_alloc(t->b->arena, sizeof(*origin));
+    if (origin == NULL)
+        return false;
+    *origin = (struct weir_origin){list_str(&t->lane->config->paths, (uint32_t)t->q->path),
+                                   t->q->conn->number};
+    t->origin = origin;
+    return true;
+}
+
+/* The item's own headers, then those of the request. */
+static bool join_headers(struct taking *t, struct weir_event *ev)
+{
+    if (ev->n_headers == 0 || t->n_headers == 0) {
+        ev->headers = ev->n_headers == 0 ? t->headers : ev->headers;
+        ev->n_headers += t->n_headers;
+        return true;
+    }
+    uint32_t n = ev->n_headers + t->n_headers;
+    struct weir_header *all = t->lane->h->arena_alloc(t->b->arena, n * sizeof(*all));
+    if (all == NULL)
+        return false;
+    memcpy(all, ev->headers, ev->n_headers * sizeof(*all));
+    memcpy(all + ev->n_headers, t->headers, t->n_headers * sizeof(*all));
+    ev->headers = all;
+    ev->n_headers = n;
+    return true;
+}
+
+/* ---- Key and id ---- */
+
+/* The text of a field, ptr NULL where it is missing or is neither text nor a number. */
+static struct weir_str field_text(struct taking *t, const struct weir_value *v,
+                                  const struct weir_list *path)
+{
+    const struct weir_host *h = t->lane->h;
+    for (uint32_t i = 0; i < path->n; i++)
+        v = h->value_get(v, list_str(path, i));
+    if (path->n == 0 || v == NULL)
+        return weir_str_n(NULL, 0);
+    switch (h->value_type(v)) {
+    case WEIR_STRING:
+    case WEIR_BIGNUM:
+        return h->value_str(v);
+    case WEIR_INT:
+    case WEIR_UINT:
+    case WEIR_REAL:
+    case WEIR_BOOL:
+        return h->value_write(t->b->arena, v);
+    default:
+        return weir_str_n(NULL, 0);
+    }
+}
+
+/* prefix/n */
+static struct weir_str id_of_item(struct taking *t, struct weir_str prefix, uint32_t n)
+{
+    char digits[16];
+    size_t n_digits = (size_t)snprintf(digits, sizeof(digits), "/%u", n);
+    char *id = t->lane->h->arena_alloc(t->b->arena, prefix.len + n_digits);
+    if (id == NULL)
+        return weir_str_n(NULL, 0);
+    memcpy(id, prefix.ptr, prefix.len);
+    memcpy(id + prefix.len, digits, n_digits);
+    return weir_str_n(id, prefix.len + n_digits);
+}
+
+/* Its own, else from the field, else from the request's head; else the host makes one. */
+static bool take_id(struct taking *t, struct weir_event *ev, uint32_t item, bool single)
+{
+    if (ev->id.len == 0)
+        ev->id = field_text(t, ev->value, &t->lane->config->id_field);
+    if (ev->id.len != 0)
+        return true;
+    ev->id = weir_str_n(NULL, 0);
+    if (t->q->idempotency_key.len != 0)
+        ev->id = id_of_item(t, t->q->idempotency_key, item);
+    else if (t->q->weir_id.len != 0)
+        ev->id = single ? t->lane->h->arena_copy(t->b->arena, t->q->weir_id)
+                        : id_of_item(t, t->q->weir_id, item);
+    else
+        return true;
+    return ev->id.ptr != NULL;
+}
+
+/* ---- Items ---- */
+
+static bool refuse_memory(struct refusal *why)
+{
+    refuse(why, MHD_HTTP_SERVICE_UNAVAILABLE, "no_memory",
+           "this server has no memory for the request now: send it again later");
+    return false;
+}
+
+/* The parsed payload stays with the event. */
+static bool check_payload(struct taking *t, struct weir_event *ev, struct refusal *why)
+{
+    const struct weir_host *h = t->lane->h;
+    struct weir_error err = {.offset = -1};
+    if (lane_is_raw(t->lane))
+        return true;
+    if (ev->payload.ptr == NULL) {
+        ev->flags |= WEIR_EVENT_TOMB;
+        return true;
+    }
+    ev->value = h->value_parse(t->b->arena, ev->payload, &err);
+    if (ev->value != NULL)
+        return true;
+    if (err.status == WEIR_E_NOMEM)
+        return refuse_memory(why);
+    refuse(why, MHD_HTTP_BAD_REQUEST, err.code != NULL ? err.code : "bad_json",
+           "the item is not JSON: %s", err.text);
+    if (err.offset >= 0)
+        why->offset = ev->payload.ptr - t->text.ptr + err.offset;
+    if (ev->payload.ptr < t->text.ptr || ev->payload.ptr > t->text.ptr + t->text.len)
+        why->offset = -1; /* it came as base64 */
+    return false;
+}
+
+static bool add_item(struct taking *t, struct weir_str item, uint32_t index, bool single,
+                     struct refusal *why)
+{
+    struct weir_event *ev = t->lane->h->event_add(t->b);
+    if (ev == NULL)
+        return refuse_memory(why);
+    ev->payload = item;
+    ev->time_ns = t->wall;
+    ev->origin = t->origin;
+    if (t->q->media == MEDIA_WEIR) {
+        ev->payload = weir_str_n(NULL, 0);
+        if (!weir_item_read(t->lane, t->b, item, ev, why)) {
+            why->offset = item.ptr - t->text.ptr + (why->offset >= 0 ? why->offset : 0);
+            return false;
+        }
+    }
+    if (!check_payload(t, ev, why))
+        return false;
+    if (ev->key.ptr == NULL)
+        ev->key = field_text(t, ev->value, &t->lane->config->key);
+    if (!join_headers(t, ev) || !take_id(t, ev, index, single))
+        return refuse_memory(why);
+    return true;
+}
+
+/* Remembers an item that is left out; false where that is not allowed, or not possible. */
+static bool leave_out(struct taking *t, uint32_t item, const struct refusal *why)
+{
+    struct request *q = t->q;
+    const struct weir_host *h = t->lane->h;
+    if (!t->lane->config->partial || why->status != MHD_HTTP_BAD_REQUEST)
+        return false;
+    if (q->n_rejects == q->cap_rejects) {
+        uint32_t cap = q->cap_rejects == 0 ? 8 : q->cap_rejects * 2;
+        struct rejected *grown = h->realloc(q->rejects, cap * sizeof(*grown));
+        if (grown == NULL)
+            return false;
+        q->rejects = grown;
+        q->cap_rejects = cap;
+    }
+    struct rejected *r = &q->rejects[q->n_rejects++];
+    *r = (struct rejected){.item = item, .code = why->code, .offset = why->offset};
+    memcpy(r->message, why->message, strnlen(why->message, sizeof(r->message) - 1));
+    return true;
+}
+
+/* One more item; false: the whole request is refused, and q->refusal says why. */
+static bool take_item(struct taking *t, struct weir_str item, uint32_t index, bool single)
+{
+    struct refusal why = {0};
+    uint32_t before = t->b->n_events;
+    if (index >= (uint32_t)t->lane->config->max_events) {
+        refuse(&t->q->refusal, MHD_HTTP_CONTENT_TOO_LARGE, "too_many_events",
+               "the body has more than the %lld items that a request may have",
+               (long long)t->lane->config->max_events);
+        return false;
+    }
+    if (add_item(t, item, index, single, &why))
+        return true;
+    t->lane->h->batch_truncate(t->b, before);
+    if (leave_out(t, index, &why))
+        return true;
+    why.item = single || why.status != MHD_HTTP_BAD_REQUEST ? -1 : (int64_t)index;
+    t->q->refusal = why;
+    return false;
+}
+
+/* All items of the body; how many the body has in *ret_n. */
+static bool take_items(struct taking *t, uint32_t *ret_n)
+{
+    struct items it;
+    struct weir_str item;
+    const char *why = "";
+    enum items_step step;
+    items_begin(&it, t->text, t->q->media, lane_is_raw(t->lane));
+    while ((step = items_next(&it, &item, &why)) == ITEMS_ONE) {
+        if (!take_item(t, item, *ret_n, it.single))
+            return false;
+        (*ret_n)++;
+    }
+    if (step == ITEMS_BAD) {
+        refuse(&t->q->refusal, MHD_HTTP_BAD_REQUEST, "bad_json", "the body is not JSON: %s", why);
+        t->q->refusal.item = *ret_n;
+        t->q->refusal.offset = item.ptr - t->text.ptr;
+    } else if (*ret_n == 0 && (it.lines || it.single)) {
+        refuse(&t->q->refusal, MHD_HTTP_BAD_REQUEST, "empty_body",
+               "the body is empty: send a JSON object, an array, or a JSON text a line");
+    }
+    return t->q->refusal.status == 0;
+}
+
+static void hand_in(struct taking *t, uint32_t first)
+{
+    struct request *q = t->q;
+    const struct weir_host *h = t->lane->h;
+    uint32_t n = t->b->n_events - first;
+    struct weir_request *token = attach(t) ? h->request_begin(h, q) : NULL;
+    if (token == NULL) {
+        h->batch_truncate(t->b, first);
+        (void)refuse_memory(&q->refusal);
+        reply_refusal(q);
+        return;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        struct weir_event *ev = weir_event_at(t->b, first + i);
+        ev->request = token;
+        ev->position = i;
+    }
+    q->state = REQUEST_TAKEN;
+    q->open = true;
+    h->request_seal(token, n);
+}
+
+size_t request_take(struct request *q, struct weir_batch *b)
+{
+    struct lane *s = q->lane;
+    struct taking t = {.lane = s, .q = q, .b = b, .wall = s->h->wall(s->h)};
+    uint32_t first = b->n_events, n_items = 0;
+    request_unqueue(q);
+    size_t looked_at = q->body != NULL ? q->body->len : 0;
+    bool ok = decode(q);
+    if (ok && (!place(&t) || !take_headers(&t) || !take_origin(&t)))
+        ok = refuse_memory(&q->refusal);
+    looked_at += t.text.len;
+    ok = ok && take_items(&t, &n_items);
+    if (!ok)
+        s->h->batch_truncate(b, first);
+    else if (b->n_events == first && q->n_rejects != 0)
+        refuse(&q->refusal, MHD_HTTP_BAD_REQUEST, "bad_items", "none of the %u items could be taken",
+               n_items);
+    if (q->refusal.status != 0) {
+        request_drop_body(q);
+        reply_refusal(q);
+    } else if (b->n_events == first) {
+        request_drop_body(q);
+        reply_accepted(q, 0);
+    } else {
+        hand_in(&t, first);
+    }
+    return looked_at;
+}

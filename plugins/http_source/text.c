@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A growing buffer that JSON answers are written into. One a lane, used again for each answer. Where
+ * memory is used up it remembers that and goes on, so that callers ask once, at the end.
+ */
+#include "http_source.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static bool text_reserve(struct text *t, size_t more)
+{
+    if (t->failed)
+        return false;
+    if (more <= t->cap - t->len)
+        return true;
+    size_t cap = t->cap < 512 ? 512 : t->cap * 2;
+    if (cap < t->len + more)
+        cap = t->len + more;
+    char *grown = t->h->realloc(t->ptr, cap);
+    if (grown == NULL) {
+        t->failed = true;
+        return false;
+    }
+    t->ptr = grown;
+    t->cap = cap;
+    return true;
+}
+
+void text_add(struct text *t, struct weir_str s)
+{
+    if (s.len == 0 || !text_reserve(t, s.len))
+        return;
+    memcpy(t->ptr + t->len, s.ptr, s.len);
+    t->len += s.len;
+}
+
+void text_cstr(struct text *t, const char *s)
+{
+    text_add(t, weir_cstr(s));
+}
+
+void text_int(struct text *t, int64_t v)
+{
+    char digits[24];
+    int n = snprintf(digits, sizeof(digits), "%lld", (long long)v);
+    text_add(t, weir_str_n(digits, (size_t)n));
+}
+
+/* Length of the UTF-8 character at p, 0 where it is none. */
+static size_t utf8_len(const unsigned char *p, size_t left)
+{
+    static const struct {
+        unsigned char mask, lead, second_min;
+    } rows[] = {{0xe0, 0xc0, 0x80}, {0xf0, 0xe0, 0xa0}, {0xf8, 0xf0, 0x90}};
+    for (size_t n = 2; n <= 4; n++) {
+        if ((p[0] & rows[n - 2].mask) != rows[n - 2].lead)
+            continue;
+        if (left < n || p[0] < 0xc2 || p[0] > 0xf4)
+            return 0;
+        for (size_t i = 1; i < n; i++)
+            if ((p[i] & 0xc0) != 0x80)
+                return 0;
+        bool longer = (p[0] == 0xe0 || p[0] == 0xf0) && p[1] < rows[n - 2].second_min;
+        bool surrogate = p[0] == 0xed && p[1] > 0x9f;
+        bool beyond = p[0] == 0xf4 && p[1] > 0x8f;
+        return longer || surrogate || beyond ? 0 : n;
+    }
+    return 0;
+}
+
+static void text_escape(struct text *t, unsigned char c)
+{
+    char out[8];
+    int n = 2;
+    out[0] = '\\';
+    if (c == '"' || c == '\\')
+        out[1] = (char)c;
+    else if (c == '\n')
+        out[1] = 'n';
+    else if (c == '\t')
+        out[1] = 't';
+    else if (c == '\r')
+        out[1] = 'r';
+    else
+        n = snprintf(out, sizeof(out), "\\u%04x", c);
+    text_add(t, weir_str_n(out, (size_t)n));
+}
+
+void text_json(struct text *t, struct weir_str s)
+{
+    const unsigned char *p = (const unsigned char *)s.ptr;
+    text_cstr(t, "\"");
+    size_t plain = 0;
+    for (size_t i = 0; i < s.len;) {
+        size_t n = p[i] < 0x80 ? 1 : utf8_len(p + i, s.len - i);
+        if (n > 1 || (n == 1 && p[i] >= 0x20 && p[i] != '"' && p[i] != '\\' && p[i] != 0x7f)) {
+            i += n;
+            continue;
+        }
+        text_add(t, weir_str_n(s.ptr + plain, i - plain));
+        if (n == 0)
+            text_cstr(t, "?");
+        else
+            text_escape(t, p[i]);
+        plain = ++i;
+    }
+    text_add(t, weir_str_n(s.ptr + plain, s.len - plain));
+    text_cstr(t, "\"");
+}
+
+void text_done(struct text *t)
+{
+    if (t->h != NULL)
+        t->h->free(t->ptr);
+    *t = (struct text){.h = t->h};
+}

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * One line of application/x-weir+ndjson: an event with what a plain JSON text cannot carry. It is
+ * what weir's http sink writes with `format: weir`; both sides describe it in their docs.
+ *
+ *   {"id":"...","key":"...","time":1700000000000000000,"headers":{"name":"value"},"payload":{...}}
+ *
+ * payload stays byte for byte as it stands in the line. Bytes that are not UTF-8 come as base64:
+ * payload_base64, key_base64, and {"base64":"..."} as a header's value. All members may be missing;
+ * without a payload the event is a tombstone. Members that are not known are passed over.
+ */
+#include "http_source.h"
+
+#include <string.h>
+
+#define ITEM_ID_MAX 1024
+
+struct reader {
+    struct lane *lane;
+    struct weir_batch *b;
+    struct weir_event *ev;
+    struct refusal *why;
+    bool has_payload;
+};
+
+static bool bad_member(struct reader *rd, const char *name, const char *expected)
+{
+    refuse(rd->why, MHD_HTTP_BAD_REQUEST, "bad_item", "member %s of the item is not %s", name,
+           expected);
+    return false;
+}
+
+/* A short JSON text as a value; NULL where it is none. */
+static const struct weir_value *parse(struct reader *rd, struct weir_str text)
+{
+    return rd->lane->h->value_parse(rd->b->arena, text, NULL);
+}
+
+/* The JSON string `text` without quotes and escapes, good as long as the batch. */
+static bool read_string(struct reader *rd, struct weir_str text, struct weir_str *ret)
+{
+    bool plain = text.len >= 2 && text.ptr[0] == '"' && text.ptr[text.len - 1] == '"';
+    for (size_t i = 1; plain && i + 1 < text.len; i++)
+        plain = text.ptr[i] >= ' ' && text.ptr[i] <= '~' && text.ptr[i] != '"' &&
+                text.ptr[i] != '\\';
+    if (plain) {
+        *ret = weir_str_n(text.ptr + 1, text.len - 2);
+        return true;
+    }
+    const struct weir_value *v = parse(rd, text);
+    if (v == NULL || rd->lane->h->value_type(v) != WEIR_STRING)
+        return false;
+    *ret = rd->lane->h->value_str(v);
+    return true;
+}
+
+static int base64_digit(char c)
+{
+    if (c >= 'A' && c <= 'Z')
+        return c - 'A';
+    if (c >= 'a' && c <= 'z')
+        return c - 'a' + 26;
+    if (c >= '0' && c <= '9')
+        return c - '0' + 52;
+    return c == '+' ? 62 : c == '/' ? 63 : -1;
+}
+
+static bool base64_read(struct reader *rd, struct weir_str in, struct weir_str *ret)
+{
+    size_t pad = 0;
+    while (pad < 2 && in.len > pad && in.ptr[in.len - 1 - pad] == '=')
+        pad++;
+    char *out = in.len % 4 == 0 ? rd->lane->h->arena_alloc(rd->b->arena, in.len / 4 * 3 + 1) : NULL;
+    if (out == NULL)
+        return false;
+    size_t n = 0;
+    uint32_t bits = 0;
+    for (size_t i = 0; i < in.len; i++) {
+        int digit = i + pad >= in.len ? 0 : base64_digit(in.ptr[i]);
+        if (digit < 0)
+            return false;
+        bits = bits << 6 | (uint32_t)digit;
+        if (i % 4 == 3) {
+            out[n++] = (char)(bits >> 16 & 0xff);
+            out[n++] = (char)(bits >> 8 & 0xff);
+            out[n++] = (char)(bits & 0xff);
+        }
+    }
+    *ret = weir_str_n(out, n - pad);
+    return true;
+}
+
+static bool read_base64(struct reader *rd, struct weir_str text, struct weir_str *ret)
+{
+    struct weir_str in;
+    return read_string(rd, text, &in) && base64_read(rd, in, ret);
+}
+
+/* ---- Members ---- */
+
+static bool read_id(struct reader *rd, struct weir_str text)
+{
+    struct weir_str id;
+    if (!read_string(rd, text, &id) || id.len == 0 || id.len > ITEM_ID_MAX)
+        return bad_member(rd, "id", "a string of 1 to 1024 bytes");
+    rd->ev->id = id;
+    return true;
+}
+
+static bool read_key(struct reader *rd, struct weir_str text)
+{
+    return read_string(rd, text, &rd->ev->key) || bad_member(rd, "key", "a string");
+}
+
+static bool read_key_base64(struct reader *rd, struct weir_str text)
+{
+    return read_base64(rd, text, &rd->ev->key) || bad_member(rd, "key_base64", "a base64 string");
+}
+
+static bool read_time(struct reader *rd, struct weir_str text)
+{
+    const struct weir_host *h = rd->lane->h;
+    const struct weir_value *v = parse(rd, text);
+    if (v == NULL || h->value_type(v) != WEIR_INT || h->value_int(v) < 0)
+        return bad_member(rd, "time", "an integer: nanoseconds since 1970");
+    rd->ev->time_ns = h->value_int(v);
+    return true;
+}
+
+static bool read_header(struct reader *rd, const struct weir_value *v, struct weir_str *ret)
+{
+    const struct weir_host *h = rd->lane->h;
+    if (h->value_type(v) == WEIR_STRING) {
+        *ret = h->value_str(v);
+        return true;
+    }
+    v = h->value_get(v, weir_cstr("base64"));
+    return v != NULL && h->value_type(v) == WEIR_STRING && base64_read(rd, h->value_str(v), ret);
+}
+
+static bool read_headers(struct reader *rd, struct weir_str text)
+{
+    const struct weir_host *h = rd->lane->h;
+    const struct weir_value *v = parse(rd, text);
+    uint32_t n = v != NULL && h->value_type(v) == WEIR_OBJECT ? h->value_count(v) : 0;
+    struct weir_header *headers = h->arena_alloc(rd->b->arena, (n + 1) * sizeof(*headers));
+    if (v == NULL || h->value_type(v) != WEIR_OBJECT || headers == NULL)
+        return bad_member(rd, "headers", "an object");
+    struct weir_value_iter it = h->value_iter(v);
+    for (uint32_t i = 0; i < n; i++) {
+        const struct weir_value *value = h->value_next(&it, &headers[i].name);
+        if (!read_header(rd, value, &headers[i].value))
+            return bad_member(rd, "headers", "an object of strings, or of {\"base64\":\"...\"}");
+    }
+    rd->ev->headers = headers;
+    rd->ev->n_headers = n;
+    return true;
+}
+
+static bool read_payload(struct reader *rd, struct weir_str text)
+{
+    if (rd->has_payload)
+        return bad_member(rd, "payload", "there only once, nor together with payload_base64");
+    rd->has_payload = true;
+    rd->ev->payload = text;
+    return true;
+}
+
+static bool read_payload_base64(struct reader *rd, struct weir_str text)
+{
+    struct weir_str bytes;
+    if (!read_base64(rd, text, &bytes))
+        return bad_member(rd, "payload_base64", "a base64 string");
+    return read_payload(rd, bytes);
+}
+
+static const struct {
+    const char *name;
+    bool (*read)(struct reader *rd, struct weir_str text);
+} members[] = {
+    {"payload", read_payload}, {"id", read_id},           {"key", read_key},
+    {"time", read_time},       {"headers", read_headers}, {"key_base64", read_key_base64},
+    {"payload_base64", read_payload_base64},
+};
+
+static bool read_member(struct reader *rd, struct weir_str name, struct weir_str value)
+{
+    for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++)
+        if (strlen(members[i].name) == name.len && memcmp(members[i].name, name.ptr, name.len) == 0)
+            return members[i].read(rd, value);
+    return parse(rd, value) != NULL || bad_member(rd, "(unknown)", "JSON");
+}
+
+bool weir_item_read(struct lane *s, struct weir_batch *b, struct weir_str line,
+                    struct weir_event *ev, struct refusal *why)
+{
+    struct reader rd = {.lane = s, .b = b, .ev = ev, .why = why};
+    struct weir_str name, value;
+    const char *wrong = NULL;
+    size_t at = 0;
+    while (member_next(line, &at, &name, &value, &wrong))
+        if (!read_member(&rd, name, value))
+            return false;
+    if (wrong == NULL)
+        return true;
+    refuse(why, MHD_HTTP_BAD_REQUEST, "bad_item",
+           "the line is not an item {\"id\", \"key\", \"headers\", \"payload\"}: %s", wrong);
+    why->offset = (int64_t)at;
+    return false;
+}
