@@ -57,6 +57,7 @@
     X("bad-id", "An id has 1 to 64 characters of a-z, 0-9, _ and -.")                              \
     X("duplicate-id", "An id may stand only once in a pipeline, whatever the kind.")               \
     X("unknown-type", "No plugin that was found offers this component type.")                      \
+    X("too-many-components", "A pipeline may have 1,000 components.")                              \
     X("no-sources", "A pipeline needs at least one source.")                                       \
     X("no-sinks", "A pipeline needs at least one sink.")                                           \
     X("bad-port", "A port's name has 1 to 64 characters of a-z, 0-9, _ and -, and stands once.")   \

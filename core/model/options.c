@@ -146,6 +146,18 @@ static void hide(struct wr_binder *b, const struct wr_node *n)
         hide(b, n->fields[i].value);
 }
 
+void wr_options_hide_guess(struct wr_binder *b, const struct wr_node *n)
+{
+    for (uint32_t i = 0; n->kind == WR_NODE_LIST && i < n->n; i++)
+        wr_options_hide_guess(b, n->items[i]);
+    for (uint32_t i = 0; n->kind == WR_NODE_MAP && i < n->n; i++) {
+        if (wr_sounds_secret(n->fields[i].key))
+            hide(b, n->fields[i].value);
+        else
+            wr_options_hide_guess(b, n->fields[i].value);
+    }
+}
+
 /* ---- one option ------------------------------------------------------------------------------ */
 
 static void wrong_type(struct wr_binder *b, const struct weir_option *o, const struct wr_node *n,
@@ -333,7 +345,7 @@ static void unknown_option(struct wr_binder *b, const struct wr_target *targets,
     for (uint32_t t = 0; t < n; t++) {
         for (uint32_t i = 0; i < targets[t].options.n; i++) {
             struct weir_option o = wr_option_at(&targets[t].options, i);
-            if (o.deprecated_by != NULL)
+            if (o.deprecated_by != NULL || o.doc == NULL)
                 continue;
             wr_buf_printf(&expected, "%s%s", n_words ? ", " : "one of ", o.name);
             words[n_words++] = o.name;

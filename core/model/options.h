@@ -11,7 +11,8 @@
 #include <model/conf.h>
 #include <weir/option.h>
 
-/* An option that the table only knows by name: its owner reads the located node by itself. */
+/* An option that the table only knows by name: its owner reads the located node by itself. Options
+ * without a doc are never shown. */
 #define WR_OPT_OPAQUE ((enum weir_option_type)1000)
 
 /* A dotted path on the stack: {up, key, -1} or {up, {0}, index}. */
@@ -47,6 +48,9 @@ struct wr_target {
  * diagnostics. */
 bool wr_options_bind(struct wr_binder *b, const struct wr_target *targets, uint32_t n,
                      const struct wr_node *map, const struct wr_path *path, struct wr_pos pos);
+
+/* Where the type of a map is not known: masks what stands behind names that sound like secrets. */
+void wr_options_hide_guess(struct wr_binder *b, const struct wr_node *n);
 
 /* Option i, with zeroes where the table was built before struct weir_option grew. */
 struct weir_option wr_option_at(const struct weir_options *o, uint32_t i);
