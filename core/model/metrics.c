@@ -77,7 +77,7 @@ static void put_name(struct wr_buf *b, const char *name)
     }
 }
 
-/* Escapes for a label value; with quote false for a HELP text. Bytes that are not UTF-8 become
+/* Escapes for a label value; with quote false for a HELP text. NUL and bytes that are not UTF-8 become
  * U+FFFD. */
 static void put_escaped(struct wr_buf *b, struct weir_str s, bool quote)
 {
@@ -90,6 +90,8 @@ static void put_escaped(struct wr_buf *b, struct weir_str s, bool quote)
                 wr_buf_text(b, "\\n");
             else if (s.ptr[i] == '"' && quote)
                 wr_buf_text(b, "\\\"");
+            else if (s.ptr[i] == '\0')
+                wr_buf_text(b, "\xef\xbf\xbd");
             else
                 wr_buf_add(b, s.ptr + i, 1);
         }
