@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A running client: librdkafka's handle, its logs and errors as log lines and metrics of the
+ * component, and the probe of `weir check --connect`.
+ *
+ * Errors reach us by error_cb (served by poll on the instance's own thread), logs by log_cb (any of
+ * librdkafka's threads). Both end in host->log, which rate-limits repeats.
+ */
+#include "client.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <syslog.h>
+
+#define BROKERS_TEXT 8192
+
+void client_init(struct client *c, const struct weir_host *host, const struct client_config *cfg)
+{
+    static const char *const words[N_FAULTS] = {"connection",    "authentication", "authorization",
+                                                "unknown_topic", "commit",         "fatal",
+                                                "other"};
+    c->host = host;
+    c->cfg = cfg;
+    for (int i = 0; i < N_FAULTS; i++) {
+        const char *labels[] = {"error", words[i], NULL};
+        c->faults[i] =
+            host->counter(host, "kafka_errors_total", "Errors that the Kafka client saw.", labels);
+    }
+}
+
+int ms_until(const struct weir_host *host, int64_t deadline_ns, int most)
+{
+    int64_t now = host->now(host);
+    if (deadline_ns <= now)
+        return 0;
+    int64_t ms = (deadline_ns - now - 1) / WEIR_NS_PER_MS + 1;
+    return ms < most ? (int)ms : most;
+}
+
+/* ---- Faults -------------------------------------------------------------------------------- */
+
+static const struct fault_row {
+    rd_kafka_resp_err_t code;
+    enum fault fault;
+    enum weir_log_level level;
+    const char *message;
+} fault_rows[] = {
+    {RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN, FAULT_CONNECTION, WEIR_LOG_ERROR,
+     "no Kafka broker can be reached: trying again; check `brokers` and the network"},
+    {RD_KAFKA_RESP_ERR__TRANSPORT, FAULT_CONNECTION, WEIR_LOG_WARN, "Kafka connection failed"},
+    {RD_KAFKA_RESP_ERR__TIMED_OUT, FAULT_CONNECTION, WEIR_LOG_WARN, "Kafka request timed out"},
+    {RD_KAFKA_RESP_ERR__RESOLVE, FAULT_CONNECTION, WEIR_LOG_WARN,
+     "Kafka broker's name cannot be resolved"},
+    {RD_KAFKA_RESP_ERR__SSL, FAULT_CONNECTION, WEIR_LOG_ERROR, "TLS with a Kafka broker failed"},
+    {RD_KAFKA_RESP_ERR__AUTHENTICATION, FAULT_AUTHENTICATION, WEIR_LOG_ERROR,
+     "Kafka refuses the login: check `sasl`"},
+    {RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED, FAULT_AUTHENTICATION, WEIR_LOG_ERROR,
+     "Kafka refuses the login: check `sasl`"},
+    {RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, FAULT_AUTHORIZATION, WEIR_LOG_ERROR,
+     "Kafka denies access to the topic: check its access rules"},
+    {RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED, FAULT_AUTHORIZATION, WEIR_LOG_ERROR,
+     "Kafka denies access to the consumer group: check its access rules"},
+    {RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED, FAULT_AUTHORIZATION, WEIR_LOG_ERROR,
+     "Kafka denies access to the cluster: check its access rules"},
+    {RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, FAULT_TOPIC, WEIR_LOG_WARN,
+     "Kafka topic does not exist: waiting until somebody creates it"},
+    {RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC, FAULT_TOPIC, WEIR_LOG_WARN,
+     "Kafka topic does not exist: waiting until somebody creates it"},
+    {RD_KAFKA_RESP_ERR_INCONSISTENT_GROUP_PROTOCOL, FAULT_OTHER, WEIR_LOG_ERROR,
+     "the other members of the consumer group use another assignment: set `assignment` to theirs"},
+    {RD_KAFKA_RESP_ERR__MAX_POLL_EXCEEDED, FAULT_OTHER, WEIR_LOG_ERROR,
+     "the lane did not poll for longer than max.poll.interval.ms: its partitions are lost"},
+    {RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET, FAULT_OTHER, WEIR_LOG_WARN,
+     "the committed offset is gone from the topic"},
+    {RD_KAFKA_RESP_ERR__FATAL, FAULT_FATAL, WEIR_LOG_ERROR, "the Kafka client can do nothing more"},
+};
+
+static const struct fault_row other_fault = {RD_KAFKA_RESP_ERR_UNKNOWN, FAULT_OTHER, WEIR_LOG_ERROR,
+                                             "Kafka reports an error"};
+
+void client_fault(struct client *c, rd_kafka_resp_err_t code, const char *reason, const char *topic)
+{
+    const struct fault_row *row = &other_fault;
+    for (size_t i = 0; i < sizeof(fault_rows) / sizeof(fault_rows[0]); i++)
+        if (fault_rows[i].code == code)
+            row = &fault_rows[i];
+    c->host->metric_add(c->faults[row->fault], 1);
+    struct weir_kv kv[3] = {weir_kv_text("error", rd_kafka_err2name(code)),
+                            weir_kv_text("reason", reason), weir_kv_text("topic", topic)};
+    c->host->log(c->host, row->level, row->message, kv, topic != NULL ? 3 : 2);
+}
+
+static void on_error(rd_kafka_t *rk, int code, const char *reason, void *opaque)
+{
+    char text[WEIR_ERROR_TEXT];
+    struct client *c = opaque;
+    if (code == RD_KAFKA_RESP_ERR__FATAL && rd_kafka_fatal_error(rk, text, sizeof(text)) != 0)
+        reason = text;
+    client_fault(c, code, reason, NULL);
+}
+
+static void on_log(const rd_kafka_t *rk, int level, const char *fac, const char *text)
+{
+    struct client *c = rd_kafka_opaque(rk);
+    enum weir_log_level to = WEIR_LOG_DEBUG;
+    /* What on_error hears of as well is not said twice. */
+    bool twice = strcmp(fac, "FAIL") == 0 || strcmp(fac, "ERROR") == 0 || strcmp(fac, "FATAL") == 0;
+    if (!twice && level <= LOG_ERR)
+        to = WEIR_LOG_ERROR;
+    else if (!twice && level == LOG_WARNING)
+        to = WEIR_LOG_WARN;
+    else if (!twice && level <= LOG_INFO)
+        to = WEIR_LOG_INFO;
+    if (!c->host->log_enabled(c->host, to))
+        return;
+    struct weir_kv kv[2] = {weir_kv_text("about", fac), weir_kv_text("text", text)};
+    c->host->log(c->host, to, "librdkafka", kv, 2);
+}
+
+/* ---- Making one ---------------------------------------------------------------------------- */
+
+/* The brokers as librdkafka wants them. False where they do not fit. */
+static bool join_brokers(const struct weir_list *brokers, char *text, size_t size)
+{
+    const struct weir_str *items = brokers->items;
+    size_t n = 0;
+    for (uint32_t i = 0; i < brokers->n; i++) {
+        if (n + items[i].len + 2 > size)
+            return false;
+        if (i > 0)
+            text[n++] = ',';
+        memcpy(text + n, items[i].ptr, items[i].len);
+        n += items[i].len;
+    }
+    text[n] = '\0';
+    return true;
+}
+
+static bool conf_name(rd_kafka_conf_t *conf, struct client *c, struct problems *p)
+{
+    char text[BROKERS_TEXT];
+    if (!join_brokers(&c->cfg->brokers, text, sizeof(text)))
+        problem(p, "brokers",
+                "the addresses are longer than %d bytes together: name fewer, the "
+                "client finds the others by itself",
+                BROKERS_TEXT - 1);
+    else
+        set(conf, p, "brokers", "bootstrap.servers", text);
+    if (c->cfg->client_id.len == 0) {
+        const struct weir_host *h = c->host;
+        snprintf(text, sizeof(text), "weir-%.*s-%.*s", (int)h->pipeline.len, h->pipeline.ptr,
+                 (int)h->component.len, h->component.ptr);
+        set(conf, p, "client_id", "client.id", text);
+    }
+    return p->n == 0;
+}
+
+rd_kafka_t *client_new(struct client *c, rd_kafka_type_t type, rd_kafka_conf_t *take_conf,
+                       struct weir_error *err)
+{
+    struct problems p = {.host = c->host, .err = err};
+    char text[WEIR_ERROR_TEXT];
+    if (!conf_name(take_conf, c, &p)) {
+        rd_kafka_conf_destroy(take_conf);
+        return NULL;
+    }
+    rd_kafka_conf_set_opaque(take_conf, c);
+    rd_kafka_conf_set_log_cb(take_conf, on_log);
+    rd_kafka_conf_set_error_cb(take_conf, on_error);
+    rd_kafka_t *rk = rd_kafka_new(type, take_conf, text, sizeof(text));
+    if (rk == NULL) {
+        rd_kafka_conf_destroy(take_conf);
+        c->host->error(err, WEIR_E_CONFIG, "kafka_config", "librdkafka cannot start a client: %s",
+                       text);
+    }
+    return rk;
+}
+
+/* ---- Probe --------------------------------------------------------------------------------- */
+
+static const rd_kafka_metadata_topic_t *find_topic(const rd_kafka_metadata_t *md,
+                                                   struct weir_str name)
+{
+    for (int i = 0; i < md->topic_cnt; i++) {
+        const char *found = md->topics[i].topic;
+        if (strlen(found) == name.len && memcmp(found, name.ptr, name.len) == 0)
+            return &md->topics[i];
+    }
+    return NULL;
+}
+
+static enum weir_status probe_topics(const struct weir_host *h, const rd_kafka_metadata_t *md,
+                                     const struct weir_str *topics, uint32_t n,
+                                     struct weir_error *err)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        const rd_kafka_metadata_topic_t *t = find_topic(md, topics[i]);
+        if (t == NULL || t->err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
+            return h->error(err, WEIR_E_UNAVAILABLE, "unknown_topic",
+                            "topic '%.*s' does not exist on this cluster: create it",
+                            (int)topics[i].len, topics[i].ptr);
+        if (t->err != RD_KAFKA_RESP_ERR_NO_ERROR)
+            return h->error(err, WEIR_E_UNAVAILABLE, "topic_error", "topic '%.*s': %s",
+                            (int)topics[i].len, topics[i].ptr, rd_kafka_err2str(t->err));
+    }
+    return WEIR_OK;
+}
+
+/* A probe keeps the last error instead of logging it. */
+struct probe {
+    struct client client;
+    enum weir_kind kind;
+    rd_kafka_resp_err_t code;
+    char reason[WEIR_ERROR_TEXT];
+};
+
+static void on_probe_error(rd_kafka_t *rk, int code, const char *reason, void *opaque)
+{
+    (void)rk;
+    struct probe *p = opaque;
+    if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
+        return;
+    p->code = code;
+    snprintf(p->reason, sizeof(p->reason), "%s", reason);
+}
+
+static void on_probe_log(const rd_kafka_t *rk, int level, const char *fac, const char *text)
+{
+    (void)rk, (void)level, (void)fac, (void)text;
+}
+
+static rd_kafka_t *probe_client(struct probe *p, struct weir_error *err)
+{
+    struct problems problems = {.host = p->client.host, .err = err};
+    char text[WEIR_ERROR_TEXT];
+    rd_kafka_conf_t *conf = client_conf(p->client.cfg, &problems);
+    client_conf_raw(conf, p->client.cfg, p->kind, &problems);
+    if (!conf_name(conf, &p->client, &problems)) {
+        rd_kafka_conf_destroy(conf);
+        return NULL;
+    }
+    rd_kafka_conf_set_opaque(conf, p);
+    rd_kafka_conf_set_error_cb(conf, on_probe_error);
+    rd_kafka_conf_set_log_cb(conf, on_probe_log);
+    /* A consumer's requests never create a topic. */
+    rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_CONSUMER, conf, text, sizeof(text));
+    if (rk == NULL) {
+        rd_kafka_conf_destroy(conf);
+        p->client.host->error(err, WEIR_E_CONFIG, "kafka_config",
+                              "librdkafka cannot start a client: %s", text);
+    }
+    return rk;
+}
+
+enum weir_status client_probe(const struct weir_host *host, enum weir_kind kind,
+                              const struct client_config *cfg, const struct weir_str *topics,
+                              uint32_t n, int64_t deadline_ns, struct weir_error *err)
+{
+    struct probe p = {.client = {.host = host, .cfg = cfg}, .kind = kind};
+    rd_kafka_t *rk = probe_client(&p, err);
+    if (rk == NULL)
+        return WEIR_E_CONFIG;
+    const rd_kafka_metadata_t *md = NULL;
+    rd_kafka_resp_err_t code;
+    do {
+        int ms = ms_until(host, deadline_ns, 1000);
+        code = rd_kafka_metadata(rk, n > 0, NULL, &md, ms > 0 ? ms : 1);
+        rd_kafka_poll(rk, 0);
+    } while (code != RD_KAFKA_RESP_ERR_NO_ERROR && host->now(host) < deadline_ns &&
+             p.code != RD_KAFKA_RESP_ERR__AUTHENTICATION);
+    enum weir_status status;
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
+        status = host->error(err, WEIR_E_UNAVAILABLE, "unreachable",
+                             "no answer from the Kafka brokers: %s",
+                             p.code != 0 ? p.reason : rd_kafka_err2str(code));
+    else
+        status = probe_topics(host, md, topics, n, err);
+    if (md != NULL)
+        rd_kafka_metadata_destroy(md);
+    rd_kafka_destroy(rk);
+    return status;
+}

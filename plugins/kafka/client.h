@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * client.h: what the Kafka source and sink share: the options of a client, their way into a
+ * librdkafka configuration, its logs and errors on their way to the host, and the probe.
+ */
+#ifndef KAFKA_CLIENT_H
+#define KAFKA_CLIENT_H
+
+#include <librdkafka/rdkafka.h>
+#include <weir/plugin.h>
+
+struct tls_config {
+    bool enabled;
+    struct weir_str ca;
+    struct weir_str certificate;
+    struct weir_str key;
+    struct weir_str key_password;
+    bool verify;
+};
+
+enum sasl_mechanism { SASL_NONE, SASL_PLAIN, SASL_SCRAM_256, SASL_SCRAM_512 };
+
+struct sasl_config {
+    int mechanism;
+    struct weir_str user;
+    struct weir_str password;
+};
+
+struct client_config {
+    struct weir_list brokers; /* of struct weir_str */
+    struct weir_str client_id;
+    struct tls_config tls;
+    struct sasl_config sasl;
+    struct weir_list rdkafka; /* struct weir_pair, STRING */
+};
+
+extern const char *const sasl_mechanisms[];
+extern const struct weir_option tls_options[6];
+extern const struct weir_option sasl_options[3];
+
+/* The rows of an option table that fill `member`, a struct client_config in `type`. */
+#define CLIENT_OPTIONS(config_type, member)                                                        \
+    {.name = "brokers",                                                                            \
+     .type = WEIR_OPT_LIST,                                                                        \
+     .of = WEIR_OPT_STRING,                                                                        \
+     .flags = WEIR_OPT_REQUIRED | WEIR_OPT_NONEMPTY,                                               \
+     .offset = offsetof(config_type, member.brokers),                                              \
+     .doc = "Addresses to find the cluster by, host:port",                                         \
+     .example = "[kafka-1:9092, kafka-2:9092]"},                                                   \
+        {.name = "client_id",                                                                      \
+         .type = WEIR_OPT_STRING,                                                                  \
+         .flags = WEIR_OPT_ADVANCED,                                                               \
+         .offset = offsetof(config_type, member.client_id),                                        \
+         .doc = "Name of this client in the brokers' logs and quotas; default "                    \
+                "weir-PIPELINE-COMPONENT",                                                         \
+         .example = "weir-orders"},                                                                \
+        {.name = "tls",                                                                            \
+         .type = WEIR_OPT_TABLE,                                                                   \
+         .offset = offsetof(config_type, member.tls),                                              \
+         WEIR_FIELDS(tls_options),                                                                 \
+         .fields_size = sizeof(struct tls_config),                                                 \
+         .doc = "Encryption; on where it is enabled or one of its files is named",                 \
+         .example = "{ca: certs/ca.pem}"},                                                         \
+        {.name = "sasl",                                                                           \
+         .type = WEIR_OPT_TABLE,                                                                   \
+         .offset = offsetof(config_type, member.sasl),                                             \
+         WEIR_FIELDS(sasl_options),                                                                \
+         .fields_size = sizeof(struct sasl_config),                                                \
+         .doc = "Login at the brokers",                                                            \
+         .example =                                                                                \
+             "{mechanism: SCRAM-SHA-512, user: weir, password: \"${env:KAFKA_PASSWORD}\"}"},       \
+    {                                                                                              \
+        .name = "rdkafka", .type = WEIR_OPT_MAP, .of = WEIR_OPT_STRING,                            \
+        .flags = WEIR_OPT_ADVANCED, .offset = offsetof(config_type, member.rdkafka),               \
+        .doc = "Raw settings of librdkafka; those that would break a promise are refused",         \
+        .example = "{socket.timeout.ms: 20000}"                                                    \
+    }
+
+/* What can go wrong with a cluster, as metrics count it. */
+enum fault {
+    FAULT_CONNECTION,
+    FAULT_AUTHENTICATION,
+    FAULT_AUTHORIZATION,
+    FAULT_TOPIC,
+    FAULT_COMMIT,
+    FAULT_FATAL,
+    FAULT_OTHER,
+    N_FAULTS
+};
+
+/* A running client's part of a source or sink instance: the opaque of its librdkafka handle. */
+struct client {
+    const struct weir_host *host;
+    const struct client_config *cfg;
+    struct weir_metric *faults[N_FAULTS];
+};
+
+/* Where a configuration's errors go: all of them to `report`, or the first one to `err`. */
+struct problems {
+    const struct weir_report *report;
+    const struct weir_host *host;
+    struct weir_error *err;
+    uint32_t n;
+};
+
+void problem(struct problems *p, const char *path, const char *fmt, ...) WEIR_PRINTF(3, 4);
+/* Sets one of our own settings; what librdkafka says against it is a problem of `path`. */
+void set(rd_kafka_conf_t *conf, struct problems *p, const char *path, const char *name,
+         const char *value);
+void set_number(rd_kafka_conf_t *conf, struct problems *p, const char *path, const char *name,
+                int64_t value);
+/* The value of a setting as a whole number, 0 where it is none. */
+int64_t get_number(const rd_kafka_conf_t *conf, const char *name);
+
+/* A configuration with everything but the brokers: shared defaults, tls, sasl. The caller adds its
+ * own settings, then client_conf_raw() the user's, which so overrule the defaults. */
+rd_kafka_conf_t *client_conf(const struct client_config *cfg, struct problems *p);
+/* kind: WEIR_SOURCE or WEIR_SINK. */
+void client_conf_raw(rd_kafka_conf_t *conf, const struct client_config *cfg, enum weir_kind kind,
+                     struct problems *p);
+/* Whether the settings go together, and the certificates load: makes a client without brokers and
+ * ends it. What librdkafka warns of are warnings. Takes conf. */
+void client_try(rd_kafka_conf_t *take_conf, enum weir_kind kind, struct problems *p);
+/* Checks what librdkafka does not: the brokers' form, tls and sasl. */
+void client_check(const struct client_config *cfg, struct problems *p);
+
+void client_init(struct client *c, const struct weir_host *host, const struct client_config *cfg);
+/* A connected client that logs and reports errors through `c`. NULL with err. Takes conf. */
+rd_kafka_t *client_new(struct client *c, rd_kafka_type_t type, rd_kafka_conf_t *take_conf,
+                       struct weir_error *err);
+/* Counts and logs an error that librdkafka reported. [any] */
+void client_fault(struct client *c, rd_kafka_resp_err_t code, const char *reason,
+                  const char *topic);
+
+/* Reaches the cluster and looks for the topics (names; n 0: only the cluster). */
+enum weir_status client_probe(const struct weir_host *host, enum weir_kind kind,
+                              const struct client_config *cfg, const struct weir_str *topics,
+                              uint32_t n, int64_t deadline_ns, struct weir_error *err);
+
+/* True for [a-zA-Z0-9._-]{1,249} but not "." and "..". */
+bool topic_name_valid(struct weir_str name);
+/* Milliseconds from now to a deadline, rounded up, within 0 and `most`. */
+int ms_until(const struct weir_host *host, int64_t deadline_ns, int most);
+
+extern const struct weir_type kafka_source_type;
+extern const struct weir_type kafka_sink_type;
+
+#endif

@@ -1,0 +1,406 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Options of a client → configuration of librdkafka, and every check that needs no server.
+ *
+ * Called by check() with a report, which hears of everything that is wrong, and by open() with an
+ * error, which keeps the first. Owns the list of raw settings that are refused because they would
+ * break what weir promises.
+ */
+#include "client.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+const char *const sasl_mechanisms[] = {"none", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", NULL};
+
+const struct weir_option tls_options[6] = {
+    {.name = "enabled",
+     .type = WEIR_OPT_BOOL,
+     .offset = offsetof(struct tls_config, enabled),
+     .def = "false",
+     .doc = "Encrypt; needless where one of the files below is named"},
+    {.name = "ca",
+     .type = WEIR_OPT_PATH,
+     .offset = offsetof(struct tls_config, ca),
+     .doc = "Certificates that may sign the brokers' (PEM); default the system's",
+     .example = "certs/ca.pem"},
+    {.name = "certificate",
+     .type = WEIR_OPT_PATH,
+     .offset = offsetof(struct tls_config, certificate),
+     .doc = "Certificate to show to the brokers (PEM)",
+     .example = "certs/client.pem"},
+    {.name = "key",
+     .type = WEIR_OPT_PATH,
+     .offset = offsetof(struct tls_config, key),
+     .doc = "Private key of the certificate (PEM)",
+     .example = "certs/client.key"},
+    {.name = "key_password",
+     .type = WEIR_OPT_STRING,
+     .flags = WEIR_OPT_SECRET,
+     .offset = offsetof(struct tls_config, key_password),
+     .doc = "Password of the private key",
+     .example = "${env:KAFKA_KEY_PASSWORD}"},
+    {.name = "verify",
+     .type = WEIR_OPT_BOOL,
+     .offset = offsetof(struct tls_config, verify),
+     .def = "true",
+     .doc = "Check the brokers' certificates and host names"},
+};
+
+const struct weir_option sasl_options[3] = {
+    {.name = "mechanism",
+     .type = WEIR_OPT_ENUM,
+     .offset = offsetof(struct sasl_config, mechanism),
+     .def = "none",
+     .choices = sasl_mechanisms,
+     .doc = "How to log in",
+     .example = "SCRAM-SHA-512"},
+    {.name = "user",
+     .type = WEIR_OPT_STRING,
+     .offset = offsetof(struct sasl_config, user),
+     .doc = "User name",
+     .example = "weir"},
+    {.name = "password",
+     .type = WEIR_OPT_STRING,
+     .flags = WEIR_OPT_SECRET,
+     .offset = offsetof(struct sasl_config, password),
+     .doc = "Password",
+     .example = "${env:KAFKA_PASSWORD}"},
+};
+
+/* ---- Problems ------------------------------------------------------------------------------ */
+
+void problem(struct problems *p, const char *path, const char *fmt, ...)
+{
+    char text[WEIR_ERROR_TEXT];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof(text), fmt, ap);
+    va_end(ap);
+    if (p->report != NULL)
+        p->report->error(p->report, path, -1, "%s", text);
+    else if (p->n == 0 && path[0] != '\0')
+        p->host->error(p->err, WEIR_E_CONFIG, "kafka_config", "%s: %s", path, text);
+    else if (p->n == 0)
+        p->host->error(p->err, WEIR_E_CONFIG, "kafka_config", "%s", text);
+    p->n++;
+}
+
+void set(rd_kafka_conf_t *conf, struct problems *p, const char *path, const char *name,
+         const char *value)
+{
+    char text[WEIR_ERROR_TEXT];
+    if (rd_kafka_conf_set(conf, name, value, text, sizeof(text)) != RD_KAFKA_CONF_OK)
+        problem(p, path, "%s", text);
+}
+
+void set_number(rd_kafka_conf_t *conf, struct problems *p, const char *path, const char *name,
+                int64_t value)
+{
+    char text[24];
+    snprintf(text, sizeof(text), "%" PRId64, value);
+    set(conf, p, path, name, text);
+}
+
+int64_t get_number(const rd_kafka_conf_t *conf, const char *name)
+{
+    char text[64];
+    size_t size = sizeof(text);
+    if (rd_kafka_conf_get(conf, name, text, &size) != RD_KAFKA_CONF_OK)
+        return 0;
+    return strtoll(text, NULL, 10);
+}
+
+/* ---- Raw settings -------------------------------------------------------------------------- */
+
+enum { SOURCE = 1, SINK = 2, BOTH = SOURCE | SINK };
+
+/* What the raw map may not set. A name that ends in '*' stands for all that begin so. */
+static const struct refused {
+    const char *name;
+    unsigned kinds;
+    const char *reason;
+} refusals[] = {
+    {"bootstrap.servers", BOTH, "use the option brokers"},
+    {"metadata.broker.list", BOTH, "use the option brokers"},
+    {"client.id", BOTH, "use the option client_id"},
+    {"security.protocol", BOTH, "it follows from the options tls and sasl"},
+    {"sasl.mechanism", BOTH, "use the option sasl.mechanism"},
+    {"sasl.mechanisms", BOTH, "use the option sasl.mechanism"},
+    {"sasl.username", BOTH, "use the option sasl.user"},
+    {"sasl.password", BOTH, "use the option sasl.password, which is never printed"},
+    {"ssl.ca.location", BOTH, "use the option tls.ca"},
+    {"ssl.certificate.location", BOTH, "use the option tls.certificate"},
+    {"ssl.key.location", BOTH, "use the option tls.key"},
+    {"ssl.key.password", BOTH, "use the option tls.key_password, which is never printed"},
+    {"ssl.key.pem", BOTH, "use the option tls.key: what rdkafka holds is printed"},
+    {"ssl.keystore.password", BOTH,
+     "use tls.key and tls.key_password: what rdkafka holds is printed"},
+    {"enable.ssl.certificate.verification", BOTH, "use the option tls.verify"},
+    {"ssl.endpoint.identification.algorithm", BOTH, "use the option tls.verify"},
+    {"plugin.library.paths", BOTH, "it loads foreign code into the process"},
+    {"log.queue", BOTH, "weir reads librdkafka's log by a callback"},
+    {"enabled_events", BOTH, "weir serves librdkafka by callbacks"},
+    {"test.mock.num.brokers", BOTH, "a cluster inside the process keeps nothing"},
+    {"group.id", SOURCE, "use the option group"},
+    {"group.instance.id", SOURCE, "use the option instance_id, which gives each lane its own"},
+    {"group.protocol", SOURCE, "weir hands partitions over by the classic protocol"},
+    {"group.remote.assignor", SOURCE, "weir hands partitions over by the classic protocol"},
+    {"partition.assignment.strategy", SOURCE,
+     "use the option assignment, which knows what is sound in this version of librdkafka"},
+    {"auto.offset.reset", SOURCE, "use the option start"},
+    {"enable.auto.commit", SOURCE,
+     "weir commits an offset once everything before it has been delivered"},
+    {"auto.commit.enable", SOURCE,
+     "weir commits an offset once everything before it has been delivered"},
+    {"auto.commit.interval.ms", SOURCE, "use the option commit_interval"},
+    {"enable.auto.offset.store", SOURCE,
+     "weir commits an offset once everything before it has been delivered"},
+    {"offset.store.*", SOURCE, "weir keeps offsets in the consumer group"},
+    {"enable.partition.eof", SOURCE, "weir needs it on, to know how far behind it is"},
+    {"queued.max.messages.kbytes", SOURCE, "use the option prefetch"},
+    {"queued.min.messages", SOURCE, "use the option prefetch"},
+    {"fetch.queue.backoff.ms", SOURCE, "it follows from the option prefetch"},
+    {"enable.idempotence", SINK, "without it a retry could write an event twice or out of order"},
+    {"acks", SINK, "an event counts as delivered once all in-sync replicas have it"},
+    {"request.required.acks", SINK,
+     "an event counts as delivered once all in-sync replicas have it"},
+    {"message.timeout.ms", SINK,
+     "librdkafka keeps an event until it is delivered; see shutdown_timeout"},
+    {"delivery.timeout.ms", SINK,
+     "librdkafka keeps an event until it is delivered; see shutdown_timeout"},
+    {"retries", SINK, "librdkafka keeps an event until it is delivered"},
+    {"message.send.max.retries", SINK, "librdkafka keeps an event until it is delivered"},
+    {"transactional.id", SINK, "weir writes without transactions"},
+    {"enable.gapless.guarantee", SINK, "one event that is refused would end the producer"},
+    {"delivery.report.only.error", SINK, "without reports no event would ever be acknowledged"},
+    {"queuing.strategy", SINK, "events of a key must stay in order"},
+    {"linger.ms", SINK, "use the option linger"},
+    {"queue.buffering.max.ms", SINK, "use the option linger"},
+    {"compression.codec", SINK, "use the option compression"},
+    {"compression.type", SINK, "use the option compression"},
+    {"queue.buffering.max.kbytes", SINK, "use the option queue"},
+    {"message.max.bytes", SINK, "use the option max_message"},
+};
+
+static const struct refused *refusal_of(const char *name, unsigned kind)
+{
+    for (size_t i = 0; i < sizeof(refusals) / sizeof(refusals[0]); i++) {
+        const struct refused *r = &refusals[i];
+        size_t n = strlen(r->name);
+        bool same =
+            r->name[n - 1] == '*' ? strncmp(r->name, name, n - 1) == 0 : strcmp(r->name, name) == 0;
+        if (same && (r->kinds & kind) != 0)
+            return r;
+    }
+    return NULL;
+}
+
+void client_conf_raw(rd_kafka_conf_t *conf, const struct client_config *cfg, enum weir_kind kind,
+                     struct problems *p)
+{
+    const struct weir_pair *pairs = cfg->rdkafka.items;
+    for (uint32_t i = 0; i < cfg->rdkafka.n; i++) {
+        const char *name = pairs[i].key.ptr;
+        char path[160];
+        snprintf(path, sizeof(path), "rdkafka.%s", name);
+        const struct refused *r = refusal_of(name, kind == WEIR_SOURCE ? SOURCE : SINK);
+        if (r != NULL)
+            problem(p, path, "'%s' cannot be set here: %s", name, r->reason);
+        else if (strlen(name) != pairs[i].key.len)
+            problem(p, path, "a setting's name cannot hold a NUL byte");
+        else
+            set(conf, p, path, name, pairs[i].value.str.ptr);
+    }
+}
+
+/* ---- Building ------------------------------------------------------------------------------ */
+
+static bool tls_on(const struct tls_config *tls)
+{
+    return tls->enabled || tls->ca.len != 0 || tls->certificate.len != 0 || tls->key.len != 0;
+}
+
+static void set_path(rd_kafka_conf_t *conf, struct problems *p, const char *path, const char *name,
+                     struct weir_str value)
+{
+    if (value.len != 0)
+        set(conf, p, path, name, value.ptr);
+}
+
+static void conf_security(rd_kafka_conf_t *conf, const struct client_config *cfg,
+                          struct problems *p)
+{
+    const struct tls_config *tls = &cfg->tls;
+    bool encrypted = tls_on(tls);
+    bool login = cfg->sasl.mechanism != SASL_NONE;
+    set(conf, p, "tls", "security.protocol",
+        encrypted ? (login ? "sasl_ssl" : "ssl") : (login ? "sasl_plaintext" : "plaintext"));
+    if (encrypted) {
+        set_path(conf, p, "tls.ca", "ssl.ca.location", tls->ca);
+        set_path(conf, p, "tls.certificate", "ssl.certificate.location", tls->certificate);
+        set_path(conf, p, "tls.key", "ssl.key.location", tls->key);
+        set_path(conf, p, "tls.key_password", "ssl.key.password", tls->key_password);
+        set(conf, p, "tls.verify", "enable.ssl.certificate.verification",
+            tls->verify ? "true" : "false");
+        set(conf, p, "tls.verify", "ssl.endpoint.identification.algorithm",
+            tls->verify ? "https" : "none");
+    }
+    if (login) {
+        set(conf, p, "sasl.mechanism", "sasl.mechanisms", sasl_mechanisms[cfg->sasl.mechanism]);
+        set_path(conf, p, "sasl.user", "sasl.username", cfg->sasl.user);
+        set_path(conf, p, "sasl.password", "sasl.password", cfg->sasl.password);
+    }
+}
+
+rd_kafka_conf_t *client_conf(const struct client_config *cfg, struct problems *p)
+{
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    if (cfg->client_id.len != 0)
+        set(conf, p, "client_id", "client.id", cfg->client_id.ptr);
+    /* A broker that comes back is found within seconds; an idle connection that it closes is no
+     * news; dead peers behind a NAT are noticed. */
+    set(conf, p, "", "reconnect.backoff.ms", "100");
+    set(conf, p, "", "reconnect.backoff.max.ms", "2000");
+    set(conf, p, "", "log.connection.close", "false");
+    set(conf, p, "", "socket.keepalive.enable", "true");
+    conf_security(conf, cfg, p);
+    return conf;
+}
+
+/* ---- Checks -------------------------------------------------------------------------------- */
+
+bool topic_name_valid(struct weir_str name)
+{
+    if (name.len == 0 || name.len > 249)
+        return false;
+    if (name.ptr[0] == '.' && (name.len == 1 || (name.len == 2 && name.ptr[1] == '.')))
+        return false;
+    for (size_t i = 0; i < name.len; i++) {
+        char c = name.ptr[i];
+        bool word = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+        if (!word && c != '.' && c != '_' && c != '-')
+            return false;
+    }
+    return true;
+}
+
+/* NULL where `text` is host or host:port, else what is wrong. */
+static const char *address_fault(const char *text, size_t n)
+{
+    if (n == 0)
+        return "is empty";
+    if (memchr(text, '/', n) != NULL)
+        return "is a URL or a path";
+    for (size_t i = 0; i < n; i++)
+        if ((unsigned char)text[i] <= ' ' || text[i] == 0x7f)
+            return "holds a space or a control character";
+    const char *bracket = memchr(text, ']', n);
+    const char *from = bracket != NULL ? bracket : text;
+    const char *colon = memchr(from, ':', n - (size_t)(from - text));
+    if (colon == text)
+        return "has no host name";
+    if (colon == NULL)
+        return NULL;
+    size_t digits = n - (size_t)(colon - text) - 1;
+    uint32_t port = 0;
+    for (size_t i = 1; i <= digits; i++) {
+        if (colon[i] < '0' || colon[i] > '9' || digits > 5)
+            return "has no valid port";
+        port = port * 10 + (uint32_t)(colon[i] - '0');
+    }
+    return port == 0 || port > 65535 ? "has no valid port" : NULL;
+}
+
+static void check_brokers(const struct weir_list *brokers, struct problems *p)
+{
+    const struct weir_str *items = brokers->items;
+    for (uint32_t i = 0; i < brokers->n; i++) {
+        const char *at = items[i].ptr;
+        const char *end = at + items[i].len;
+        for (;;) {
+            const char *comma = memchr(at, ',', (size_t)(end - at));
+            size_t n = (size_t)((comma != NULL ? comma : end) - at);
+            const char *fault = address_fault(at, n);
+            char path[32];
+            snprintf(path, sizeof(path), "brokers[%u]", (unsigned)i);
+            if (fault != NULL)
+                problem(p, path, "'%.*s' %s: expected host:port, such as kafka-1:9092",
+                        (int)(n > 100 ? 100 : n), at, fault);
+            if (comma == NULL)
+                break;
+            at = comma + 1;
+        }
+    }
+}
+
+static void check_file(struct problems *p, const char *path, struct weir_str file)
+{
+    if (file.len != 0 && access(file.ptr, R_OK) != 0)
+        problem(p, path, "'%s' cannot be read: %s", file.ptr, strerror(errno));
+}
+
+static void check_security(const struct client_config *cfg, struct problems *p)
+{
+    const struct tls_config *tls = &cfg->tls;
+    check_file(p, "tls.ca", tls->ca);
+    check_file(p, "tls.certificate", tls->certificate);
+    check_file(p, "tls.key", tls->key);
+    if ((tls->certificate.len != 0) != (tls->key.len != 0))
+        problem(p, tls->key.len != 0 ? "tls.key" : "tls.certificate",
+                "a certificate and its key go together: also set tls.%s",
+                tls->key.len != 0 ? "certificate" : "key");
+    const struct sasl_config *sasl = &cfg->sasl;
+    if (sasl->mechanism == SASL_NONE) {
+        if (sasl->user.len != 0 || sasl->password.len != 0)
+            problem(p, "sasl",
+                    "a user or password is given but no mechanism: set sasl.mechanism "
+                    "to PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512");
+        return;
+    }
+    if (sasl->user.len == 0)
+        problem(p, "sasl", "mechanism %s needs sasl.user", sasl_mechanisms[sasl->mechanism]);
+    if (sasl->password.len == 0)
+        problem(p, "sasl", "mechanism %s needs sasl.password", sasl_mechanisms[sasl->mechanism]);
+    if (sasl->mechanism == SASL_PLAIN && !tls_on(tls) && p->report != NULL)
+        p->report->warning(p->report, "sasl.mechanism", -1,
+                           "PLAIN without tls sends the password readable over the network");
+}
+
+void client_check(const struct client_config *cfg, struct problems *p)
+{
+    check_brokers(&cfg->brokers, p);
+    check_security(cfg, p);
+}
+
+/* librdkafka's own warnings about a configuration; that there are no brokers is our doing. */
+static void warn_log(const rd_kafka_t *rk, int level, const char *fac, const char *text)
+{
+    (void)level;
+    const struct problems *p = rd_kafka_opaque(rk);
+    if (p->report == NULL || strcmp(fac, "CONFWARN") != 0)
+        return;
+    if (strstr(text, "bootstrap.servers") != NULL)
+        return;
+    p->report->warning(p->report, "rdkafka", -1, "%s", text);
+}
+
+void client_try(rd_kafka_conf_t *take_conf, enum weir_kind kind, struct problems *p)
+{
+    char text[WEIR_ERROR_TEXT];
+    rd_kafka_conf_set_opaque(take_conf, p);
+    rd_kafka_conf_set_log_cb(take_conf, warn_log);
+    rd_kafka_t *rk = rd_kafka_new(kind == WEIR_SOURCE ? RD_KAFKA_CONSUMER : RD_KAFKA_PRODUCER,
+                                  take_conf, text, sizeof(text));
+    if (rk != NULL) {
+        rd_kafka_destroy_flags(rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+        return;
+    }
+    rd_kafka_conf_destroy(take_conf);
+    problem(p, "", "librdkafka refuses this configuration: %s", text);
+}

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Taking partitions on and handing them over.
+ *
+ *   callback (inside a poll) ──marks──▶ ASSIGN ─────────────────────────────▶ assign
+ *                                       DRAIN ──nothing under way──▶ STORE ──▶ unassign
+ *                                         └──deadline──────────────▶   │
+ *
+ * The library waits for assign or unassign as long as it is polled, and goes on with its
+ * heartbeats; it has paused the partitions by itself. So a partition's events end before its next
+ * owner begins, unless the sink is too slow for the deadline: then they are abandoned and read
+ * again there.
+ */
+#include "source.h"
+
+#include <string.h>
+
+/* How long the commit of a hand-over may take. */
+#define STORE_DEADLINE (5 * WEIR_NS_PER_S)
+
+static void say(const struct source *s, enum weir_log_level level, const char *message,
+                uint64_t partitions, uint64_t events)
+{
+    const struct weir_host *h = s->client.host;
+    struct weir_kv kv[3] = {weir_kv_u64("rebalance", s->rebalance.number),
+                            weir_kv_u64("partitions", partitions), weir_kv_u64("events", events)};
+    h->log(h, level, message, kv, events > 0 ? 3 : 2);
+}
+
+static void check_error(struct source *s, rd_kafka_error_t *take_error)
+{
+    if (take_error == NULL)
+        return;
+    client_fault(&s->client, rd_kafka_error_code(take_error), rd_kafka_error_string(take_error),
+                 NULL);
+    rd_kafka_error_destroy(take_error);
+}
+
+static void check_code(struct source *s, rd_kafka_resp_err_t code)
+{
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
+        client_fault(&s->client, code, rd_kafka_err2str(code), NULL);
+}
+
+static void finished(struct rebalance *r)
+{
+    rd_kafka_topic_partition_list_destroy(r->list);
+    r->list = NULL;
+    r->state = REBALANCE_NONE;
+}
+
+static void library_assign(struct source *s)
+{
+    struct rebalance *r = &s->rebalance;
+    if (r->incremental)
+        check_error(s, rd_kafka_incremental_assign(s->rk, r->list));
+    else
+        check_code(s, rd_kafka_assign(s->rk, r->list));
+}
+
+static void library_unassign(struct source *s)
+{
+    struct rebalance *r = &s->rebalance;
+    if (r->incremental)
+        check_error(s, rd_kafka_incremental_unassign(s->rk, r->list));
+    else
+        check_code(s, rd_kafka_assign(s->rk, NULL));
+}
+
+/* ---- Taking on ----------------------------------------------------------------------------- */
+
+static void take_on(struct source *s)
+{
+    struct rebalance *r = &s->rebalance;
+    /* Eager: this is the whole assignment. Else a give-up that was not carried out has lapsed. */
+    for (uint32_t i = 0; i < s->n_parts; i++)
+        s->parts[i]->giving_up = s->parts[i]->draining = !r->incremental;
+    parts_close(s);
+    for (int i = 0; i < r->list->cnt; i++)
+        if (part_open(s, r->list->elems[i].topic, r->list->elems[i].partition) == NULL) {
+            s->fatal = true;
+            s->client.host->error(&s->fatal_error, WEIR_E_NOMEM, "no_memory",
+                                  "memory is used up: cannot take on partition %d of topic '%s'",
+                                  (int)r->list->elems[i].partition, r->list->elems[i].topic);
+            return;
+        }
+    library_assign(s);
+    if (s->paused)
+        parts_pause(s);
+    r->assigned = true;
+    say(s, WEIR_LOG_INFO, "partitions taken on", (uint64_t)r->list->cnt, 0);
+    finished(r);
+}
+
+/* ---- Handing over -------------------------------------------------------------------------- */
+
+static void mark_drain(struct source *s)
+{
+    struct rebalance *r = &s->rebalance;
+    for (uint32_t i = 0; i < s->n_parts; i++) {
+        struct part *p = s->parts[i];
+        p->giving_up = !r->incremental || rd_kafka_topic_partition_list_find(
+                                              r->list, p->topic, p->origin.partition) != NULL;
+        p->draining = p->giving_up;
+    }
+}
+
+static void give_up(struct source *s, enum weir_log_level level, const char *message)
+{
+    uint64_t pending = parts_pending(s);
+    uint32_t n = s->n_parts;
+    parts_close(s);
+    library_unassign(s);
+    say(s, level, message, n - s->n_parts, pending);
+    finished(&s->rebalance);
+}
+
+static void step_drain(struct source *s, int64_t now)
+{
+    struct rebalance *r = &s->rebalance;
+    mark_drain(s);
+    if (r->lost || rd_kafka_assignment_lost(s->rk)) {
+        give_up(s, WEIR_LOG_WARN, "partitions lost: the group has given them to others");
+        return;
+    }
+    if (parts_pending(s) > 0 && now < r->deadline_ns)
+        return;
+    if (s->committing && now < r->deadline_ns + STORE_DEADLINE)
+        return;
+    if (!s->committing && commit_send(s, true)) {
+        r->state = REBALANCE_STORE;
+        r->deadline_ns = now + STORE_DEADLINE;
+        return;
+    }
+    give_up(s, WEIR_LOG_INFO, "partitions handed over");
+}
+
+static void step_store(struct source *s, int64_t now)
+{
+    if (s->committing && now < s->rebalance.deadline_ns)
+        return;
+    if (parts_pending(s) > 0)
+        give_up(s, WEIR_LOG_WARN,
+                "partitions handed over at the drain deadline: their next owner repeats the events "
+                "that were under way");
+    else
+        give_up(s, WEIR_LOG_INFO, "partitions handed over");
+}
+
+void rebalance_step(struct source *s, int64_t now)
+{
+    switch (s->rebalance.state) {
+    case REBALANCE_NONE:
+        return;
+    case REBALANCE_ASSIGN:
+        take_on(s);
+        return;
+    case REBALANCE_DRAIN:
+        step_drain(s, now);
+        return;
+    case REBALANCE_STORE:
+        step_store(s, now);
+        return;
+    }
+}
+
+int64_t rebalance_due(const struct source *s)
+{
+    switch (s->rebalance.state) {
+    case REBALANCE_NONE:
+        return WEIR_NEVER;
+    case REBALANCE_ASSIGN:
+        return 0;
+    case REBALANCE_DRAIN:
+    case REBALANCE_STORE:
+        break;
+    }
+    return s->rebalance.deadline_ns;
+}
+
+/* ---- Marking ------------------------------------------------------------------------------- */
+
+static void carry_out_closing(struct source *s)
+{
+    if (s->rebalance.state == REBALANCE_ASSIGN) {
+        library_assign(s);
+    } else {
+        mark_drain(s);
+        parts_close(s);
+        library_unassign(s);
+    }
+    finished(&s->rebalance);
+}
+
+void on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t code, rd_kafka_topic_partition_list_t *list,
+                  void *opaque)
+{
+    struct source *s = opaque;
+    struct rebalance *r = &s->rebalance;
+    const struct weir_host *h = s->client.host;
+    const char *protocol = rd_kafka_rebalance_protocol(rk);
+    if (r->list != NULL)
+        rd_kafka_topic_partition_list_destroy(r->list);
+    r->number++;
+    r->list = rd_kafka_topic_partition_list_copy(list);
+    r->incremental = protocol != NULL && strcmp(protocol, "COOPERATIVE") == 0;
+    r->state = code == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS ? REBALANCE_ASSIGN : REBALANCE_DRAIN;
+    r->lost = r->state == REBALANCE_DRAIN &&
+              (code != RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS || rd_kafka_assignment_lost(rk));
+    r->deadline_ns = h->now(h) + s->drain_ns;
+    h->metric_add(s->n_rebalances, 1);
+    if (r->closing)
+        carry_out_closing(s);
+}
+
+void rebalance_close(struct source *s)
+{
+    s->rebalance.closing = true;
+    if (s->rebalance.state != REBALANCE_NONE)
+        carry_out_closing(s);
+}

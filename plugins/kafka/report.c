@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What librdkafka says of a message → the event's verdict. Rejected is what will never be taken;
+ * unavailable what is the cluster's or the operator's matter and says nothing about the event.
+ */
+#include "sink.h"
+
+/* Of librdkafka 2.4 and later: another record of the same request was invalid. */
+#define ERR_DIFFERENT_RECORD ((rd_kafka_resp_err_t)-138)
+/* Brokers refuse timestamps that lie further ahead, by default an hour. */
+#define AHEAD_MS (10 * 60 * 1000)
+
+static const struct row {
+    rd_kafka_resp_err_t code;
+    enum weir_verdict verdict;
+    const char *word;
+    const char *message; /* NULL: librdkafka's */
+} rows[] = {
+    {RD_KAFKA_RESP_ERR_NO_ERROR, WEIR_VERDICT_OK, NULL, ""},
+    {RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, WEIR_VERDICT_REJECTED, "too_large",
+     "larger than the option max_message, or the request that held it than the topic's "
+     "max.message.bytes (set rdkafka.batch.size below that)"},
+    {RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE, WEIR_VERDICT_REJECTED, "too_large",
+     "the request that held it is larger than the topic's segments"},
+    {RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION, WEIR_VERDICT_REJECTED, "bad_topic", NULL},
+    {RD_KAFKA_RESP_ERR_POLICY_VIOLATION, WEIR_VERDICT_REJECTED, "policy", NULL},
+    {RD_KAFKA_RESP_ERR_UNSUPPORTED_FOR_MESSAGE_FORMAT, WEIR_VERDICT_REJECTED, "unsupported", NULL},
+    {ERR_DIFFERENT_RECORD, WEIR_VERDICT_RETRY, "neighbor_invalid",
+     "another event of the same request was refused"},
+    {RD_KAFKA_RESP_ERR__QUEUE_FULL, WEIR_VERDICT_UNAVAILABLE, "queue_full",
+     "the producer's queue is full: the brokers take events more slowly than they come"},
+    {RD_KAFKA_RESP_ERR__PURGE_QUEUE, WEIR_VERDICT_UNAVAILABLE, "canceled",
+     "given up at the shutdown before it was sent"},
+    {RD_KAFKA_RESP_ERR__PURGE_INFLIGHT, WEIR_VERDICT_UNAVAILABLE, "canceled",
+     "given up at the shutdown before the broker had answered"},
+    {RD_KAFKA_RESP_ERR__MSG_TIMED_OUT, WEIR_VERDICT_UNAVAILABLE, "timeout", NULL},
+    {RD_KAFKA_RESP_ERR__TIMED_OUT, WEIR_VERDICT_UNAVAILABLE, "timeout", NULL},
+    {RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT, WEIR_VERDICT_UNAVAILABLE, "timeout", NULL},
+    {RD_KAFKA_RESP_ERR__TRANSPORT, WEIR_VERDICT_UNAVAILABLE, "connection", NULL},
+    {RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN, WEIR_VERDICT_UNAVAILABLE, "connection", NULL},
+    {RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE, WEIR_VERDICT_UNAVAILABLE, "no_leader", NULL},
+    {RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION, WEIR_VERDICT_UNAVAILABLE, "no_leader", NULL},
+    {RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS, WEIR_VERDICT_UNAVAILABLE, "few_replicas", NULL},
+    {RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS_AFTER_APPEND, WEIR_VERDICT_UNAVAILABLE, "few_replicas",
+     NULL},
+    {RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR, WEIR_VERDICT_UNAVAILABLE, "storage", NULL},
+    {RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, WEIR_VERDICT_UNAVAILABLE, "denied", NULL},
+    {RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED, WEIR_VERDICT_UNAVAILABLE, "denied", NULL},
+    {RD_KAFKA_RESP_ERR__AUTHENTICATION, WEIR_VERDICT_UNAVAILABLE, "denied", NULL},
+    {RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED, WEIR_VERDICT_UNAVAILABLE, "denied", NULL},
+    {RD_KAFKA_RESP_ERR__FATAL, WEIR_VERDICT_REOPEN, "fatal", NULL},
+    {RD_KAFKA_RESP_ERR__STATE, WEIR_VERDICT_REOPEN, "fatal", NULL},
+};
+
+static struct weir_result result(rd_kafka_resp_err_t code, enum weir_verdict verdict,
+                                 const char *word, const char *message)
+{
+    struct weir_result r = {.verdict = (uint32_t)verdict, .number = code, .code = word};
+    r.message = weir_cstr(message != NULL ? message : rd_kafka_err2str(code));
+    return r;
+}
+
+/* Before 2.4 librdkafka gives one record's error to all records of its request: is it this one's?
+ */
+static struct weir_result invalid_record(rd_kafka_resp_err_t code, const rd_kafka_message_t *m)
+{
+    if (m != NULL && m->key != NULL && rd_kafka_version() < 0x02040000)
+        return result(code, WEIR_VERDICT_RETRY, "neighbor_invalid",
+                      "it or another event of the same request was refused");
+    return result(code, WEIR_VERDICT_REJECTED, "invalid_record",
+                  "the broker refuses the record; a compacted topic takes none without a key");
+}
+
+static struct weir_result invalid_time(rd_kafka_resp_err_t code, const rd_kafka_message_t *m,
+                                       int64_t wall_ns)
+{
+    rd_kafka_timestamp_type_t kind;
+    if (m != NULL && rd_kafka_message_timestamp(m, &kind) < wall_ns / WEIR_NS_PER_MS + AHEAD_MS)
+        return result(code, WEIR_VERDICT_RETRY, "neighbor_invalid",
+                      "it or another event of the same request has a time that the topic refuses");
+    return result(code, WEIR_VERDICT_REJECTED, "invalid_time",
+                  "the event's time lies too far ahead for the topic: see the option timestamp");
+}
+
+/* The name alone decides: one fixed topic is missing for all events, and waits for its creation;
+ * one made from the event may never exist. */
+static struct weir_result unknown_topic(rd_kafka_resp_err_t code, bool literal)
+{
+    return result(code, literal ? WEIR_VERDICT_UNAVAILABLE : WEIR_VERDICT_REJECTED, "unknown_topic",
+                  literal ? "the topic does not exist: waiting until somebody creates it"
+                          : "the topic that the event asks for does not exist");
+}
+
+struct weir_result verdict_of(rd_kafka_resp_err_t code, const rd_kafka_message_t *m, bool literal,
+                              int64_t wall_ns)
+{
+    switch ((int)code) {
+    case RD_KAFKA_RESP_ERR_INVALID_RECORD:
+        return invalid_record(code, m);
+    case RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP:
+        return invalid_time(code, m, wall_ns);
+    case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
+    case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
+    case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
+        return unknown_topic(code, literal);
+    default:
+        break;
+    }
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        if (rows[i].code == code)
+            return result(code, rows[i].verdict, rows[i].word, rows[i].message);
+    return result(code, WEIR_VERDICT_RETRY, "kafka_error", NULL);
+}

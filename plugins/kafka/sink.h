@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * sink.h: the parts of one Kafka sink instance, which is one idempotent producer.
+ *
+ *   sink_options.c  the type: options and checks
+ *   sink.c          open and close, write, progress, flush, cancel
+ *   topics.c        handles of the topics written to
+ *   report.c        librdkafka's errors → verdicts
+ *
+ * All of it runs on the outlet, but for wake() and cancel().
+ */
+#ifndef KAFKA_SINK_H
+#define KAFKA_SINK_H
+
+#include "client.h"
+
+#include <stdatomic.h>
+
+struct sink_config {
+    struct client_config client;
+    struct weir_template *topic;
+    struct weir_template *key;
+    struct weir_list headers; /* struct weir_pair, TEMPLATE */
+    int timestamp;            /* enum timestamp */
+    int64_t linger;
+    int compression; /* index into its words */
+    int64_t queue;
+    int64_t max_message;
+};
+
+enum timestamp { TIMESTAMP_EVENT, TIMESTAMP_NOW };
+
+/* ---- topics.c */
+
+/* Topics by name. Templates can make many names, so that their number is bounded. */
+#define TOPICS_MOST 4096
+#define TOPIC_BUCKETS 1024
+
+struct topic {
+    struct topic *next;
+    rd_kafka_topic_t *handle;
+    size_t len;
+    char name[];
+};
+
+struct topics {
+    struct topic *buckets[TOPIC_BUCKETS];
+    struct topic *recent;
+    uint32_t n;
+};
+
+/* The topic's handle, made where there is none. NULL with the verdict in `result`. */
+rd_kafka_topic_t *topics_get(struct topics *t, const struct weir_host *h, rd_kafka_t *rk,
+                             struct weir_str name, struct weir_result *result);
+void topics_done(struct topics *t, const struct weir_host *h);
+
+/* ---- report.c */
+
+/* What an error means for the event. `m` is the delivery report, NULL where produce refused it;
+ * `literal`: the topic's name does not depend on the event. Texts are static. */
+struct weir_result verdict_of(rd_kafka_resp_err_t code, const rd_kafka_message_t *m, bool literal,
+                              int64_t wall_ns);
+
+/* ---- sink.c */
+
+/* A message that librdkafka holds: its opaque. */
+struct slot {
+    struct slot *next;
+    uint64_t ticket;
+    uint32_t index;
+};
+
+#define SLOTS_A_CHUNK 512
+struct slot_chunk {
+    struct slot_chunk *next;
+    struct slot slots[SLOTS_A_CHUNK];
+};
+
+struct sink {
+    struct client client; /* first: the opaque of the handle */
+    const struct sink_config *cfg;
+    rd_kafka_t *rk;
+    rd_kafka_queue_t *main_queue;
+    struct topics topics;
+    rd_kafka_topic_t *literal; /* where the topic is one */
+    struct slot *free_slots;
+    struct slot_chunk *chunks;
+    struct weir_results *writing; /* the write that runs: reports for it go here */
+    uint64_t writing_ticket;
+    _Atomic bool cancelled;
+};
+
+extern const struct weir_sink kafka_sink_calls;
+rd_kafka_conf_t *sink_conf(const struct sink_config *cfg, struct problems *p);
+enum weir_status sink_open(const struct weir_host *h, const void *config, void **ret_self,
+                           struct weir_error *err);
+void sink_close(void *take_self);
+
+#endif

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The sink's type: its option table, their way into librdkafka's configuration, and the checks that
+ * need no running instance.
+ */
+#include "sink.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+static const char *const timestamp_words[] = {"event", "now", NULL};
+static const char *const compression_words[] = {"none", "gzip", "snappy", "lz4", "zstd", NULL};
+
+static const struct weir_option options[] = {
+    CLIENT_OPTIONS(struct sink_config, client),
+    {.name = "topic",
+     .type = WEIR_OPT_TEMPLATE,
+     .flags = WEIR_OPT_REQUIRED | WEIR_OPT_NONEMPTY | WEIR_OPT_PREFIXED,
+     .offset = offsetof(struct sink_config, topic),
+     .doc = "Topic to write to",
+     .example = "\"user-events.{{ type }}\""},
+    {.name = "key",
+     .type = WEIR_OPT_TEMPLATE,
+     .offset = offsetof(struct sink_config, key),
+     .doc =
+         "Key of the message: its events stay in order, in one partition; default the event's key",
+     .example = "\"{{ user_id }}\""},
+    {.name = "headers",
+     .type = WEIR_OPT_MAP,
+     .of = WEIR_OPT_TEMPLATE,
+     .offset = offsetof(struct sink_config, headers),
+     .doc = "Headers besides those of the event, which they replace, and weir-id",
+     .example = "{source: api, kind: \"{{ type }}\"}"},
+    {.name = "compression",
+     .type = WEIR_OPT_ENUM,
+     .offset = offsetof(struct sink_config, compression),
+     .def = "lz4",
+     .choices = compression_words,
+     .doc = "Compression of a request's messages"},
+    {.name = "linger",
+     .type = WEIR_OPT_DURATION,
+     .offset = offsetof(struct sink_config, linger),
+     .def = "1ms",
+     .min = 0,
+     .max = 10 * WEIR_NS_PER_S,
+     .doc = "How long a message waits for others of its partition before it is sent"},
+    {.name = "timestamp",
+     .type = WEIR_OPT_ENUM,
+     .flags = WEIR_OPT_ADVANCED,
+     .offset = offsetof(struct sink_config, timestamp),
+     .def = "event",
+     .choices = timestamp_words,
+     .doc = "Time of the message: the event's, or that of its writing"},
+    {.name = "queue",
+     .type = WEIR_OPT_SIZE,
+     .flags = WEIR_OPT_ADVANCED,
+     .offset = offsetof(struct sink_config, queue),
+     .def = "128MiB",
+     .min = INT64_C(1) << 20,
+     .max = INT64_C(2047) << 30,
+     .doc = "Bytes that the producer may hold unacknowledged; then writes wait"},
+    {.name = "max_message",
+     .type = WEIR_OPT_SIZE,
+     .flags = WEIR_OPT_ADVANCED,
+     .offset = offsetof(struct sink_config, max_message),
+     .def = "8MiB",
+     .min = 1000,
+     .max = 1000000000,
+     .doc = "Larger messages are rejected before they are sent; the brokers have a limit of their "
+            "own (message.max.bytes, by default 1 MiB)"},
+};
+
+static void set_milliseconds(rd_kafka_conf_t *conf, struct problems *p, const char *path,
+                             const char *name, int64_t ns)
+{
+    char text[40];
+    snprintf(text, sizeof(text), "%" PRId64 ".%03" PRId64, ns / WEIR_NS_PER_MS,
+             ns % WEIR_NS_PER_MS / 1000);
+    set(conf, p, path, name, text);
+}
+
+rd_kafka_conf_t *sink_conf(const struct sink_config *cfg, struct problems *p)
+{
+    rd_kafka_conf_t *conf = client_conf(&cfg->client, p);
+    set(conf, p, "", "enable.idempotence", "true");
+    set(conf, p, "", "acks", "all");
+    set(conf, p, "", "message.timeout.ms", "0");
+    /* As Java's clients do, so that all producers of a topic agree on a key's partition. */
+    set(conf, p, "", "partitioner", "murmur2_random");
+    /* A topic that brokers create on demand is there within that time. */
+    set(conf, p, "", "topic.metadata.propagation.max.ms", "10000");
+    set(conf, p, "", "queue.buffering.max.messages", "1000000");
+    set_milliseconds(conf, p, "linger", "linger.ms", cfg->linger);
+    set(conf, p, "compression", "compression.codec", compression_words[cfg->compression]);
+    set_number(conf, p, "queue", "queue.buffering.max.kbytes", cfg->queue >> 10);
+    set_number(conf, p, "max_message", "message.max.bytes", cfg->max_message);
+    client_conf_raw(conf, &cfg->client, WEIR_SINK, p);
+    if (cfg->max_message > cfg->queue)
+        problem(p, "queue",
+                "is smaller than max_message (%" PRId64 " bytes): one message could never fit; "
+                "raise queue or lower max_message",
+                cfg->max_message);
+    return conf;
+}
+
+static void sink_check(const void *config, const struct weir_report *report)
+{
+    const struct sink_config *cfg = config;
+    struct problems p = {.report = report};
+    client_check(&cfg->client, &p);
+    rd_kafka_conf_t *conf = sink_conf(cfg, &p);
+    if (p.n == 0)
+        client_try(conf, WEIR_SINK, &p);
+    else
+        rd_kafka_conf_destroy(conf);
+}
+
+static uint32_t sink_traits(const void *config)
+{
+    (void)config;
+    return WEIR_TRAIT_ORDERED;
+}
+
+static enum weir_status sink_probe(const struct weir_host *h, const void *config,
+                                   int64_t deadline_ns, struct weir_error *err)
+{
+    const struct sink_config *cfg = config;
+    struct weir_str name;
+    bool literal = h->template_is_literal(cfg->topic, &name);
+    return client_probe(h, WEIR_SINK, &cfg->client, &name, literal ? 1 : 0, deadline_ns, err);
+}
+
+const struct weir_type kafka_sink_type = {
+    .size = sizeof(kafka_sink_type),
+    .kind = WEIR_SINK,
+    .name = "kafka",
+    .summary = "writes events to topics as an idempotent producer",
+    .doc = "An event is delivered once all in-sync replicas have it. While brokers are away "
+           "librdkafka repeats by itself, in order and without duplicates, for as long as it "
+           "takes.\n\n"
+           "The partition follows from the key as in Java's clients. The header `weir-id` carries "
+           "the event's id; a tombstone is written without a value. A topic that does not exist "
+           "is waited for where `topic` is a plain name; where it is a template the event is "
+           "rejected.",
+    .needs_always = WEIR_NEEDS_PAYLOAD | WEIR_NEEDS_ID,
+    .options = WEIR_OPTIONS(options, struct sink_config),
+    .sink = &kafka_sink_calls,
+    .check = sink_check,
+    .traits = sink_traits,
+    .probe = sink_probe,
+    .open = sink_open,
+    .close = sink_close,
+};

@@ -1,0 +1,421 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The source `kafka`: a consumer a lane, position style.
+ *
+ * Owns the instance and the poll. A poll takes messages while there is room; while there
+ * is none it leaves the library's queue alone for a second, then serves it once a second, keeping
+ * the few messages which that hands out, and pauses the partitions when those are too many: the
+ * consumer so stays in its group however long a sink is away. Never blocks but in the wait for its
+ * deadline.
+ */
+#include "source.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#define BATCH_BYTES (1 << 20)
+#define SERVE_INTERVAL WEIR_NS_PER_S
+#define LAG_INTERVAL WEIR_NS_PER_S
+/* While partitions drain: how often to ask whether they were lost meanwhile. */
+#define DRAIN_LOOK (100 * WEIR_NS_PER_MS)
+#define CLOSE_DEADLINE (5 * WEIR_NS_PER_S)
+/* ---- Poll ---------------------------------------------------------------------------------- */
+
+static rd_kafka_message_t *held_pop(struct source *s)
+{
+    rd_kafka_message_t *m = s->held[s->held_first];
+    s->held_first = (s->held_first + 1) % HELD_CAP;
+    s->n_held--;
+    return m;
+}
+
+static void held_push_front(struct source *s, rd_kafka_message_t *m)
+{
+    s->held_first = (s->held_first + HELD_CAP - 1) % HELD_CAP;
+    s->held[s->held_first] = m;
+    s->n_held++;
+}
+
+static void held_push(struct source *s, rd_kafka_message_t *m)
+{
+    s->held[(s->held_first + s->n_held++) % HELD_CAP] = m;
+}
+
+/* A message that is an error or a notice. Takes m. */
+static void notice(struct source *s, rd_kafka_message_t *take_m)
+{
+    const char *topic = take_m->rkt != NULL ? rd_kafka_topic_name(take_m->rkt) : NULL;
+    if (take_m->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
+        struct part *p = topic != NULL ? part_find(s, topic, take_m->partition) : NULL;
+        if (p != NULL)
+            p->end = take_m->offset;
+    } else if (take_m->err == RD_KAFKA_RESP_ERR__FATAL) {
+        char text[WEIR_ERROR_TEXT / 2];
+        rd_kafka_resp_err_t code = rd_kafka_fatal_error(s->rk, text, sizeof(text));
+        s->fatal = true;
+        s->client.host->error(&s->fatal_error, WEIR_E_FATAL, "kafka_fatal",
+                              "the consumer can do nothing more: %s: %s%s", rd_kafka_err2str(code),
+                              text,
+                              code == RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID
+                                  ? "; another process uses the same instance_id"
+                                  : "");
+        client_fault(&s->client, RD_KAFKA_RESP_ERR__FATAL, s->fatal_error.text, topic);
+    } else {
+        client_fault(&s->client, take_m->err, rd_kafka_message_errstr(take_m), topic);
+    }
+    rd_kafka_message_destroy(take_m);
+}
+
+/* The next message that an event can be made of, NULL where there is none now. */
+static rd_kafka_message_t *next_message(struct source *s)
+{
+    for (;;) {
+        rd_kafka_message_t *m = s->n_held > 0 ? held_pop(s) : rd_kafka_consumer_poll(s->rk, 0);
+        if (m == NULL || m->err == RD_KAFKA_RESP_ERR_NO_ERROR)
+            return m;
+        notice(s, m);
+    }
+}
+
+/* True where it was emitted already: a pause from another thread can catch the library between
+ * handing out a message and noting that it did. */
+static bool is_repeated(const struct part *p, const rd_kafka_message_t *m)
+{
+    rd_kafka_timestamp_type_t kind;
+    return m->offset == p->last_offset && m->len == p->last_len &&
+           rd_kafka_message_timestamp(m, &kind) == p->last_time_ms;
+}
+
+/* The origin that a batch's events of one partition share. */
+struct origin_cache {
+    const struct part *part;
+    const struct weir_origin *origin;
+};
+
+static const struct weir_origin *origin_of(const struct source *s, struct weir_batch *b,
+                                           const struct part *p, struct origin_cache *cache)
+{
+    if (cache->part == p)
+        return cache->origin;
+    const struct weir_host *h = s->client.host;
+    struct weir_origin *origin = h->arena_alloc(b->arena, sizeof(*origin));
+    struct weir_str name = h->arena_copy(b->arena, p->origin.name);
+    if (origin == NULL || name.ptr == NULL)
+        return NULL;
+    *origin = (struct weir_origin){name, p->origin.partition};
+    *cache = (struct origin_cache){p, origin};
+    return origin;
+}
+
+static void take_messages(struct source *s, struct weir_batch *b, uint32_t room)
+{
+    struct origin_cache cache = {NULL, NULL};
+    uint32_t most = b->n_events + room;
+    size_t bytes = 0;
+    while (b->n_events < most && bytes < BATCH_BYTES && s->rebalance.state == REBALANCE_NONE) {
+        rd_kafka_message_t *m = next_message(s);
+        if (m == NULL)
+            return;
+        struct part *p = part_find(s, rd_kafka_topic_name(m->rkt), m->partition);
+        if (p == NULL || p->draining || is_repeated(p, m)) {
+            rd_kafka_message_destroy(m);
+            continue;
+        }
+        size_t n = m->len + m->key_len;
+        const struct weir_origin *origin = origin_of(s, b, p, &cache);
+        if (origin == NULL || !message_emit(s, b, p, origin, m)) {
+            held_push_front(s, m);
+            return;
+        }
+        bytes += n;
+    }
+}
+
+/* No room: keeps the consumer in its group. Returns when it wants to be called again. */
+static int64_t keep_alive(struct source *s, int64_t now)
+{
+    if (s->no_room_ns == 0) {
+        s->no_room_ns = now;
+        s->serve_ns = now + SERVE_INTERVAL;
+    }
+    bool idle = s->paused || s->rebalance.state != REBALANCE_NONE;
+    if (!idle && now < s->serve_ns)
+        return s->serve_ns;
+    s->serve_ns = now + SERVE_INTERVAL;
+    if (!idle && s->n_held >= HELD_MOST) {
+        parts_pause(s);
+        idle = true;
+    }
+    /* Paused partitions give no message, so that this ends with the callbacks. */
+    while (s->n_held < HELD_CAP) {
+        rd_kafka_message_t *m = rd_kafka_consumer_poll(s->rk, 0);
+        if (m == NULL)
+            break;
+        if (m->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
+            notice(s, m);
+            continue;
+        }
+        held_push(s, m);
+        if (!idle)
+            break;
+    }
+    return s->serve_ns;
+}
+
+static void drop_held(struct source *s)
+{
+    while (s->n_held > 0)
+        rd_kafka_message_destroy(held_pop(s));
+}
+
+static void drain_fd(int fd)
+{
+    uint64_t n;
+    while (read(fd, &n, sizeof(n)) < 0 && errno == EINTR)
+        continue;
+}
+
+/* Sleeps until wake() or `until`, with `data` also until the library has something. */
+static void wait_until(struct source *s, bool data, int64_t until)
+{
+    const struct weir_host *h = s->client.host;
+    int64_t left = until - h->now(h);
+    struct pollfd fds[2] = {{s->wake_fd, POLLIN, 0}, {s->data_fd, POLLIN, 0}};
+    struct timespec ts = {0, 0};
+    if (left > 0) {
+        ts.tv_sec = (time_t)(left / WEIR_NS_PER_S);
+        ts.tv_nsec = (long)(left % WEIR_NS_PER_S);
+    }
+    if (ppoll(fds, data ? 2 : 1, until == WEIR_NEVER ? NULL : &ts, NULL) <= 0)
+        return;
+    if (fds[0].revents != 0)
+        drain_fd(s->wake_fd);
+    if (data && fds[1].revents != 0)
+        drain_fd(s->data_fd);
+}
+
+/* What goes on at every poll, whether there is room or not. */
+static void step(struct source *s, int64_t now)
+{
+    commit_step(s, now);
+    rebalance_step(s, now);
+    if (now >= s->lag_ns) {
+        s->lag_ns = now + LAG_INTERVAL;
+        parts_measure(s);
+    }
+}
+
+static int64_t earlier(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* When the next poll has something to do although nothing came. */
+static int64_t next_due(const struct source *s, int64_t now, int64_t deadline_ns)
+{
+    int64_t due = earlier(deadline_ns, rebalance_due(s));
+    if (s->rebalance.state != REBALANCE_NONE)
+        due = earlier(due, now + DRAIN_LOOK);
+    if (s->dirty && !s->committing)
+        due = earlier(due, s->commit_ns);
+    return earlier(due, s->lag_ns);
+}
+
+static bool finished(const struct source *s)
+{
+    return s->cfg->stop_at_end && s->rebalance.assigned && s->n_held == 0 &&
+           s->rebalance.state == REBALANCE_NONE && parts_at_end(s);
+}
+
+static enum weir_status source_poll(void *self, struct weir_batch *b, uint32_t room,
+                                    int64_t deadline_ns, struct weir_error *err)
+{
+    struct source *s = self;
+    const struct weir_host *h = s->client.host;
+    bool fetch = room > 0 && !s->stopping;
+    uint32_t before = b->n_events;
+    for (int round = 0; round < 2; round++) {
+        int64_t now = h->now(h);
+        int64_t due = WEIR_NEVER;
+        step(s, now);
+        if (fetch && s->paused)
+            parts_resume(s);
+        if (fetch) {
+            s->no_room_ns = 0;
+            take_messages(s, b, room);
+        } else {
+            due = keep_alive(s, now);
+        }
+        if (s->fatal)
+            break;
+        if (b->n_events > before)
+            return WEIR_OK;
+        if (fetch && finished(s))
+            return WEIR_END;
+        if (round == 0)
+            wait_until(s, fetch || s->paused || s->rebalance.state != REBALANCE_NONE,
+                       earlier(due, next_due(s, now, deadline_ns)));
+    }
+    if (!s->fatal)
+        return WEIR_AGAIN;
+    if (err != NULL)
+        *err = s->fatal_error;
+    return s->fatal_error.status;
+}
+
+static void source_wake(void *self)
+{
+    const struct source *s = self;
+    uint64_t one = 1;
+    while (write(s->wake_fd, &one, sizeof(one)) < 0 && errno == EINTR)
+        continue;
+}
+
+static void source_commit(void *self, struct weir_stream *stream, void *user, int64_t next,
+                          bool final)
+{
+    (void)stream;
+    struct source *s = self;
+    commit_mark(s, user, next);
+    if (final)
+        s->commit_ns = 0;
+}
+
+static void source_stop(void *self)
+{
+    struct source *s = self;
+    s->stopping = true;
+    parts_pause(s);
+    drop_held(s);
+}
+
+/* ---- Open and close ------------------------------------------------------------------------ */
+
+/* Leaves the group, within the deadline even where no broker answers. */
+static bool leave_group(struct source *s, int64_t deadline_ns)
+{
+    const struct weir_host *h = s->client.host;
+    rd_kafka_queue_t *queue = rd_kafka_queue_new(s->rk);
+    rd_kafka_error_t *error = rd_kafka_consumer_close_queue(s->rk, queue);
+    if (error != NULL)
+        rd_kafka_error_destroy(error);
+    while (error == NULL && !rd_kafka_consumer_closed(s->rk) && h->now(h) < deadline_ns) {
+        rd_kafka_message_t *m = rd_kafka_consume_queue(queue, 50);
+        if (m != NULL)
+            rd_kafka_message_destroy(m);
+    }
+    bool closed = error == NULL && rd_kafka_consumer_closed(s->rk);
+    rd_kafka_queue_destroy(queue);
+    return closed;
+}
+
+static void close_consumer(struct source *s)
+{
+    const struct weir_host *h = s->client.host;
+    int64_t deadline = h->now(h) + CLOSE_DEADLINE;
+    commit_finish(s, deadline);
+    drop_held(s);
+    rebalance_close(s);
+    for (uint32_t i = 0; i < s->n_parts; i++)
+        s->parts[i]->giving_up = true;
+    parts_close(s);
+    bool left = leave_group(s, deadline);
+    rd_kafka_queue_destroy(s->replies);
+    rd_kafka_queue_destroy(s->queue);
+    rd_kafka_destroy_flags(s->rk, left ? 0 : RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+}
+
+void source_close(void *take_self)
+{
+    struct source *s = take_self;
+    if (s == NULL)
+        return;
+    const struct weir_host *h = s->client.host;
+    if (s->rk != NULL)
+        close_consumer(s);
+    if (s->wake_fd >= 0)
+        close(s->wake_fd);
+    if (s->data_fd >= 0)
+        close(s->data_fd);
+    h->free(s->parts);
+    h->free(s);
+}
+
+static enum weir_status subscribe(struct source *s, struct weir_error *err)
+{
+    const struct weir_str *topics = s->cfg->topics.items;
+    rd_kafka_topic_partition_list_t *list =
+        rd_kafka_topic_partition_list_new((int)s->cfg->topics.n);
+    for (uint32_t i = 0; i < s->cfg->topics.n; i++)
+        rd_kafka_topic_partition_list_add(list, topics[i].ptr, RD_KAFKA_PARTITION_UA);
+    rd_kafka_resp_err_t code = rd_kafka_subscribe(s->rk, list);
+    rd_kafka_topic_partition_list_destroy(list);
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+        return WEIR_OK;
+    return s->client.host->error(err, WEIR_E_CONFIG, "kafka_subscribe",
+                                 "cannot subscribe to the topics: %s", rd_kafka_err2str(code));
+}
+
+static enum weir_status connect_consumer(struct source *s, struct weir_error *err)
+{
+    static const uint64_t one = 1;
+    const struct weir_host *h = s->client.host;
+    struct problems p = {.host = h, .err = err};
+    rd_kafka_conf_t *conf = source_conf(s->cfg, h->index, &p);
+    s->drain_ns = drain_time(s->cfg, conf, &p);
+    check_assignment(s->cfg, &p);
+    if (p.n > 0) {
+        rd_kafka_conf_destroy(conf);
+        return WEIR_E_CONFIG;
+    }
+    rd_kafka_conf_set_rebalance_cb(conf, on_rebalance);
+    s->rk = client_new(&s->client, RD_KAFKA_CONSUMER, conf, err);
+    if (s->rk == NULL)
+        return WEIR_E_CONFIG;
+    rd_kafka_poll_set_consumer(s->rk);
+    s->queue = rd_kafka_queue_get_consumer(s->rk);
+    s->replies = rd_kafka_queue_new(s->rk);
+    rd_kafka_queue_io_event_enable(s->queue, s->data_fd, &one, sizeof(one));
+    rd_kafka_queue_io_event_enable(s->replies, s->data_fd, &one, sizeof(one));
+    return subscribe(s, err);
+}
+
+enum weir_status source_open(const struct weir_host *h, const void *config, void **ret_self,
+                             struct weir_error *err)
+{
+    struct source *s = h->alloc(sizeof(*s));
+    if (s == NULL)
+        return h->error(err, WEIR_E_NOMEM, "no_memory", "memory is used up");
+    s->cfg = config;
+    client_init(&s->client, h, &s->cfg->client);
+    s->n_rebalances = h->counter(h, "kafka_rebalances_total",
+                                 "Times that the group gave or took partitions.", NULL);
+    s->n_commits =
+        h->counter(h, "kafka_commits_total", "Offset commits that the group took.", NULL);
+    s->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    s->data_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    enum weir_status status = WEIR_OK;
+    if (s->wake_fd < 0 || s->data_fd < 0)
+        status = h->error(err, WEIR_E_FATAL, "no_descriptor", "cannot make an event descriptor: %s",
+                          strerror(errno));
+    if (status == WEIR_OK)
+        status = connect_consumer(s, err);
+    if (status != WEIR_OK) {
+        source_close(s);
+        return status;
+    }
+    *ret_self = s;
+    return WEIR_OK;
+}
+
+const struct weir_source kafka_source_calls = {
+    .size = sizeof(kafka_source_calls),
+    .poll = source_poll,
+    .wake = source_wake,
+    .commit = source_commit,
+    .stop = source_stop,
+};

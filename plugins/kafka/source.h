@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * source.h: the parts of one Kafka source instance, which is one lane's consumer.
+ *
+ *   source_options.c  the type: options and checks
+ *   source.c          open and close, the poll
+ *   parts.c           the assigned partitions: look-up, pause, resume, how far behind they are
+ *   commit.c          watermarks into the consumer group
+ *   rebalance.c       taking partitions on and handing them over
+ *   message.c         a message of librdkafka → an event
+ *
+ * All of it runs on the lane, but for wake().
+ */
+#ifndef KAFKA_SOURCE_H
+#define KAFKA_SOURCE_H
+
+#include "client.h"
+
+struct source_config {
+    struct client_config client;
+    struct weir_list topics; /* of struct weir_str */
+    struct weir_str group;
+    int start;      /* index into start_words */
+    int assignment; /* enum assignment */
+    struct weir_str instance_id;
+    int64_t commit_interval;
+    int64_t drain_deadline; /* 0: from max.poll.interval.ms */
+    int64_t prefetch;       /* bytes; 0: by the version of librdkafka */
+    bool stop_at_end;
+};
+
+enum assignment { ASSIGN_AUTO, ASSIGN_RANGE, ASSIGN_ROUNDROBIN, ASSIGN_COOPERATIVE };
+
+/* No offset known. */
+#define NO_OFFSET INT64_C(-1)
+
+/* One assigned partition. Its life is one weir_stream's. */
+struct part {
+    struct weir_origin origin; /* of `topic` */
+    struct weir_stream *stream;
+    int64_t watermark;                 /* everything before it has ended */
+    int64_t committed;                 /* what the group is known to hold of ours */
+    int64_t end;                       /* where a fetch last met the end of the partition */
+    int64_t last_offset, last_time_ms; /* of the message emitted last */
+    size_t last_len;
+    bool draining;  /* to be given up: nothing new from it */
+    bool paused;    /* by us; the library pauses on its own account in a rebalance */
+    bool giving_up; /* named in the rebalance that is handled */
+    struct weir_metric *lag;
+    char topic[];
+};
+
+/* Messages that were taken from the library but not emitted: the queue had to be served while there
+ * was no room. Once more than HELD_MOST wait the partitions are paused instead. */
+#define HELD_MOST 8
+#define HELD_CAP 64
+
+enum rebalance_state {
+    REBALANCE_NONE,
+    REBALANCE_ASSIGN, /* partitions to take on, at the next step */
+    REBALANCE_DRAIN,  /* partitions to give up, once nothing of them is under way */
+    REBALANCE_STORE   /* their watermarks are being committed */
+};
+
+/* What the library's callback has marked and rebalance_step() carries out. A newer callback puts
+ * its own in the place of one that was not finished, which so lapses. */
+struct rebalance {
+    enum rebalance_state state;
+    uint64_t number; /* of callbacks so far */
+    rd_kafka_topic_partition_list_t *list;
+    bool incremental;
+    bool lost;     /* the group has already given them to others */
+    bool closing;  /* the consumer closes: carry out at once */
+    bool assigned; /* there has been an assignment */
+    int64_t deadline_ns;
+};
+
+struct source {
+    struct client client; /* first: the opaque of the handle */
+    const struct source_config *cfg;
+    rd_kafka_t *rk;
+    rd_kafka_queue_t *queue;   /* messages, rebalances, errors */
+    rd_kafka_queue_t *replies; /* to commits */
+    int wake_fd;
+    int data_fd; /* librdkafka writes to it when a queue is no longer empty */
+
+    struct part **parts; /* by topic and partition */
+    uint32_t n_parts, cap_parts;
+    struct part *recent; /* of the last message */
+
+    rd_kafka_message_t *held[HELD_CAP]; /* a ring */
+    uint32_t held_first, n_held;
+
+    struct rebalance rebalance;
+    int64_t drain_ns;
+    int64_t no_room_ns; /* since when there is none; 0 = there is */
+    int64_t serve_ns;   /* when to serve the queue next, while there is no room */
+    int64_t lag_ns;     /* when to look at the lag next */
+    int64_t commit_ns;  /* when to commit next */
+    bool committing;    /* a reply is to come */
+    bool dirty;         /* a watermark has moved since the last commit */
+    bool paused;        /* all partitions, for want of room or after stop */
+    bool stopping;
+    bool fatal;
+    struct weir_error fatal_error;
+    struct weir_metric *n_rebalances, *n_commits;
+};
+
+/* ---- source_options.c */
+/* Ours and the user's settings; `lane` numbers the static member. */
+rd_kafka_conf_t *source_conf(const struct source_config *cfg, uint32_t lane, struct problems *p);
+/* The drain deadline in ns. */
+int64_t drain_time(const struct source_config *cfg, const rd_kafka_conf_t *conf,
+                   struct problems *p);
+void check_assignment(const struct source_config *cfg, struct problems *p);
+
+/* ---- source.c */
+extern const struct weir_source kafka_source_calls;
+enum weir_status source_open(const struct weir_host *h, const void *config, void **ret_self,
+                             struct weir_error *err);
+void source_close(void *take_self);
+
+/* ---- parts.c */
+struct part *part_find(struct source *s, const char *topic, int32_t partition);
+/* NULL when memory is used up. */
+struct part *part_open(struct source *s, const char *topic, int32_t partition);
+/* Closes the streams of all partitions where `giving_up` is set, and forgets them. */
+void parts_close(struct source *s);
+void parts_pause(struct source *s);
+void parts_resume(struct source *s);
+uint64_t parts_pending(const struct source *s);
+void parts_measure(struct source *s);
+bool parts_at_end(const struct source *s);
+
+/* ---- commit.c */
+void commit_mark(struct source *s, struct part *p, int64_t next);
+/* Sends what is due and takes in what came back. */
+void commit_step(struct source *s, int64_t now);
+/* Sends the watermarks that the group does not have, of the partitions to give up or of all. False
+ * where there is nothing to send. */
+bool commit_send(struct source *s, bool giving_up_only);
+void commit_receive(struct source *s, int timeout_ms);
+/* Commits what is left and waits for it, for the shutdown. */
+void commit_finish(struct source *s, int64_t deadline_ns);
+
+/* ---- rebalance.c */
+void on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t code, rd_kafka_topic_partition_list_t *list,
+                  void *opaque);
+void rebalance_step(struct source *s, int64_t now);
+/* When rebalance_step wants to be called again at the latest. */
+int64_t rebalance_due(const struct source *s);
+/* Before the consumer closes: what is marked is carried out, what comes will be so at once. */
+void rebalance_close(struct source *s);
+
+/* ---- message.c */
+/* Adds the event. False when memory is used up: then m is still the caller's, and so is the batch
+ * as it was. */
+bool message_emit(struct source *s, struct weir_batch *b, struct part *p,
+                  const struct weir_origin *origin, rd_kafka_message_t *take_m);
+
+#endif

@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The source's type: its option table, their way into librdkafka's configuration, and the checks
+ * that need no running instance.
+ */
+#include "source.h"
+
+#include <regex.h>
+#include <stdio.h>
+#include <string.h>
+
+/* From these versions on the library's cooperative assignor neither aborts nor hangs, and a full
+ * queue need not stop fetching for a second. */
+#define VERSION_COOPERATIVE 0x020601ff
+#define VERSION_BACKOFF 0x020200ff
+
+static const char *const start_words[] = {"earliest", "latest", NULL};
+static const char *const assignment_words[] = {"auto", "range", "roundrobin", "cooperative-sticky",
+                                               NULL};
+
+static const struct weir_option options[] = {
+    CLIENT_OPTIONS(struct source_config, client),
+    {.name = "topics",
+     .type = WEIR_OPT_LIST,
+     .of = WEIR_OPT_STRING,
+     .flags = WEIR_OPT_REQUIRED | WEIR_OPT_NONEMPTY,
+     .offset = offsetof(struct source_config, topics),
+     .doc = "Topics to read; one that begins with ^ is a regular expression over topic names",
+     .example = "[user-events, \"^audit\\\\..*\"]"},
+    {.name = "group",
+     .type = WEIR_OPT_STRING,
+     .flags = WEIR_OPT_REQUIRED | WEIR_OPT_NONEMPTY,
+     .offset = offsetof(struct source_config, group),
+     .doc = "Consumer group; its members share the partitions, and it keeps the offsets",
+     .example = "consumer"},
+    {.name = "start",
+     .type = WEIR_OPT_ENUM,
+     .offset = offsetof(struct source_config, start),
+     .def = "earliest",
+     .choices = start_words,
+     .doc = "Where to begin in a partition of which the group holds no offset"},
+    {.name = "stop_at_end",
+     .type = WEIR_OPT_BOOL,
+     .offset = offsetof(struct source_config, stop_at_end),
+     .def = "false",
+     .doc = "End the run once every assigned partition has been read to its end, for batch jobs"},
+    {.name = "instance_id",
+     .type = WEIR_OPT_STRING,
+     .offset = offsetof(struct source_config, instance_id),
+     .doc = "Static group membership, one a process: a restart within session.timeout.ms moves no "
+            "partition; each lane adds its number",
+     .example = "${env:HOSTNAME}"},
+    {.name = "assignment",
+     .type = WEIR_OPT_ENUM,
+     .flags = WEIR_OPT_ADVANCED,
+     .offset = offsetof(struct source_config, assignment),
+     .def = "auto",
+     .choices = assignment_words,
+     .doc = "How the group shares partitions; all members need the same; auto is "
+            "cooperative-sticky with librdkafka 2.6.1 and later, else range and roundrobin"},
+    {.name = "commit_interval",
+     .type = WEIR_OPT_DURATION,
+     .flags = WEIR_OPT_ADVANCED,
+     .offset = offsetof(struct source_config, commit_interval),
+     .def = "1s",
+     .min = 10 * WEIR_NS_PER_MS,
+     .max = 600 * WEIR_NS_PER_S,
+     .doc = "How often offsets are committed; a crash repeats at most that much"},
+    {.name = "drain_deadline",
+     .type = WEIR_OPT_DURATION,
+     .flags = WEIR_OPT_ADVANCED,
+     .offset = offsetof(struct source_config, drain_deadline),
+     .min = WEIR_NS_PER_MS,
+     .max = 3600 * WEIR_NS_PER_S,
+     .doc =
+         "How long a partition that goes to another member may take to finish its events; default "
+         "10s, or a third of max.poll.interval.ms where that is less",
+     .example = "20s"},
+    {.name = "prefetch",
+     .type = WEIR_OPT_SIZE,
+     .flags = WEIR_OPT_ADVANCED,
+     .offset = offsetof(struct source_config, prefetch),
+     .min = INT64_C(1) << 20,
+     .max = INT64_C(2047) << 20,
+     .doc = "Memory a lane for messages fetched ahead; default 64MiB, or 128MiB with librdkafka "
+            "before 2.2, which stops fetching for a second when it is full",
+     .example = "32MiB"},
+};
+
+/* ---- Configuration ------------------------------------------------------------------------- */
+
+static const char *assignor(const struct source_config *cfg)
+{
+    if (cfg->assignment != ASSIGN_AUTO)
+        return assignment_words[cfg->assignment];
+    return rd_kafka_version() >= VERSION_COOPERATIVE ? "cooperative-sticky" : "range,roundrobin";
+}
+
+static void conf_prefetch(rd_kafka_conf_t *conf, const struct source_config *cfg,
+                          struct problems *p)
+{
+    bool backoff = rd_kafka_version() >= VERSION_BACKOFF;
+    int64_t bytes = cfg->prefetch != 0 ? cfg->prefetch : INT64_C(1) << (backoff ? 26 : 27);
+    set_number(conf, p, "prefetch", "queued.max.messages.kbytes", bytes >> 10);
+    set(conf, p, "prefetch", "queued.min.messages", "1000000");
+    if (backoff)
+        set(conf, p, "prefetch", "fetch.queue.backoff.ms", "20");
+}
+
+rd_kafka_conf_t *source_conf(const struct source_config *cfg, uint32_t lane, struct problems *p)
+{
+    rd_kafka_conf_t *conf = client_conf(&cfg->client, p);
+    char id[300];
+    if (cfg->instance_id.len != 0) {
+        int n = snprintf(id, sizeof(id), "%s-%u", cfg->instance_id.ptr, (unsigned)lane);
+        if (n >= (int)sizeof(id) - 50)
+            problem(p, "instance_id", "is longer than %d bytes", (int)sizeof(id) - 52);
+        else
+            set(conf, p, "instance_id", "group.instance.id", id);
+    }
+    set(conf, p, "group", "group.id", cfg->group.ptr);
+    set(conf, p, "start", "auto.offset.reset", start_words[cfg->start]);
+    set(conf, p, "assignment", "partition.assignment.strategy", assignor(cfg));
+    set(conf, p, "", "enable.auto.commit", "false");
+    set(conf, p, "", "enable.auto.offset.store", "false");
+    set(conf, p, "", "enable.partition.eof", "true");
+    /* New topics and partitions are found within that time. */
+    set(conf, p, "", "topic.metadata.refresh.interval.ms", "30000");
+    conf_prefetch(conf, cfg, p);
+    client_conf_raw(conf, &cfg->client, WEIR_SOURCE, p);
+    return conf;
+}
+
+/* The drain deadline in ns. A member that takes longer than max.poll.interval.ms to join again is
+ * thrown out of its group, so that half of it is the most. */
+int64_t drain_time(const struct source_config *cfg, const rd_kafka_conf_t *conf, struct problems *p)
+{
+    int64_t limit = get_number(conf, "max.poll.interval.ms") * WEIR_NS_PER_MS;
+    int64_t usual = 10 * WEIR_NS_PER_S;
+    if (cfg->drain_deadline == 0)
+        return limit / 3 < usual ? limit / 3 : usual;
+    if (cfg->drain_deadline > limit / 2)
+        problem(p, "drain_deadline",
+                "is more than half of max.poll.interval.ms (%lld ms): the group would throw the "
+                "member out before it has joined again; lower it or raise "
+                "rdkafka.max.poll.interval.ms",
+                (long long)(limit / WEIR_NS_PER_MS));
+    return cfg->drain_deadline;
+}
+
+static void check_pattern(struct problems *p, const char *path, const char *pattern)
+{
+    regex_t re;
+    char text[200];
+    int code = regcomp(&re, pattern, REG_EXTENDED | REG_NOSUB);
+    if (code == 0) {
+        regfree(&re);
+        return;
+    }
+    regerror(code, &re, text, sizeof(text));
+    problem(p, path, "'%.200s' is no regular expression: %s", pattern, text);
+}
+
+static void check_topics(const struct source_config *cfg, struct problems *p)
+{
+    const struct weir_str *topics = cfg->topics.items;
+    for (uint32_t i = 0; i < cfg->topics.n; i++) {
+        char path[32];
+        snprintf(path, sizeof(path), "topics[%u]", (unsigned)i);
+        if (topics[i].len > 0 && topics[i].ptr[0] == '^')
+            check_pattern(p, path, topics[i].ptr);
+        else if (!topic_name_valid(topics[i]))
+            problem(p, path,
+                    "'%.200s' is no topic name: 1 to 249 letters, digits, '.', '_' and '-'",
+                    topics[i].ptr);
+        for (uint32_t k = 0; k < i; k++)
+            if (topics[k].len == topics[i].len &&
+                memcmp(topics[k].ptr, topics[i].ptr, topics[i].len) == 0)
+                problem(p, path, "'%.200s' is named twice", topics[i].ptr);
+    }
+}
+
+void check_assignment(const struct source_config *cfg, struct problems *p)
+{
+    if (cfg->assignment == ASSIGN_COOPERATIVE && rd_kafka_version() < VERSION_COOPERATIVE)
+        problem(p, "assignment",
+                "cooperative-sticky can abort or hang the process in librdkafka %s: use range or "
+                "roundrobin, or librdkafka 2.6.1 and later",
+                rd_kafka_version_str());
+}
+
+static void source_check(const void *config, const struct weir_report *report)
+{
+    const struct source_config *cfg = config;
+    struct problems p = {.report = report};
+    client_check(&cfg->client, &p);
+    check_topics(cfg, &p);
+    check_assignment(cfg, &p);
+    rd_kafka_conf_t *conf = source_conf(cfg, 0, &p);
+    drain_time(cfg, conf, &p);
+    if (p.n == 0)
+        client_try(conf, WEIR_SOURCE, &p);
+    else
+        rd_kafka_conf_destroy(conf);
+}
+
+static enum weir_status source_probe(const struct weir_host *h, const void *config,
+                                     int64_t deadline_ns, struct weir_error *err)
+{
+    const struct source_config *cfg = config;
+    const struct weir_str *topics = cfg->topics.items;
+    struct weir_str *names = h->alloc((cfg->topics.n + 1) * sizeof(*names));
+    uint32_t n = 0;
+    if (names == NULL)
+        return h->error(err, WEIR_E_NOMEM, "no_memory", "memory is used up");
+    for (uint32_t i = 0; i < cfg->topics.n; i++)
+        if (topics[i].ptr[0] != '^')
+            names[n++] = topics[i];
+    enum weir_status status =
+        client_probe(h, WEIR_SOURCE, &cfg->client, names, n, deadline_ns, err);
+    h->free(names);
+    return status;
+}
+
+const struct weir_type kafka_source_type = {
+    .size = sizeof(kafka_source_type),
+    .kind = WEIR_SOURCE,
+    .name = "kafka",
+    .summary = "reads topics as a member of a consumer group",
+    .doc = "Each lane is a consumer of its own in the group. Offsets are committed once everything "
+           "before them has ended: delivered, filtered, or kept as a dead letter. When a partition "
+           "moves to another member, its events end first.\n\n"
+           "The header `weir-id` gives an event its id; without it the id is "
+           "`topic-partition-offset`. A message without a value is a tombstone and passes as one.",
+    .options = WEIR_OPTIONS(options, struct source_config),
+    .source = &kafka_source_calls,
+    .check = source_check,
+    .probe = source_probe,
+    .open = source_open,
+    .close = source_close,
+};
