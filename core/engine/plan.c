@@ -270,7 +270,6 @@ static void finish(struct wr_planner *p, const uint32_t *order)
     struct wr_plan *plan = p->plan;
     uint32_t *place = wr_arena_xalloc(p->arena, (p->n + 1) * sizeof(*place));
 
-    plan->name = p->top.name.len > 0 ? p->top.name : wr_arena_xcopy(p->arena, stem(plan->file));
     plan->description = p->top.description;
     plan->shutdown_timeout = p->top.shutdown_timeout;
     plan->drain_delay = p->top.drain_delay;
@@ -294,6 +293,7 @@ static void read_top(struct wr_planner *p)
     uint32_t *order;
 
     (void)wr_options_bind(&b, &target, 1, p->root, NULL, p->root->pos);
+    p->plan->name = p->top.name.len > 0 ? p->top.name : wr_arena_xcopy(p->arena, stem(p->plan->file));
     read_components(p, paths);
     order = wr_arena_xalloc(p->arena, (p->n + 1) * sizeof(*order));
     if (wr_plan_order(p, order))

@@ -5,6 +5,7 @@
  */
 #include <base/error.h>
 #include <base/str.h>
+#include <engine/host.h>
 #include <engine/plan_private.h>
 #include <stdarg.h>
 
@@ -288,11 +289,15 @@ static void report_warning(const struct weir_report *r, const char *path, int64_
 static bool own_check(struct wr_planner *p, struct wr_draft *draft)
 {
     struct check c = {p, draft, true};
+    struct weir_host host = *wr_host_control();
     struct weir_report report = {.size = sizeof(report),
                                  .error = report_error,
                                  .warning = report_warning,
-                                 .priv = &c};
+                                 .priv = &c,
+                                 .host = &host};
 
+    host.pipeline = p->plan->name;
+    host.component = draft->field->key;
     if (draft->c.type->check != NULL)
         draft->c.type->check(draft->c.config, &report);
     return c.ok;
