@@ -73,8 +73,7 @@ static const struct weir_option options[] = {
 
 static bool is_stdin(struct weir_str path)
 {
-    return path.len > 0 && path.ptr[path.len - 1] == '-' &&
-           (path.len == 1 || path.ptr[path.len - 2] == '/');
+    return path.len == 1 && path.ptr[0] == '-';
 }
 
 /* ---- Opening -----------------------------------------------------------------------------------

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * One connection to a Redis server: non-blocking, driven by whoever owns it, one thread at a time.
+ *
+ *   DOWN ──conn_open──▶ CONNECTING ──▶ LOGIN ──▶ READY ──▶ BROKEN ──conn_close──▶ DOWN
+ *
+ * The owner appends commands to `out` at any time, waits with conn_wait, calls conn_step, takes
+ * replies with conn_next until there are none, and then looks whether the state is BROKEN: what has
+ * no reply then never gets one. It has no policy: no retry, no backoff, no time-out of replies.
+ */
+#ifndef REDIS_CONN_H
+#define REDIS_CONN_H
+
+#include "address.h"
+#include "resp.h"
+
+#include <netdb.h>
+
+enum conn_state { CONN_DOWN, CONN_CONNECTING, CONN_LOGIN, CONN_READY, CONN_BROKEN };
+
+struct conn {
+    const struct weir_host *h;
+    const struct conn_config *config;
+    struct address address;
+    char where[300]; /* "host:port" or a path, for messages */
+    enum conn_state state;
+    int fd;
+    struct addrinfo *infos, *info; /* addresses of the host; the one that is tried */
+    int64_t deadline_ns;           /* of connecting and login */
+    struct bytes login;
+    unsigned n_login, n_login_done;
+    int login_name;   /* which reply is that of CLIENT SETNAME, -1 = none */
+    struct bytes out; /* commands, sent up to out_at */
+    size_t out_at;
+    int send_error; /* nothing more can be sent; what has come in is still taken, until its end */
+    struct resp_reader in;
+    struct weir_result error; /* why it is BROKEN; its message is `text` */
+    char text[400];
+};
+
+/* `reply_limit`: larger replies are cut (see resp.h). The config was checked. */
+void conn_init(struct conn *c, const struct weir_host *h, const struct conn_config *config,
+               size_t reply_limit);
+void conn_done(struct conn *c);
+
+/* Begins to connect: CONNECTING, or BROKEN. Resolving a name may block. */
+void conn_open(struct conn *c);
+/* Drops the connection and what was not sent. */
+void conn_close(struct conn *c);
+/* Gives the connection up; it is BROKEN then. */
+void conn_break(struct conn *c, const char *code, const char *fmt, ...) WEIR_PRINTF(3, 4);
+
+/* Waits until the deadline for the socket (where there is one) or wake_fd (an eventfd, emptied).
+ * Returns the socket's poll events. */
+short conn_wait(struct conn *c, int wake_fd, int64_t deadline_ns);
+/* Goes on with connecting, sending, receiving, as far as that does not block. */
+void conn_step(struct conn *c, short events);
+/* Sends what can be sent at once. */
+void conn_send(struct conn *c);
+/* A READY connection that nothing is expected on: BROKEN where the server has closed it. */
+void conn_check_idle(struct conn *c);
+/* Next reply to a command of `out`; false where there is none now. Malformed input breaks it. */
+bool conn_next(struct conn *c, struct resp_reply *ret);
+
+/* As weir_type.probe. */
+enum weir_status conn_probe(const struct weir_host *h, const struct conn_config *config,
+                            int64_t deadline_ns, struct weir_error *err);
+
+#endif
