@@ -29,6 +29,11 @@ void wr_error_context(struct weir_error *err, const char *fmt, ...)
     va_start(ap, fmt);
     int n = vsnprintf(err->text, sizeof(err->text), fmt, ap);
     va_end(ap);
-    if (n >= 0 && (size_t)n < sizeof(err->text))
-        snprintf(err->text + n, sizeof(err->text) - (size_t)n, ": %s", text);
+    if (n < 0 || (size_t)n + 3 > sizeof(err->text))
+        return;
+    /* What does not fit behind the context is cut at its end. */
+    size_t at = (size_t)n, room = sizeof(err->text) - at - 3, len = strnlen(text, room);
+    memcpy(err->text + at, ": ", 2);
+    memcpy(err->text + at + 2, text, len);
+    err->text[at + 2 + len] = '\0';
 }

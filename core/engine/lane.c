@@ -20,6 +20,7 @@
 #define ROOM_EVENTS 512u
 #define SERVE_ENDED_NS (100 * WEIR_NS_PER_MS) /* how often an ended source is still polled */
 #define SPINS_MAX 64u                         /* polls that came back at once with nothing */
+#define SPARE_MAX (64u * 1024u)
 #define SPIN_SLEEP_NS (1 * WEIR_NS_PER_MS)
 
 static const struct weir_source *source_type(const struct wr_lane *lane)
@@ -221,9 +222,13 @@ static void poll_source(struct wr_lane *lane, uint32_t room, int64_t deadline)
                                                       &err);
     if (has_wake)
         wr_wake_leave(&lane->wake);
-    if (b->pub.n_events != 0)
+    if (b->pub.n_events != 0) {
         take_polled(lane, wr_now(clock));
-    else if (status >= 0 && status != WEIR_END)
+    } else if (b->own->arena.footprint + b->own->attached_bytes > SPARE_MAX) {
+        /* What the source put in and took back goes with the body. */
+        wr_batch_free(b);
+        lane->spare = NULL;
+    } else if (status >= 0 && status != WEIR_END)
         damp(lane, before, deadline);
     if (status == WEIR_END)
         lane->ended = true;
