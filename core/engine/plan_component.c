@@ -374,23 +374,23 @@ static void ask_ports(struct wr_planner *p, struct wr_draft *draft)
 static void resolve_sink(struct wr_planner *p, struct wr_draft *draft)
 {
     struct wr_sink_options *o = &draft->common.opt.sink;
-    const struct weir_sink *sink = draft->c.type->sink;
+    struct wr_sink_options def = wr_sink_defaults(draft->c.type->sink);
     const struct wr_field *f = wr_node_field(draft->field->value, weir_cstr("in_flight"));
     struct wr_path retry = {&draft->path, weir_cstr("retry"), -1};
 
     if (o->batch.events < 0)
-        o->batch.events = sink->batch_events > 0 ? sink->batch_events : 1000;
+        o->batch.events = def.batch.events;
     if (o->batch.bytes < 0)
-        o->batch.bytes = sink->batch_bytes > 0 ? sink->batch_bytes : 4 << 20;
+        o->batch.bytes = def.batch.bytes;
     if (o->batch.timeout < 0)
-        o->batch.timeout = sink->batch_timeout_ns > 0 ? sink->batch_timeout_ns : 0;
+        o->batch.timeout = def.batch.timeout;
     if (o->retry.initial > o->retry.max)
         wr_plan_error(p, "bad-retry",
                       wr_node_resolve(draft->field->value, draft->field->pos, "retry", -1), &retry,
                       &(struct wr_diag){.message = weir_cstr("retry.initial is above retry.max")});
     if (draft->c.traits & WEIR_TRAIT_ORDERED) {
         if (o->in_flight < 0)
-            o->in_flight = sink->in_flight > 0 ? sink->in_flight : 1;
+            o->in_flight = def.in_flight;
         return;
     }
     if (o->in_flight > 1 && f != NULL) {

@@ -116,8 +116,9 @@ static bool check_failure(struct wr_planner *p, struct wr_draft *d)
     bool given = wr_node_field(d->field->value, weir_cstr(failure_name(d))) != NULL;
     bool stops = false;
 
-    if (d->c.dead_letter >= 0 || dead_letter_node(d->field->value) != NULL)
-        return false;
+    if (d->c.dead_letter >= 0 || dead_letter_node(d->field->value) != NULL ||
+        dead_letter_node(p->root) != NULL)
+        return false; /* there is one, or a wrong name that has been reported */
     if (*failure_value(d) == WR_ON_DEAD_LETTER) {
         if (given)
             contradiction(p, "dead-letter-missing", d, failure_name(d), "there is no dead-letter sink",

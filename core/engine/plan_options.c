@@ -296,3 +296,14 @@ void wr_common_init(struct wr_common *c, enum weir_kind kind)
     c->opt.sink.batch.events = c->opt.sink.batch.bytes = c->opt.sink.batch.timeout = -1;
     c->opt.sink.in_flight = -1;
 }
+
+struct wr_sink_options wr_sink_defaults(const struct weir_sink *sink)
+{
+    struct wr_sink_options o = {0};
+
+    o.batch.events = sink->batch_events > 0 ? sink->batch_events : 1000;
+    o.batch.bytes = sink->batch_bytes > 0 ? sink->batch_bytes : INT64_C(4) << 20;
+    o.batch.timeout = sink->batch_timeout_ns > 0 ? sink->batch_timeout_ns : 0;
+    o.in_flight = sink->in_flight > 0 ? sink->in_flight : 1;
+    return o;
+}

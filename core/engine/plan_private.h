@@ -40,6 +40,8 @@ struct wr_top {
 struct weir_options wr_common_options(enum weir_kind kind);
 struct weir_options wr_drop_option(void);
 struct weir_options wr_top_options(void);
+/* batch and in_flight as a sink's type has them by default; the rest is zero. */
+struct wr_sink_options wr_sink_defaults(const struct weir_sink *sink);
 /* What a component of that kind begins with; defaults come on top. */
 void wr_common_init(struct wr_common *c, enum weir_kind kind);
 
