@@ -7,6 +7,7 @@
 #include <app/files.h>
 #include <app/folders.h>
 #include <app/supervise.h>
+#include <app/version.h>
 #include <base/check.h>
 #include <base/mem.h>
 #include <base/str.h>
@@ -45,23 +46,43 @@ static const struct wr_cli_option options[] = {
 
 /* ---- Before anything runs ----------------------------------------------------------------------- */
 
-static void log_finds(struct wr_log_scope *log, struct wr_loader *loader, struct wr_diags *d)
+/* One line with a scope of its own, so that many of its kind do not count as repeats. */
+static void log_alone(struct wr_log *log, enum weir_log_level level, const char *message,
+                      const struct weir_kv *kv, uint32_t n)
 {
-    for (uint32_t i = 0; i < wr_loader_n_bad(loader); i++)
-        WR_LOG(log, WEIR_LOG_WARN, "plugin file cannot be used",
-               weir_kv_text("error", wr_loader_bad(loader, i)));
-    for (uint32_t i = 0; i < wr_loader_n_shadowed(loader); i++)
-        WR_LOG(log, WEIR_LOG_DEBUG, "plugin type is shadowed",
-               weir_kv_text("what", wr_loader_shadowed(loader, i)));
-    for (uint32_t i = 0; i < wr_diags_count(d, WR_WARNING); i++) {
-        const struct wr_diag *w = wr_diags_at(d, i);
-        const struct weir_str no_name = {NULL, 0};
-        WR_LOG(log, WEIR_LOG_WARN, "warning about a pipeline file",
-               weir_kv_str("file", w->pos.text != NULL ? w->pos.text->name : no_name),
-               weir_kv_u64("line", w->pos.line), weir_kv_u64("col", w->pos.col),
-               weir_kv_text("code", w->code), weir_kv_str("path", w->path),
-               weir_kv_str("message", w->message), weir_kv_str("hint", w->hint));
+    struct wr_log_scope *scope = wr_log_scope_new(log, NULL, 0);
+    wr_log_write(scope, level, message, kv, n);
+    wr_log_scope_free(scope);
+}
+
+static void log_warning(struct wr_log *log, const struct wr_diag *w)
+{
+    struct weir_kv kv[8];
+    uint32_t n = 0;
+    if (w->pos.text != NULL)
+        kv[n++] = weir_kv_str("file", w->pos.text->name);
+    kv[n++] = weir_kv_u64("line", w->pos.line);
+    kv[n++] = weir_kv_u64("col", w->pos.col);
+    kv[n++] = weir_kv_text("code", w->code);
+    kv[n++] = weir_kv_str("path", w->path);
+    kv[n++] = weir_kv_str("message", w->message);
+    if (w->hint.len > 0)
+        kv[n++] = weir_kv_str("hint", w->hint);
+    log_alone(log, WEIR_LOG_WARN, "warning about a pipeline file", kv, n);
+}
+
+static void log_finds(struct wr_log *log, const struct wr_files *f)
+{
+    for (uint32_t i = 0; i < wr_loader_n_bad(f->loader); i++) {
+        const struct weir_kv kv = weir_kv_text("error", wr_loader_bad(f->loader, i));
+        log_alone(log, WEIR_LOG_WARN, "plugin file cannot be used", &kv, 1);
     }
+    for (uint32_t i = 0; i < wr_loader_n_shadowed(f->loader); i++) {
+        const struct weir_kv kv = weir_kv_text("what", wr_loader_shadowed(f->loader, i));
+        log_alone(log, WEIR_LOG_DEBUG, "plugin type is shadowed", &kv, 1);
+    }
+    for (uint32_t i = 0; i < wr_diags_count(f->diags, WR_WARNING); i++)
+        log_warning(log, wr_diags_at(f->diags, i));
 }
 
 /* Two pipelines of one name would mix their metrics, logs and consumer groups. */
@@ -83,7 +104,27 @@ static bool names_differ(const struct wr_files *f)
 
 /* ---- Running ---------------------------------------------------------------------------------------- */
 
-/* The exit code, WR_EXIT_USAGE for an address that is none. */
+/* False where the address cannot be had; *ret_code is then what to end with. */
+static bool open_server(const char *addr, struct wr_supervisor *s, struct wr_log_scope *log,
+                        struct wr_http_server **ret_server, int *ret_code)
+{
+    struct wr_http_answers answers = wr_supervisor_answers(s);
+    struct weir_error err = {0};
+    *ret_server = wr_http_server_new(addr, &answers, &err);
+    if (*ret_server != NULL) {
+        WR_LOG(log, WEIR_LOG_INFO, "metrics listening",
+               weir_kv_text("addr", wr_http_server_addr(*ret_server)));
+        return true;
+    }
+    if (err.status == WEIR_E_CONFIG) {
+        *ret_code = wr_cli_usage("run", "--metrics: %s", err.text);
+        return false;
+    }
+    WR_LOG(log, WEIR_LOG_ERROR, "metrics cannot be served", weir_kv_text("error", err.text));
+    *ret_code = WR_EXIT_PROBLEMS;
+    return false;
+}
+
 static int run_pipelines(const struct args *args, const struct wr_files *f, const struct wr_runtime *rt,
                          struct wr_log_scope *log)
 {
@@ -91,21 +132,7 @@ static int run_pipelines(const struct args *args, const struct wr_files *f, cons
     struct wr_supervisor *s = wr_supervisor_new(f->plans, f->n, rt, &how);
     struct wr_http_server *server = NULL;
     int code = WR_EXIT_OK;
-    if (args->metrics != NULL) {
-        struct wr_http_answers answers = wr_supervisor_answers(s);
-        struct weir_error err = {0};
-        server = wr_http_server_new(args->metrics, &answers, &err);
-        if (server != NULL)
-            WR_LOG(log, WEIR_LOG_INFO, "metrics listening",
-                   weir_kv_text("addr", wr_http_server_addr(server)));
-        else if (err.status == WEIR_E_CONFIG)
-            code = wr_cli_usage("run", "--metrics: %s", err.text);
-        else {
-            fprintf(stderr, "weir run: --metrics: %s\n", err.text);
-            code = WR_EXIT_PROBLEMS;
-        }
-    }
-    if (code == WR_EXIT_OK)
+    if (args->metrics == NULL || open_server(args->metrics, s, log, &server, &code))
         code = wr_supervisor_run(s);
     wr_http_server_free(server);
     wr_supervisor_free(s);
@@ -118,8 +145,11 @@ static int with_runtime(const struct args *args, struct wr_files *f)
     rt.log = wr_log_new(STDERR_FILENO, (enum wr_log_format)args->log_format,
                         (enum weir_log_level)args->log_level, rt.clock);
     struct wr_log_scope *log = wr_log_scope_new(rt.log, NULL, 0);
-    log_finds(log, f->loader, f->diags);
+    log_finds(rt.log, f);
+    WR_LOG(log, WEIR_LOG_INFO, "weir starts", weir_kv_text("version", wr_version()),
+           weir_kv_u64("pipelines", f->n));
     int code = run_pipelines(args, f, &rt, log);
+    WR_LOG(log, WEIR_LOG_INFO, "weir ends", weir_kv_i64("exit_code", code));
     wr_log_scope_free(log);
     wr_log_free(rt.log);
     wr_metrics_free(rt.metrics);

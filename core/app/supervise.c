@@ -57,7 +57,8 @@ struct wr_supervisor {
 
 /* ---- What the listener asks ------------------------------------------------------------------- */
 
-/* Is that pipeline no reason to say no? One that has read its source to the end is none. */
+/* Is that pipeline no reason to say no? One that has read its sources to their end is none, one that
+ * stops or has stopped by itself is. */
 static bool slot_ready(struct slot *slot, const char **ret_state)
 {
     struct wr_pipeline *p = atomic_load(&slot->pipeline);
@@ -66,7 +67,9 @@ static bool slot_ready(struct slot *slot, const char **ret_state)
         return false;
     enum wr_pipeline_state state = wr_pipeline_state(p);
     *ret_state = state_names[state];
-    return state == WR_PIPELINE_RUNNING ? wr_pipeline_ready(p) : state != WR_PIPELINE_STOPPED;
+    if (wr_pipeline_reason(p)[0] != '\0')
+        return false;
+    return state != WR_PIPELINE_RUNNING || wr_pipeline_ready(p);
 }
 
 static void set_gauges(void *arg)
@@ -325,27 +328,27 @@ static void read_signals(struct wr_supervisor *s)
 static void close_pipeline(struct wr_supervisor *s, struct slot *slot)
 {
     struct wr_pipeline_left left = wr_pipeline_close(atomic_load(&slot->pipeline));
-    bool bad = left.events > 0 || left.timed_out;
+    bool bad = slot->stopped || left.events > 0 || left.timed_out;
     slot->closed = true;
     s->failed = s->failed || left.events > 0;
     WR_LOG(slot->log, bad ? WEIR_LOG_WARN : WEIR_LOG_INFO, "pipeline ended",
-           weir_kv_u64("events_left", left.events), weir_kv_bool("timed_out", left.timed_out));
+           weir_kv_bool("stopped_by_itself", slot->stopped), weir_kv_bool("timed_out", left.timed_out),
+           weir_kv_u64("events_left", left.events));
 }
 
+/* Why a pipeline stops is logged by the pipeline. */
 static void look_at(struct wr_supervisor *s, struct slot *slot)
 {
     struct wr_pipeline *p = atomic_load(&slot->pipeline);
     if (slot->closed)
         return;
     enum wr_pipeline_state state = wr_pipeline_state(p);
-    const char *reason = wr_pipeline_reason(p);
-    if (!slot->stopped && (state == WR_PIPELINE_STOPPED || reason[0] != '\0')) {
+    if (!slot->stopped && wr_pipeline_reason(p)[0] != '\0') {
         slot->stopped = s->failed = true;
-        WR_LOG(slot->log, WEIR_LOG_ERROR, "pipeline stopped", weir_kv_text("reason", reason));
         if (s->options.exit_on_stop)
             begin_end(s);
     }
-    if (state == WR_PIPELINE_DONE)
+    if (state == WR_PIPELINE_DONE || state == WR_PIPELINE_STOPPED)
         close_pipeline(s, slot);
 }
 
@@ -404,8 +407,6 @@ static void wait_for_news(struct wr_supervisor *s)
 
 int wr_supervisor_run(struct wr_supervisor *s)
 {
-    WR_LOG(s->log, WEIR_LOG_INFO, "weir started", weir_kv_text("version", wr_version()),
-           weir_kv_u64("pipelines", s->n));
     if (!start_all(s))
         return WR_EXIT_PROBLEMS;
     while (!all_over(s)) {
@@ -417,7 +418,5 @@ int wr_supervisor_run(struct wr_supervisor *s)
             end_hard(s, "it did not come back after its deadline");
         wr_log_flush(s->rt.log);
     }
-    int code = s->failed ? WR_EXIT_PROBLEMS : WR_EXIT_OK;
-    WR_LOG(s->log, WEIR_LOG_INFO, "weir ended", weir_kv_i64("exit_code", code));
-    return code;
+    return s->failed ? WR_EXIT_PROBLEMS : WR_EXIT_OK;
 }
