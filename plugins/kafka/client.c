@@ -114,7 +114,15 @@ static void on_log(const rd_kafka_t *rk, int level, const char *fac, const char 
     if (!c->host->log_enabled(c->host, to))
         return;
     struct weir_kv kv[2] = {weir_kv_text("about", fac), weir_kv_text("text", text)};
-    c->host->log(c->host, to, "librdkafka", kv, 2);
+    if (to >= WEIR_LOG_DEBUG) {
+        /* Whoever asks for these wants each of them: the text is the message, so that the limit on
+         * repeats leaves them alone. */
+        c->host->log(c->host, to, text, kv, 1);
+        return;
+    }
+    char message[64];
+    snprintf(message, sizeof(message), "librdkafka says %s", fac);
+    c->host->log(c->host, to, message, kv + 1, 1);
 }
 
 /* ---- Making one ---------------------------------------------------------------------------- */

@@ -28,7 +28,7 @@ struct sink_config {
     int64_t max_message;
 };
 
-enum timestamp { TIMESTAMP_EVENT, TIMESTAMP_NOW };
+enum timestamp { TIMESTAMP_NOW, TIMESTAMP_EVENT };
 
 /* ---- topics.c */
 

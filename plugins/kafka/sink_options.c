@@ -8,7 +8,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-static const char *const timestamp_words[] = {"event", "now", NULL};
+static const char *const timestamp_words[] = {"now", "event", NULL};
 static const char *const compression_words[] = {"none", "gzip", "snappy", "lz4", "zstd", NULL};
 
 static const struct weir_option options[] = {
@@ -48,9 +48,10 @@ static const struct weir_option options[] = {
      .type = WEIR_OPT_ENUM,
      .flags = WEIR_OPT_ADVANCED,
      .offset = offsetof(struct sink_config, timestamp),
-     .def = "event",
+     .def = "now",
      .choices = timestamp_words,
-     .doc = "Time of the message: the event's, or that of its writing"},
+     .doc = "Time of the message: that of its writing, or the event's; a topic's retention goes by "
+            "it and may delete a message with an old time at once"},
     {.name = "queue",
      .type = WEIR_OPT_SIZE,
      .flags = WEIR_OPT_ADVANCED,

@@ -256,12 +256,12 @@ static enum weir_status source_poll(void *self, struct weir_batch *b, uint32_t r
             return WEIR_OK;
         if (fetch && finished(s))
             return WEIR_END;
-        if (round == 0)
+        if (round == 0 && !s->stopping)
             wait_until(s, fetch || s->paused || s->rebalance.state != REBALANCE_NONE,
                        earlier(due, next_due(s, now, deadline_ns)));
     }
     if (!s->fatal)
-        return WEIR_AGAIN;
+        return s->stopping ? WEIR_END : WEIR_AGAIN;
     if (err != NULL)
         *err = s->fatal_error;
     return s->fatal_error.status;
