@@ -8,9 +8,10 @@
 #include <base/buf.h>
 #include <base/check.h>
 #include <base/mem.h>
-#include <base/str.h>
+#include <engine/describe.h>
+#include <model/diag.h>
 #include <stdio.h>
-#include <stdlib.h>
+#include <string.h>
 
 struct args {
     struct wr_cli_list plugin_dirs;
@@ -27,95 +28,139 @@ static const struct wr_cli_option options[] = {
      "look for plugins here first"},
 };
 
-static const char *const kind_names[] = {"?", "source", "transform", "sink"};
+/* ---- One name ------------------------------------------------------------------------------------ */
 
-/* One type and who offers it. */
-struct entry {
-    const struct weir_type *type;
-    const struct wr_plugin *plugin;
+/* What is looked for, and the output so far. */
+struct search {
+    struct wr_loader *loader;
+    const char *name;
+    struct wr_buf out;
+    bool markdown;
+    uint32_t found;
 };
 
-struct entries {
-    struct entry *items;
-    uint32_t n;
-};
-
-static int by_kind_and_name(const void *a_, const void *b_)
+static void describe(struct search *s, const struct weir_type *t)
 {
-    const struct entry *a = a_, *b = b_;
-    if (a->type->kind != b->type->kind)
-        return a->type->kind < b->type->kind ? -1 : 1;
-    return strcmp(a->type->name, b->type->name);
+    if (s->found++ > 0)
+        wr_buf_text(&s->out, "\n");
+    wr_describe_type(t, &s->out, s->markdown);
 }
 
-/* Shadowed types are left out: those that a pipeline would get remain. */
-static struct entries list_types(struct wr_loader *l)
+/* A source, a transform and a sink may share a name. */
+static void describe_by_type(struct search *s)
 {
-    struct entries e = {NULL, 0};
-    wr_loader_all(l);
-    for (uint32_t i = 0; i < wr_loader_count(l); i++) {
-        const struct wr_plugin *p = wr_loader_at(l, i);
-        for (uint32_t k = 0; p->plugin->types != NULL && p->plugin->types[k] != NULL; k++) {
-            const struct weir_type *t = p->plugin->types[k];
-            if (wr_loader_type(l, t->kind, weir_cstr(t->name), NULL) != t)
+    for (enum weir_kind kind = WEIR_SOURCE; kind <= WEIR_SINK; kind++) {
+        const struct weir_type *t = wr_loader_type(s->loader, kind, weir_cstr(s->name), NULL);
+        if (t != NULL)
+            describe(s, t);
+    }
+}
+
+/* All types that pipelines would get, of all plugins or of one; by kind, as they were opened. */
+static void describe_all(struct search *s, const char *plugin)
+{
+    for (enum weir_kind kind = WEIR_SOURCE; kind <= WEIR_SINK; kind++) {
+        for (uint32_t i = 0; i < wr_loader_count(s->loader); i++) {
+            const struct weir_plugin *p = wr_loader_at(s->loader, i)->plugin;
+            if (plugin != NULL && strcmp(plugin, p->name) != 0)
                 continue;
-            e.items = wr_xrealloc(e.items, (e.n + 1u) * sizeof(*e.items));
-            e.items[e.n++] = (struct entry){t, p};
+            for (uint32_t k = 0; p->types != NULL && p->types[k] != NULL; k++) {
+                const struct weir_type *t = p->types[k];
+                if (t->kind == kind &&
+                    wr_loader_type(s->loader, kind, weir_cstr(t->name), NULL) == t)
+                    describe(s, t);
+            }
         }
     }
-    if (e.n > 0)
-        qsort(e.items, e.n, sizeof(e.items[0]), by_kind_and_name);
-    return e;
 }
 
-static void print_list(const struct entries *e, int format)
+static void tell_unknown(const struct search *s)
 {
-    bool markdown = format == FORMAT_MARKDOWN;
-    puts(markdown ? "| kind | type | plugin | what it does |\n| --- | --- | --- | --- |"
-                  : "KIND       TYPE          PLUGIN              WHAT IT DOES");
-    for (uint32_t i = 0; i < e->n; i++) {
-        const struct weir_type *t = e->items[i].type;
-        const struct weir_plugin *p = e->items[i].plugin->plugin;
-        struct wr_buf from = {0};
-        wr_buf_printf(&from, "%s %s", p->name, p->version);
-        printf(markdown ? "| %s | `%s` | %s | %s |\n" : "%-9s  %-12s  %-18s  %s\n", kind_names[t->kind],
-               t->name, from.ptr, t->summary);
-        wr_buf_done(&from);
+    const char **words = NULL;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < wr_loader_count(s->loader); i++) {
+        const struct weir_plugin *p = wr_loader_at(s->loader, i)->plugin;
+        for (uint32_t k = 0; p->types != NULL && p->types[k] != NULL; k++) {
+            words = wr_xrealloc(words, (n + 1u) * sizeof(*words));
+            words[n++] = p->types[k]->name;
+        }
+    }
+    const char *near = n > 0 ? wr_nearest_word(weir_cstr(s->name), words, n) : NULL;
+    fprintf(stderr, "weir plugins: no component type or plugin \"%s\" was found", s->name);
+    if (near != NULL)
+        fprintf(stderr, " (did you mean \"%s\"?)", near);
+    fputs("\n\"weir plugins\" lists what there is\n", stderr);
+    wr_free(words);
+}
+
+/* ---- The command ----------------------------------------------------------------------------------- */
+
+static void make_text(struct search *s)
+{
+    if (s->name == NULL && s->markdown) {
+        wr_describe_top(&s->out, true);
+        s->found++;
+        describe_all(s, NULL);
+    } else if (s->name == NULL) {
+        wr_describe_list(s->loader, &s->out);
+        wr_buf_text(&s->out, "\n\"weir plugins NAME\" tells the options of a type, \"weir plugins "
+                             "pipeline\" those at the top of a file.\n");
+        s->found++;
+    } else {
+        describe_by_type(s);
+        if (s->found == 0)
+            describe_all(s, s->name);
+        if (s->found == 0 && strcmp(s->name, "pipeline") == 0) {
+            wr_describe_top(&s->out, s->markdown);
+            s->found++;
+        }
     }
 }
 
-/* The bad ones go to standard error, so that the list can be read by a program. */
-static int tell_bad(struct wr_loader *l)
+/* To standard error, so that what is printed can be read by a program. */
+static void tell_bad(struct wr_loader *l)
 {
     for (uint32_t i = 0; i < wr_loader_n_bad(l); i++)
         fprintf(stderr, "plugin file cannot be used: %s\n", wr_loader_bad(l, i));
-    return wr_loader_n_bad(l) > 0 ? WR_EXIT_PROBLEMS : WR_EXIT_OK;
 }
 
 static int run(const void *args_, const struct wr_cli_list *operands)
 {
     const struct args *args = args_;
-    (void)operands;
-    struct wr_loader *l = wr_folders_open("plugins", &args->plugin_dirs);
-    if (l == NULL)
+    struct search s = {.loader = wr_folders_open("plugins", &args->plugin_dirs),
+                       .name = operands->n > 0 ? operands->items[0] : NULL,
+                       .markdown = args->format == FORMAT_MARKDOWN};
+    if (s.loader == NULL)
         return WR_EXIT_USAGE;
-    struct entries e = list_types(l);
-    print_list(&e, args->format);
-    int code = tell_bad(l);
-    wr_free(e.items);
-    wr_loader_free(l);
-    return code;
+    wr_loader_all(s.loader);
+    make_text(&s);
+    if (s.found > 0)
+        fwrite(s.out.ptr, 1, s.out.len, stdout);
+    else
+        tell_unknown(&s);
+    bool all = s.name == NULL || s.found == 0;
+    if (all)
+        tell_bad(s.loader);
+    bool problems = s.found == 0 || (all && wr_loader_n_bad(s.loader) > 0);
+    wr_buf_done(&s.out);
+    wr_loader_free(s.loader);
+    return problems ? WR_EXIT_PROBLEMS : WR_EXIT_OK;
 }
 
 const struct wr_command wr_command_plugins = {
     .name = "plugins",
-    .summary = "List the component types that were found.",
-    .operands = "",
-    .text = "Types that a plugin in an earlier folder offers as well are left out.\n",
+    .summary = "List component types, or tell all options of one.",
+    .operands = "[NAME]",
+    .max_operands = 1,
+    .text = "NAME is a component type, or a plugin for all of its types, or \"pipeline\" for the\n"
+            "options at the top of a pipeline file. Without NAME the types are listed; with\n"
+            "--format markdown that is the whole reference. Types that an earlier folder has as\n"
+            "well are left out.\n",
     .examples = "  weir plugins\n"
-                "  weir plugins --format markdown\n",
+                "  weir plugins kafka\n"
+                "  weir plugins --format markdown > reference.md\n",
     .exits = "  0  fine\n"
-             "  1  a plugin file cannot be used; the others are listed\n",
+             "  1  there is no such type, or a plugin file cannot be used\n",
     .options = options,
     .n_options = WR_COUNT(options),
     .args_size = sizeof(struct args),
