@@ -301,6 +301,7 @@ void wr_host_init(struct wr_instance *inst)
     h->event_set_payload = wr_host_event_set_payload;
     h->event_payload = wr_host_event_payload;
     h->event_set_header = wr_host_event_set_header;
+    h->event_set_key = wr_host_event_set_key;
     h->event_add = wr_event_add;
     h->batch_truncate = wr_batch_truncate;
     h->batch_attach = wr_batch_attach;

@@ -40,7 +40,7 @@ struct wr_instance *wr_instance_open(struct wr_unit *unit, uint32_t index, uint3
     if (open_conditions(inst, err) &&
         type->open(&inst->host, unit->comp->config, &inst->self, err) == WEIR_OK) {
         if (type->interval != NULL && type->transform != NULL && type->transform->tick != NULL)
-            inst->tick_ns = type->interval(unit->comp->config);
+            inst->tick_ns = type->interval(wr_host_control(), unit->comp->config);
         return inst;
     }
     static const char *const kinds[] = {"", "source", "transform", "sink"};

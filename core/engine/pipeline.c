@@ -10,6 +10,7 @@
 #include <base/error.h>
 #include <base/mem.h>
 #include <base/str.h>
+#include <engine/host.h>
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -52,7 +53,8 @@ static uint32_t lanes_of(const struct wr_component *comp)
     int64_t n = comp->opt.source.lanes;
     if (n > 0)
         return n < LANES_MAX ? (uint32_t)n : LANES_MAX;
-    uint32_t advised = comp->type->lanes != NULL ? comp->type->lanes(comp->config) : 1;
+    uint32_t advised =
+        comp->type->lanes != NULL ? comp->type->lanes(wr_host_control(), comp->config) : 1;
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     uint32_t cap = cores > 0 ? (uint32_t)cores : 1;
     return advised == 0 ? 1 : advised < cap ? advised : cap;

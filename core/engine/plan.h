@@ -15,7 +15,7 @@
 /* An edge out of a component. */
 struct wr_edge {
     uint32_t to;   /* index of the component that reads */
-    uint32_t port; /* of the one that writes; 0 where it has one unnamed way out */
+    uint32_t port; /* of the one that writes: index in its ports + 1, 0 = the unnamed way out */
 };
 
 enum wr_codec { WR_CODEC_JSON, WR_CODEC_RAW };

@@ -362,7 +362,7 @@ static void ask_ports(struct wr_planner *p, struct wr_draft *draft)
     struct port_list list = {.p = p, .draft = draft, .ok = true};
 
     if (draft->c.type->ports != NULL)
-        draft->c.type->ports(draft->c.config, add_port, &list);
+        draft->c.type->ports(wr_host_control(), draft->c.config, add_port, &list);
     if (draft->c.n_ports == 0)
         draft->has_unnamed = true;
     draft->port_read = wr_arena_xalloc(p->arena, draft->c.n_ports * sizeof(bool));
@@ -413,8 +413,8 @@ static void ask_type(struct wr_planner *p, struct wr_draft *draft)
     struct wr_component *c = &draft->c;
 
     ask_ports(p, draft);
-    c->needs |= type->needs != NULL ? type->needs(c->config) : type->needs_always;
-    c->traits = type->traits != NULL ? type->traits(c->config) : 0;
+    c->needs |= type->needs != NULL ? type->needs(wr_host_control(), c->config) : type->needs_always;
+    c->traits = type->traits != NULL ? type->traits(wr_host_control(), c->config) : 0;
     if (draft->kind == WEIR_SINK) {
         if (c->n_conditions > 0)
             c->needs |= WEIR_NEEDS_VALUE; /* nothing parses once the batch is frozen */

@@ -99,6 +99,13 @@ bool wr_host_event_set_header(const struct weir_host *h, struct weir_batch *b,
     return wr_event_set_header(wr_batch_of(b), ev, name, value);
 }
 
+bool wr_host_event_set_key(const struct weir_host *h, struct weir_batch *b, struct weir_event *ev,
+                           struct weir_str key)
+{
+    (void)h;
+    return wr_event_set_key(wr_batch_of(b), ev, key);
+}
+
 /* ---- Out of the batch ---- */
 
 static struct wr_gone *mark_gone(struct weir_batch *b, struct weir_event *ev)

@@ -22,6 +22,8 @@ struct weir_str wr_host_event_payload(const struct weir_host *h, struct weir_bat
                                       struct weir_event *ev);
 bool wr_host_event_set_header(const struct weir_host *h, struct weir_batch *b,
                               struct weir_event *ev, struct weir_str name, struct weir_str value);
+bool wr_host_event_set_key(const struct weir_host *h, struct weir_batch *b, struct weir_event *ev,
+                           struct weir_str key);
 void wr_host_event_drop(const struct weir_host *h, struct weir_batch *b, struct weir_event *ev,
                         const char *reason);
 void wr_host_event_fail(const struct weir_host *h, struct weir_batch *b, struct weir_event *ev,

@@ -216,6 +216,9 @@ static bool begin_change(struct wr_batch *b, struct weir_event *ev)
     *trace = (struct wr_trace){.source = wr_event_source_payload(ev),
                                .payload = ev->payload,
                                .value = ev->value,
+                               .key = ev->key,
+                               .headers = ev->headers,
+                               .n_headers = ev->n_headers,
                                .flags = ev->flags & (WEIR_EVENT_EDITED | WEIR_EVENT_TOMB |
                                                      WEIR_EVENT_RAW)};
     ev->host_trace = trace;
@@ -226,9 +229,8 @@ static bool begin_change(struct wr_batch *b, struct weir_event *ev)
 struct weir_value *wr_event_edit(struct wr_batch *b, struct weir_event *ev,
                                  struct weir_error *err)
 {
-    bool again = ev->host_seal == b->seal && (ev->flags & WEIR_EVENT_EDITED) != 0 &&
-                 wr_value_is_mutable(ev->value);
-    if (again)
+    const struct wr_trace *trace = ev->host_seal == b->seal ? ev->host_trace : NULL;
+    if (trace != NULL && ev->value != trace->value && wr_value_is_mutable(ev->value))
         return (struct weir_value *)(uintptr_t)ev->value;
     const struct weir_value *sealed = wr_event_value(b, ev, err);
     if (sealed == NULL)
@@ -289,6 +291,9 @@ void wr_event_restore(const struct wr_batch *b, struct weir_event *ev)
         return;
     ev->payload = trace->payload;
     ev->value = trace->value;
+    ev->key = trace->key;
+    ev->headers = trace->headers;
+    ev->n_headers = trace->n_headers;
     ev->flags = (ev->flags & ~(WEIR_EVENT_EDITED | WEIR_EVENT_TOMB | WEIR_EVENT_RAW)) | trace->flags;
 }
 
@@ -372,7 +377,8 @@ const struct weir_header *wr_event_header(const struct weir_event *ev, struct we
 bool wr_event_set_header(struct wr_batch *b, struct weir_event *ev, struct weir_str name,
                          struct weir_str value)
 {
-    WR_BUG_ON(b->own == NULL);
+    if (!begin_change(b, ev))
+        return false;
     struct weir_arena *a = &b->own->arena;
     struct weir_header *headers =
         wr_arena_alloc(a, ((size_t)ev->n_headers + 1) * sizeof(*headers));
@@ -390,5 +396,16 @@ bool wr_event_set_header(struct wr_batch *b, struct weir_event *ev, struct weir_
     }
     ev->headers = headers;
     ev->n_headers = n;
+    return true;
+}
+
+bool wr_event_set_key(struct wr_batch *b, struct weir_event *ev, struct weir_str key)
+{
+    if (!begin_change(b, ev))
+        return false;
+    struct weir_str copy = wr_arena_copy(&b->own->arena, key);
+    if (key.ptr != NULL && copy.ptr == NULL)
+        return false;
+    ev->key = copy;
     return true;
 }

@@ -90,6 +90,9 @@ struct wr_trace {
     struct weir_str source; /* payload as its source gave it */
     struct weir_str payload; /* as it entered the component that changed it last */
     const struct weir_value *value;
+    struct weir_str key;
+    const struct weir_header *headers;
+    uint32_t n_headers;
     uint32_t flags;
 };
 
@@ -110,10 +113,11 @@ struct weir_str wr_event_id(struct wr_batch *b, struct weir_event *ev, struct wr
 const struct weir_header *wr_event_header(const struct weir_event *ev, struct weir_str name);
 bool wr_event_set_header(struct wr_batch *b, struct weir_event *ev, struct weir_str name,
                          struct weir_str value);
+bool wr_event_set_key(struct wr_batch *b, struct weir_event *ev, struct weir_str key);
 
 /* Payload as its source gave it. */
 struct weir_str wr_event_source_payload(const struct weir_event *ev);
-/* Puts back payload and value as they entered the component whose call is running. */
+/* Puts back payload, value, key and headers as they entered the component whose call is running. */
 void wr_event_restore(const struct wr_batch *b, struct weir_event *ev);
 /* 36 characters of a UUIDv7 (RFC 9562) in `a`. */
 struct weir_str wr_uuid7(struct weir_arena *a, struct wr_clock *clock);

@@ -34,15 +34,17 @@ static const struct weir_option options[] = {
      .example = "value"},
 };
 
-static uint32_t blackhole_needs(const void *config)
+static uint32_t blackhole_needs(const struct weir_host *h, const void *config)
 {
+    (void)h;
     const struct config *cf = config;
     static const uint32_t of[] = {0, WEIR_NEEDS_PAYLOAD, WEIR_NEEDS_VALUE};
     return of[cf->needs];
 }
 
-static uint32_t blackhole_traits(const void *config)
+static uint32_t blackhole_traits(const struct weir_host *h, const void *config)
 {
+    (void)h;
     (void)config;
     return WEIR_TRAIT_OVERWRITES;
 }

@@ -106,20 +106,23 @@ static uint32_t format_needs(int format)
     return format == FORMAT_FULL ? WEIR_NEEDS_PAYLOAD | WEIR_NEEDS_ID : WEIR_NEEDS_PAYLOAD;
 }
 
-static uint32_t file_needs(const void *config)
+static uint32_t file_needs(const struct weir_host *h, const void *config)
 {
+    (void)h;
     const struct file_config *cf = config;
     return format_needs(cf->format);
 }
 
-static uint32_t stdout_needs(const void *config)
+static uint32_t stdout_needs(const struct weir_host *h, const void *config)
 {
+    (void)h;
     const struct stdout_config *cf = config;
     return format_needs(cf->format);
 }
 
-static uint32_t sink_traits(const void *config)
+static uint32_t sink_traits(const struct weir_host *h, const void *config)
 {
+    (void)h;
     (void)config;
     return WEIR_TRAIT_SHARED;
 }

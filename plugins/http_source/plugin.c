@@ -182,8 +182,9 @@ static void check(const void *config, const struct weir_report *report)
                       "or lengthen request_timeout");
 }
 
-static uint32_t lanes(const void *config)
+static uint32_t lanes(const struct weir_host *h, const void *config)
 {
+    (void)h;
     (void)config;
     return MAX_LANES; /* as many as there are cores */
 }

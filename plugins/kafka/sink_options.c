@@ -116,8 +116,9 @@ static void sink_check(const void *config, const struct weir_report *report)
         rd_kafka_conf_destroy(conf);
 }
 
-static uint32_t sink_traits(const void *config)
+static uint32_t sink_traits(const struct weir_host *h, const void *config)
 {
+    (void)h;
     (void)config;
     return WEIR_TRAIT_ORDERED;
 }

@@ -226,14 +226,16 @@ static void mongodb_check(const void *config, const struct weir_report *report)
     check_concern(cf, report);
 }
 
-static uint32_t mongodb_needs(const void *config)
+static uint32_t mongodb_needs(const struct weir_host *h, const void *config)
 {
+    (void)h;
     const struct config *cf = config;
     return WEIR_NEEDS_VALUE | (cf->id == NULL && !cf->object_ids ? WEIR_NEEDS_ID : 0);
 }
 
-static uint32_t mongodb_traits(const void *config)
+static uint32_t mongodb_traits(const struct weir_host *h, const void *config)
 {
+    (void)h;
     const struct config *cf = config;
     return cf->object_ids ? 0 : WEIR_TRAIT_OVERWRITES;
 }

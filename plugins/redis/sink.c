@@ -170,16 +170,18 @@ static void sink_check(const void *config, const struct weir_report *report)
         command_check(&cf->command, "command", cf->expire_ns > 0, report);
 }
 
-static uint32_t sink_needs(const void *config)
+static uint32_t sink_needs(const struct weir_host *h, const void *config)
 {
+    (void)h;
     const struct config *cf = config;
     bool payload = (cf->set.key != NULL && cf->set.value == NULL) ||
                    (cf->stream.key != NULL && cf->stream.fields.n == 0);
     return payload ? WEIR_NEEDS_PAYLOAD : 0;
 }
 
-static uint32_t sink_traits(const void *config)
+static uint32_t sink_traits(const struct weir_host *h, const void *config)
 {
+    (void)h;
     const struct config *cf = config;
     bool overwrites = cf->set.key != NULL || cf->hash.key != NULL;
     return WEIR_TRAIT_ORDERED | (overwrites ? WEIR_TRAIT_OVERWRITES : 0);

@@ -261,6 +261,9 @@ struct weir_host {
     /* Literal text that the template starts with; empty where it starts with a placeholder. [any] */
     struct weir_str (*template_prefix)(const struct weir_template *t);
     uint32_t flags; /* WEIR_HOST_* */
+    /* Sets the event's key; the bytes are copied, a NULL ptr takes the key away. [lane] */
+    bool (*event_set_key)(const struct weir_host *h, struct weir_batch *b, struct weir_event *ev,
+                          struct weir_str key);
 };
 
 /* A source with `codec: raw`: its payloads are opaque, nothing is checked. */

@@ -107,11 +107,12 @@ struct weir_sink {
     void (*cancel)(void *self);
 };
 
-/* One component type.
+/* One component type. The calls up to probe are made before anything runs: their host has the functions
+ * that weir_report's has.
  *
  * check     More checks of a valid config struct, offline. May be NULL. [control]
- * ports     Adds the names of the output ports by add(arg, name) in their order; NULL: one unnamed
- *           way out. [control]
+ * ports     Adds the names of the output ports by add(arg, name) in their order, and "" as the last
+ *           one where events also leave by the unnamed way; NULL: that one only. [control]
  * needs     What this configured component reads (WEIR_NEEDS_*). NULL: `needs_always`. [control]
  * traits    Its WEIR_TRAIT_*. NULL: none. [control]
  * lanes     How many lanes a source advises; the host caps it. NULL: 1. [control]
@@ -132,11 +133,12 @@ struct weir_type {
     const struct weir_transform *transform;
     const struct weir_sink *sink;
     void (*check)(const void *config, const struct weir_report *report);
-    void (*ports)(const void *config, void (*add)(void *arg, struct weir_str name), void *arg);
-    uint32_t (*needs)(const void *config);
-    uint32_t (*traits)(const void *config);
-    uint32_t (*lanes)(const void *config);
-    int64_t (*interval)(const void *config);
+    void (*ports)(const struct weir_host *h, const void *config,
+                  void (*add)(void *arg, struct weir_str name), void *arg);
+    uint32_t (*needs)(const struct weir_host *h, const void *config);
+    uint32_t (*traits)(const struct weir_host *h, const void *config);
+    uint32_t (*lanes)(const struct weir_host *h, const void *config);
+    int64_t (*interval)(const struct weir_host *h, const void *config);
     enum weir_status (*probe)(const struct weir_host *h, const void *config, int64_t deadline_ns,
                               struct weir_error *err);
     enum weir_status (*open)(const struct weir_host *h, const void *config, void **ret_self,
