@@ -7,6 +7,7 @@
 
 #include <base/check.h>
 #include <base/mem.h>
+#include <base/pool.h>
 
 #include <assert.h>
 #include <stdarg.h>
@@ -31,6 +32,12 @@ static char *chunk_memory(struct wr_chunk *c)
     return (char *)(c + 1);
 }
 
+static void chunk_free(struct wr_chunk *c)
+{
+    if (c != NULL)
+        wr_pool_put(c, sizeof(*c) + c->cap);
+}
+
 void wr_arena_init(struct weir_arena *a, size_t chunk_min)
 {
     *a = (struct weir_arena){.chunk_min = chunk_min};
@@ -40,7 +47,7 @@ void wr_arena_done(struct weir_arena *a)
 {
     for (struct wr_chunk *c = a->chunks, *next; c != NULL; c = next) {
         next = c->next;
-        wr_free(c);
+        chunk_free(c);
     }
     wr_arena_init(a, a->chunk_min);
 }
@@ -51,10 +58,10 @@ void wr_arena_clear(struct weir_arena *a, size_t keep)
     for (struct wr_chunk *c = a->chunks, *next; c != NULL; c = next) {
         next = c->next;
         if (c->cap <= keep && (best == NULL || c->cap > best->cap)) {
-            wr_free(best);
+            chunk_free(best);
             best = c;
         } else {
-            wr_free(c);
+            chunk_free(c);
         }
     }
     wr_arena_init(a, a->chunk_min);
@@ -70,14 +77,17 @@ void wr_arena_clear(struct weir_arena *a, size_t keep)
 /* Chunks double with the arena, so that the number of them stays small. */
 static bool add_chunk(struct weir_arena *a, size_t size)
 {
-    size_t cap = a->chunk_min != 0 ? a->chunk_min : CHUNK_MIN;
-    if (cap < a->footprint)
-        cap = a->footprint < CHUNK_MAX ? a->footprint : CHUNK_MAX;
+    size_t cap = (a->chunk_min != 0 ? a->chunk_min : CHUNK_MIN) - sizeof(struct wr_chunk);
+    size_t more = a->footprint < CHUNK_MAX ? a->footprint : CHUNK_MAX;
+    if (cap + sizeof(struct wr_chunk) < more)
+        cap = more - sizeof(struct wr_chunk); /* powers of two stay powers of two */
     if (cap < size)
         cap = size;
-    struct wr_chunk *c = wr_alloc_raw(sizeof(*c) + cap);
+    size_t got;
+    struct wr_chunk *c = wr_pool_get(sizeof(*c) + cap, &got);
     if (c == NULL)
         return false;
+    cap = got - sizeof(*c);
     c->next = a->chunks;
     c->cap = cap;
     a->chunks = c;

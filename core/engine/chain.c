@@ -406,6 +406,10 @@ static void freeze(struct wr_lane *lane, struct wr_unit *unit, struct wr_batch *
     struct leftovers l = {.lane = lane, .unit = unit, .policy = unit->comp->opt.sink.on_reject};
     uint32_t needs = unit->comp->needs, kept = 0;
     struct weir_event *events = wr_batch_events(b);
+    if (needs == 0) {
+        wr_batch_freeze(b);
+        return;
+    }
     for (uint32_t i = 0; i < b->pub.n_events; i++) {
         struct weir_event *ev = &events[i];
         struct weir_error err = {0};

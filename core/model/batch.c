@@ -6,6 +6,7 @@
 
 #include <base/check.h>
 #include <base/mem.h>
+#include <base/pool.h>
 #include <base/str.h>
 
 #include <stdatomic.h>
@@ -72,7 +73,7 @@ void wr_batch_free(struct wr_batch *take_b)
         wr_body_unref(take_b->bodies[i]);
     if (take_b->bodies != take_b->bodies_inline)
         wr_free(take_b->bodies);
-    wr_free(take_b->pub.events);
+    wr_pool_put(take_b->pub.events, take_b->events_bytes);
     wr_free(take_b);
 }
 
@@ -85,11 +86,16 @@ bool wr_batch_reserve(struct wr_batch *b, uint32_t n)
     uint32_t cap = b->pub.cap_events < 8 ? 8 : b->pub.cap_events * 2;
     if (cap < n || b->pub.cap_events == 0)
         cap = n;
-    void *events = wr_realloc(b->pub.events, (size_t)cap * sizeof(struct weir_event));
+    size_t bytes;
+    void *events = wr_pool_get((size_t)cap * sizeof(struct weir_event), &bytes);
     if (events == NULL)
         return false;
+    if (b->pub.n_events != 0)
+        memcpy(events, b->pub.events, b->pub.n_events * sizeof(struct weir_event));
+    wr_pool_put(b->pub.events, b->events_bytes);
     b->pub.events = events;
-    b->pub.cap_events = cap;
+    b->events_bytes = bytes;
+    b->pub.cap_events = (uint32_t)(bytes / sizeof(struct weir_event));
     return true;
 }
 

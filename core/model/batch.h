@@ -48,6 +48,7 @@ struct wr_batch {
     struct wr_body **bodies;
     struct wr_body *bodies_inline[WR_BATCH_BODIES_INLINE];
     uint32_t n_bodies, cap_bodies;
+    size_t events_bytes;   /* of the event array's block */
     uint32_t seal;         /* of the component call that is running; 0 = none */
     uint32_t n_derived;    /* events added by derive in this call: the driver puts them in order */
     int64_t entered_ns;    /* monotonic: when its events came in */
