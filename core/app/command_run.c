@@ -11,6 +11,7 @@
 #include <base/check.h>
 #include <base/mem.h>
 #include <base/str.h>
+#include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -141,6 +142,7 @@ static int run_pipelines(const struct args *args, const struct wr_files *f, cons
 
 static int with_runtime(const struct args *args, struct wr_files *f)
 {
+    signal(SIGPIPE, SIG_IGN); /* a log that nobody reads ends nobody */
     struct wr_runtime rt = {.clock = wr_clock_system(), .metrics = wr_metrics_new(SERIES_MAX)};
     rt.log = wr_log_new(STDERR_FILENO, (enum wr_log_format)args->log_format,
                         (enum weir_log_level)args->log_level, rt.clock);
