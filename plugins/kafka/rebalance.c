@@ -105,13 +105,22 @@ static void mark_drain(struct source *s)
     }
 }
 
-static void give_up(struct source *s, enum weir_log_level level, const char *message)
+static void give_up(struct source *s, bool lost)
 {
     uint64_t pending = parts_pending(s);
     uint32_t n = s->n_parts;
     parts_close(s);
     library_unassign(s);
-    say(s, level, message, n - s->n_parts, pending);
+    n -= s->n_parts;
+    if (lost)
+        say(s, WEIR_LOG_WARN, "partitions lost: the group has given them to others", n, pending);
+    else if (pending > 0)
+        say(s, WEIR_LOG_WARN,
+            "partitions handed over at the drain deadline: their next owner repeats the events "
+            "that were under way",
+            n, pending);
+    else
+        say(s, WEIR_LOG_INFO, "partitions handed over", n, 0);
     finished(&s->rebalance);
 }
 
@@ -120,7 +129,7 @@ static void step_drain(struct source *s, int64_t now)
     struct rebalance *r = &s->rebalance;
     mark_drain(s);
     if (r->lost || rd_kafka_assignment_lost(s->rk)) {
-        give_up(s, WEIR_LOG_WARN, "partitions lost: the group has given them to others");
+        give_up(s, true);
         return;
     }
     if (parts_pending(s) > 0 && now < r->deadline_ns)
@@ -132,19 +141,13 @@ static void step_drain(struct source *s, int64_t now)
         r->deadline_ns = now + STORE_DEADLINE;
         return;
     }
-    give_up(s, WEIR_LOG_INFO, "partitions handed over");
+    give_up(s, false);
 }
 
 static void step_store(struct source *s, int64_t now)
 {
-    if (s->committing && now < s->rebalance.deadline_ns)
-        return;
-    if (parts_pending(s) > 0)
-        give_up(s, WEIR_LOG_WARN,
-                "partitions handed over at the drain deadline: their next owner repeats the events "
-                "that were under way");
-    else
-        give_up(s, WEIR_LOG_INFO, "partitions handed over");
+    if (!s->committing || now >= s->rebalance.deadline_ns)
+        give_up(s, false);
 }
 
 void rebalance_step(struct source *s, int64_t now)
