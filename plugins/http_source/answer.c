@@ -51,6 +51,7 @@ static void send_response(struct request *q, unsigned status, struct MHD_Respons
     }
     if (c->suspended) {
         c->suspended = false;
+        q->lane->resumed = true;
         MHD_resume_connection(c->mhd);
     }
 }

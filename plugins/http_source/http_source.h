@@ -216,6 +216,7 @@ struct lane {
     int event_fd;
     int64_t now; /* of this turn */
     bool stopping;
+    bool resumed; /* libmicrohttpd must run before the lane sleeps */
     int64_t accept_after_ns; /* no descriptors were left: pause */
     atomic_bool woken;       /* by wake(): poll returns at once */
     atomic_bool sleeping;

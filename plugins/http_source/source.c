@@ -66,6 +66,7 @@ enum weir_status source_open(const struct weir_host *h, const void *config, void
 static void run(struct lane *s)
 {
     s->now = s->h->now(s->h);
+    s->resumed = false;
     (void)MHD_run(s->daemon);
 }
 
@@ -119,8 +120,8 @@ void source_wake(void *self)
 static void sleep_until(struct lane *s, int64_t until)
 {
     MHD_UNSIGNED_LONG_LONG at_once = 0;
-    if (MHD_get_timeout(s->daemon, &at_once) == MHD_YES)
-        until = at_once == 0 ? s->now : until;
+    if (s->resumed || (MHD_get_timeout(s->daemon, &at_once) == MHD_YES && at_once == 0))
+        until = s->now;
     bool at_limit = !listen_wanted(s) && !s->stopping;
     if (at_limit && until > s->now + AT_LIMIT_NS)
         until = s->now + AT_LIMIT_NS;

@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Sink `http`: its option table, its checks, its docs.
+ */
+#include "http_sink.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+const char *const method_words[] = {"POST", "PUT", "PATCH", NULL};
+static const char *const format_words[] = {"ndjson", "array", "single", "weir", NULL};
+static const char *const compression_words[] = {"none", "gzip", NULL};
+
+static const struct weir_option tls_options[] = {
+    {.name = "ca", .type = WEIR_OPT_PATH, .offset = offsetof(struct tls_config, ca),
+     .doc = "File of the authorities that are trusted; otherwise the system's.",
+     .example = "/etc/ssl/internal-ca.pem"},
+    {.name = "cert", .type = WEIR_OPT_PATH, .offset = offsetof(struct tls_config, cert),
+     .doc = "Our own certificate, for servers that ask for one (PEM)."},
+    {.name = "key", .type = WEIR_OPT_PATH, .offset = offsetof(struct tls_config, key),
+     .doc = "The key of `cert` (PEM)."},
+    {.name = "verify", .type = WEIR_OPT_BOOL, .offset = offsetof(struct tls_config, verify),
+     .def = "true", .doc = "Whether the server's certificate must be valid for its name."},
+};
+
+static const struct weir_option options[] = {
+    {.name = "url", .type = WEIR_OPT_TEMPLATE,
+     .flags = WEIR_OPT_REQUIRED | WEIR_OPT_NONEMPTY | WEIR_OPT_PREFIXED,
+     .offset = offsetof(struct config, url),
+     .doc = "Where events are sent; fields may stand behind the host. Events of one url share "
+            "requests.",
+     .example = "https://api.example.com/v1/{{ tenant }}/events"},
+    {.name = "method", .type = WEIR_OPT_ENUM, .offset = offsetof(struct config, method),
+     .def = "POST", .choices = method_words, .doc = "HTTP method."},
+    {.name = "format", .type = WEIR_OPT_ENUM, .offset = offsetof(struct config, format),
+     .def = "ndjson", .choices = format_words,
+     .doc = "Body: a payload a line, a JSON array, one payload a request, or weir items (id, key, "
+            "time, headers, payload) for another weir's http source."},
+    {.name = "headers", .type = WEIR_OPT_MAP, .of = WEIR_OPT_TEMPLATE, .flags = WEIR_OPT_SECRET,
+     .offset = offsetof(struct config, headers),
+     .doc = "Request headers. Events whose headers differ go in different requests.",
+     .example = "{x-api-key: \"${env:API_KEY}\"}"},
+    {.name = "token", .type = WEIR_OPT_STRING, .flags = WEIR_OPT_SECRET,
+     .offset = offsetof(struct config, token), .doc = "Bearer token (Authorization: Bearer).",
+     .example = "${file:/run/secrets/api_token}"},
+    {.name = "user", .type = WEIR_OPT_STRING, .offset = offsetof(struct config, user),
+     .doc = "User name for basic authentication."},
+    {.name = "password", .type = WEIR_OPT_STRING, .flags = WEIR_OPT_SECRET,
+     .offset = offsetof(struct config, password), .doc = "Password for basic authentication."},
+    {.name = "compression", .type = WEIR_OPT_ENUM, .offset = offsetof(struct config, compression),
+     .def = "none", .choices = compression_words, .doc = "Content-Encoding of the bodies."},
+    {.name = "ok_status", .type = WEIR_OPT_LIST, .of = WEIR_OPT_STRING, .flags = WEIR_OPT_NONEMPTY,
+     .offset = offsetof(struct config, ok_status), .def = "[2xx]",
+     .doc = "Statuses that mean: delivered.", .example = "[200, 202]"},
+    {.name = "retry_status", .type = WEIR_OPT_LIST, .of = WEIR_OPT_STRING,
+     .offset = offsetof(struct config, retry_status),
+     .def = "[3xx, 401, 403, 407, 408, 425, 429, 5xx]",
+     .doc = "Statuses that mean: send it again (their Retry-After is kept). What is in neither list "
+            "rejects the events.",
+     .example = "[408, 429, 5xx]"},
+    {.name = "connect_timeout", .type = WEIR_OPT_DURATION,
+     .offset = offsetof(struct config, connect_timeout), .def = "5s", .min = WEIR_NS_PER_MS,
+     .max = 600 * WEIR_NS_PER_S,
+     .doc = "Longest wait for a connection, TLS included. The whole request has the sink's "
+            "`timeout`."},
+    {.name = "proxy", .type = WEIR_OPT_STRING, .flags = WEIR_OPT_SECRET,
+     .offset = offsetof(struct config, proxy),
+     .doc = "Proxy to go through. The environment's http_proxy is not looked at.",
+     .example = "http://proxy.internal:3128"},
+    {.name = "tls", .type = WEIR_OPT_TABLE, .offset = offsetof(struct config, tls),
+     WEIR_FIELDS(tls_options), .doc = "For https."},
+};
+
+/* ---- Checks ---- */
+
+static bool is_token_char(char c)
+{
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+           (c != '\0' && strchr("!#$%&'*+-.^_`|~", c) != NULL);
+}
+
+static void check_header(const struct config *cf, const struct weir_pair *pair,
+                         const struct weir_report *report)
+{
+    static const char *const ours[] = {"content-length",   "transfer-encoding", "connection",
+                                       "content-encoding", "expect",            "te",
+                                       "trailer",          "upgrade"};
+    char at[160];
+    (void)snprintf(at, sizeof(at), "headers.%.140s", pair->key.ptr);
+    bool ok = pair->key.len != 0;
+    for (size_t i = 0; i < pair->key.len; i++)
+        ok = ok && is_token_char(pair->key.ptr[i]);
+    if (!ok)
+        report->error(report, at, -1, "'%s' is no header name: expected one such as x-api-key",
+                      pair->key.ptr);
+    for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
+        if (strcasecmp(ours[i], pair->key.ptr) == 0)
+            report->error(report, at, -1, "the header %s is set by the sink itself: remove it%s",
+                          ours[i],
+                          i == 3 ? ", and use the option compression" : "");
+    if (strcasecmp(pair->key.ptr, "authorization") == 0 && (cf->token.len != 0 || cf->user.len != 0))
+        report->error(report, at, -1,
+                      "token and user set the same header: keep one of them");
+}
+
+static void check_statuses(const struct weir_list *list, const char *name,
+                           const struct weir_report *report)
+{
+    for (uint32_t i = 0; i < list->n; i++) {
+        struct weir_str word = ((const struct weir_str *)list->items)[i];
+        char at[32];
+        (void)snprintf(at, sizeof(at), "%s[%u]", name, i);
+        if (!status_word_valid(word))
+            report->error(report, at, 0, "'%s' is no status: expected one such as 429, or 5xx",
+                          word.ptr);
+    }
+}
+
+static void check_url(const struct config *cf, const struct weir_report *report)
+{
+    const struct weir_host *h = report->host;
+    struct weir_str text = {NULL, 0};
+    bool literal = h->template_is_literal(cf->url, &text);
+    const char *problem =
+        url_prefix_problem(literal ? text : h->template_prefix(cf->url), literal);
+    if (problem != NULL)
+        report->error(report, "url", 0, "%s; expected such as https://example.com/events", problem);
+}
+
+static bool visible(struct weir_str s)
+{
+    for (size_t i = 0; i < s.len; i++)
+        if (s.ptr[i] <= ' ' || s.ptr[i] > '~')
+            return false;
+    return true;
+}
+
+static void check(const void *config, const struct weir_report *report)
+{
+    const struct config *cf = config;
+    check_url(cf, report);
+    for (uint32_t i = 0; i < cf->headers.n; i++)
+        check_header(cf, (const struct weir_pair *)cf->headers.items + i, report);
+    check_statuses(&cf->ok_status, "ok_status", report);
+    check_statuses(&cf->retry_status, "retry_status", report);
+    if (cf->token.len != 0 && cf->user.len != 0)
+        report->error(report, "token", -1,
+                      "token and user are two ways to authenticate: remove one of them");
+    if (!visible(cf->token))
+        report->error(report, "token", -1,
+                      "a token is visible ASCII; this one has a space or a newline, perhaps at its "
+                      "end");
+    if (cf->user.len == 0 && cf->password.len != 0)
+        report->error(report, "password", -1, "there is a password and no user: add `user`");
+    if (memchr(cf->user.len != 0 ? cf->user.ptr : "", ':', cf->user.len) != NULL)
+        report->error(report, "user", -1, "a user name for basic authentication holds no ':'");
+    if (cf->tls.key.len != 0 && cf->tls.cert.len == 0)
+        report->error(report, "tls.key", -1, "there is a key and no certificate: add `cert`");
+    if (!cf->tls.verify)
+        report->warning(report, "tls.verify", -1,
+                        "anybody on the way can read and change the events; set `tls.ca` instead");
+}
+
+static uint32_t needs(const struct weir_host *h, const void *config)
+{
+    const struct config *cf = config;
+    (void)h;
+    bool ids = cf->format == FORMAT_WEIR || cf->format == FORMAT_SINGLE;
+    return WEIR_NEEDS_PAYLOAD | (ids ? WEIR_NEEDS_ID : 0);
+}
+
+/* ---- The type ---- */
+
+static const char doc[] =
+    "Sends events in batches and takes each one's result from the answer.\n"
+    "\n"
+    "**Formats.** `ndjson` (application/x-ndjson) and `array` (application/json): payloads of JSON, "
+    "many in a request. `single`: a request each, with the event's id in the header `weir-id`. `weir` "
+    "(application/x-weir+ndjson): an item a line, for the http source of another weir, so that ids, "
+    "keys, times and headers go with the payload:\n"
+    "\n"
+    "    {\"id\":\"a1\",\"key\":\"u7\",\"time\":1700000000000000000,\"headers\":{\"h\":\"v\"},"
+    "\"payload\":{\"type\":\"login\"}}\n"
+    "\n"
+    "`time` is in nanoseconds since 1970. Bytes that are not UTF-8 stand as base64 in "
+    "`payload_base64`, `key_base64`, and `{\"base64\":\"...\"}` as a header's value; a tombstone has no "
+    "payload. In `ndjson` and `weir` newlines inside a payload become spaces.\n"
+    "\n"
+    "**Results.** A status in `ok_status` delivers all events of the request. One in `retry_status` "
+    "has them sent again: 3xx, 401, 403, 404, 407, 408, 425, 429, 502, 503, 504 and 52x count as an "
+    "outage and are retried for ever, others (500) count as attempts. Any other rejects. A refusal of "
+    "many events at once (400, 413, 422) is narrowed down: the request is sent again in halves until "
+    "the bad event is alone. With `format: weir` the answer's items count: what the other side "
+    "delivered, filtered, dropped or kept as a dead letter is delivered; a rejected item rejects that "
+    "event alone; a failed one is sent again. Redirects are not followed.\n"
+    "\n"
+    "**Urls.** Fields may stand behind the host. Bytes that a url cannot have are percent-encoded; an "
+    "event whose field would add `#`, a backslash, or `.` and `..` as a folder is rejected.\n";
+
+static const struct weir_sink sink = {
+    .size = sizeof(sink),
+    .batch_events = 500,
+    .batch_bytes = 1 << 20,
+    .batch_timeout_ns = 50 * WEIR_NS_PER_MS,
+    .in_flight = 1,
+    .write = sink_write,
+    .cancel = sink_cancel,
+};
+
+static const struct weir_type type_http = {
+    .size = sizeof(type_http),
+    .kind = WEIR_SINK,
+    .name = "http",
+    .summary = "Sends events over HTTP, with a result for each.",
+    .doc = doc,
+    .needs_always = WEIR_NEEDS_PAYLOAD,
+    .options = WEIR_OPTIONS(options, struct config),
+    .sink = &sink,
+    .check = check,
+    .needs = needs,
+    .probe = sink_probe,
+    .open = sink_open,
+    .close = sink_close,
+};
+
+static const struct weir_type *const types[] = {&type_http, NULL};
+
+WEIR_PLUGIN = {WEIR_PLUGIN_ABI, "http_sink", "0.1.0", "An HTTP client as a sink of events.",
+               "Apache-2.0",    types,       NULL};

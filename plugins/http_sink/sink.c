@@ -1,0 +1,505 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * One write: every event's url, headers and payload are made, events of one url and one set of
+ * headers become one request (format single: one each), and each request's answer becomes results.
+ *
+ * A request that is too much at once is cut in two and both halves are sent, front half first. When a
+ * server is away, what is left for that url is not tried: it would fail as well, or overtake.
+ */
+#include "http_sink.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#define RANGES_MAX 64 /* more than halving 2^28 events ever has */
+
+struct sink {
+    const struct weir_host *h;
+    const struct config *config;
+    struct client client;
+    bool one_group; /* neither url nor headers differ by event */
+    bool has_content_type;
+    struct weir_str url; /* where one_group */
+    struct weir_str url_prefix;
+    struct statuses statuses;
+    size_t body_limit; /* learnt from 413; bytes of items a request */
+    struct text body, packed;
+    z_stream deflate;
+    bool deflate_ready;
+    struct weir_arena *check;
+};
+
+struct writing {
+    struct sink *s;
+    struct weir_batch *b;
+    struct weir_results *results;
+    struct weir_arena *scratch;
+    struct item *items;
+    uint32_t n_items;
+    int64_t deadline_ns;
+    struct judge judge;
+};
+
+/* ---- Urls and headers of an event ---- */
+
+static void reject(struct writing *w, uint32_t i, const char *code, struct weir_str message)
+{
+    *weir_result_at(w->results, i) = (struct weir_result){
+        .verdict = WEIR_VERDICT_REJECTED, .code = code, .message = message};
+}
+
+static struct weir_str printf_str(struct writing *w, const char *text, const char *detail)
+{
+    return w->s->h->arena_printf(w->scratch, "%s%s", text, detail);
+}
+
+/* What the event's fields put into the url must stay below the literal part: no dot segments, no
+ * fragment; other bytes that a url cannot have are percent-encoded. */
+static const char *url_problem(struct weir_str url, size_t prefix)
+{
+    if (url.len > 8000)
+        return "the url has more than 8000 bytes";
+    for (size_t i = prefix > 0 ? prefix - 1 : 0; i < url.len; i++) {
+        if (url.ptr[i] == '#' || url.ptr[i] == '\\')
+            return "a field puts '#' or a backslash into the url";
+        bool begins = url.ptr[i] == '/' && i + 1 < url.len && url.ptr[i + 1] == '.';
+        if (!begins)
+            continue;
+        size_t dots = 1;
+        while (i + 1 + dots < url.len && url.ptr[i + 1 + dots] == '.')
+            dots++;
+        size_t after = i + 1 + dots;
+        if (dots <= 2 && (after == url.len || url.ptr[after] == '/' || url.ptr[after] == '?'))
+            return "a field puts '.' or '..' as a folder into the url";
+    }
+    return NULL;
+}
+
+static struct weir_str url_encode(struct writing *w, struct weir_str url)
+{
+    static const char hex[] = "0123456789ABCDEF";
+    size_t n = 0;
+    for (size_t i = 0; i < url.len; i++)
+        n += (unsigned char)url.ptr[i] <= ' ' || (unsigned char)url.ptr[i] >= 0x7f ||
+             strchr("\"<>^`{|}", url.ptr[i]) != NULL;
+    char *out = w->s->h->arena_alloc(w->scratch, url.len + 2 * n + 1);
+    if (out == NULL)
+        return weir_str_n(NULL, 0);
+    size_t len = 0;
+    for (size_t i = 0; i < url.len; i++) {
+        unsigned char c = (unsigned char)url.ptr[i];
+        if (c > ' ' && c < 0x7f && strchr("\"<>^`{|}", c) == NULL) {
+            out[len++] = (char)c;
+            continue;
+        }
+        out[len++] = '%';
+        out[len++] = hex[c >> 4];
+        out[len++] = hex[c & 15];
+    }
+    out[len] = '\0';
+    return weir_str_n(out, len);
+}
+
+static bool render_url(struct writing *w, struct item *it)
+{
+    struct sink *s = w->s;
+    struct weir_error err = {.offset = -1};
+    it->url = s->url;
+    if (s->url.ptr != NULL)
+        return true;
+    struct weir_str url =
+        s->h->template_render(s->h, s->config->url, w->b, it->ev, w->scratch, &err);
+    if (url.ptr == NULL) {
+        reject(w, it->index, "template", printf_str(w, "url: ", err.text));
+        return false;
+    }
+    const char *problem = url_problem(url, s->url_prefix.len);
+    if (problem != NULL) {
+        reject(w, it->index, "bad_url", weir_cstr(problem));
+        return false;
+    }
+    it->url = url_encode(w, url);
+    return it->url.ptr != NULL;
+}
+
+static bool header_valid(struct weir_str value)
+{
+    for (size_t i = 0; i < value.len; i++)
+        if (((unsigned char)value.ptr[i] < ' ' && value.ptr[i] != '\t') || value.ptr[i] == 0x7f)
+            return false;
+    return true;
+}
+
+/* A line for each header that differs by event, and `weir-id` where the event stands alone. */
+static bool render_headers(struct writing *w, struct item *it)
+{
+    struct sink *s = w->s;
+    struct weir_error err = {.offset = -1};
+    struct weir_str all = {"", 0}, literal;
+    if (s->config->format == FORMAT_SINGLE && it->ev->id.len != 0 && header_valid(it->ev->id))
+        all = s->h->arena_printf(w->scratch, "weir-id: %.*s\n", (int)it->ev->id.len, it->ev->id.ptr);
+    for (uint32_t i = 0; i < s->config->headers.n && all.ptr != NULL; i++) {
+        const struct weir_pair *pair = (const struct weir_pair *)s->config->headers.items + i;
+        if (s->h->template_is_literal(pair->value.ptr, &literal))
+            continue;
+        struct weir_str value =
+            s->h->template_render(s->h, pair->value.ptr, w->b, it->ev, w->scratch, &err);
+        if (value.ptr == NULL || !header_valid(value)) {
+            reject(w, it->index, value.ptr == NULL ? "template" : "bad_header",
+                   s->h->arena_printf(w->scratch, "headers.%s: %s", pair->key.ptr,
+                                      value.ptr == NULL ? err.text
+                                                        : "the value holds a control character"));
+            return false;
+        }
+        if (value.len != 0)
+            all = s->h->arena_printf(w->scratch, "%.*s%s: %.*s\n", (int)all.len, all.ptr,
+                                     pair->key.ptr, (int)value.len, value.ptr);
+    }
+    it->headers = all;
+    return all.ptr != NULL;
+}
+
+/* ---- The batch as items ---- */
+
+static bool make_item(struct writing *w, uint32_t i, struct item *it)
+{
+    struct sink *s = w->s;
+    struct weir_str message = {"", 0};
+    it->index = i;
+    it->ev = weir_event_at(w->b, i);
+    it->payload = s->h->event_payload(s->h, w->b, it->ev);
+    it->size = it->payload.len + 1;
+    if (s->config->format == FORMAT_WEIR)
+        it->size += it->ev->id.len + it->ev->key.len + 80;
+    const char *refused = payload_refused(s->h, (enum format)s->config->format, it->ev,
+                                          it->payload, s->check, &message);
+    if (refused == NULL)
+        return render_url(w, it) && render_headers(w, it);
+    reject(w, i, refused, message);
+    return false;
+}
+
+static int compare_str(struct weir_str a, struct weir_str b)
+{
+    size_t n = a.len < b.len ? a.len : b.len;
+    int order = n != 0 ? memcmp(a.ptr, b.ptr, n) : 0;
+    return order != 0 ? order : (a.len > b.len) - (a.len < b.len);
+}
+
+static int compare_items(const void *a_, const void *b_)
+{
+    const struct item *a = a_, *b = b_;
+    int order = compare_str(a->url, b->url);
+    if (order == 0)
+        order = compare_str(a->headers, b->headers);
+    return order != 0 ? order : (a->index > b->index) - (a->index < b->index);
+}
+
+static bool same_group(const struct item *a, const struct item *b)
+{
+    return compare_str(a->url, b->url) == 0 && compare_str(a->headers, b->headers) == 0;
+}
+
+static void make_items(struct writing *w)
+{
+    struct weir_result no_memory = {.verdict = WEIR_VERDICT_RETRY,
+                                    .code = "no_memory",
+                                    .message = weir_cstr("no memory for the request")};
+    w->items = w->s->h->arena_alloc(w->scratch, (w->b->n_events + 1) * sizeof(*w->items));
+    for (uint32_t i = 0; i < w->b->n_events; i++) {
+        struct item it = {0};
+        if (w->items != NULL && make_item(w, i, &it))
+            w->items[w->n_items++] = it;
+        else if (weir_result_at(w->results, i)->verdict == WEIR_VERDICT_NONE)
+            *weir_result_at(w->results, i) = no_memory;
+    }
+    if (!w->s->one_group && w->s->config->format != FORMAT_SINGLE && w->n_items > 1)
+        qsort(w->items, w->n_items, sizeof(*w->items), compare_items);
+}
+
+/* ---- Requests ---- */
+
+static const char *content_type(const struct sink *s, const struct item *it)
+{
+    static const char *const types[] = {"application/x-ndjson", "application/json",
+                                        "application/json", "application/x-weir+ndjson"};
+    bool raw = s->config->format == FORMAT_SINGLE && (it->ev->flags & WEIR_EVENT_RAW) != 0;
+    if (s->has_content_type)
+        return NULL;
+    return raw ? "application/octet-stream" : types[s->config->format];
+}
+
+static struct judged send_items(struct writing *w, const struct item *items, uint32_t n)
+{
+    struct sink *s = w->s;
+    struct text *body = &s->body;
+    struct answer a = {.rc = CURLE_OUT_OF_MEMORY, .problem = "no memory for the request's body"};
+    compose(body, (enum format)s->config->format, items, n, s->check);
+    bool ok = !body->failed;
+    if (ok && s->config->compression == COMPRESSION_GZIP) {
+        ok = compress_body(&s->packed, &s->deflate, &s->deflate_ready, body);
+        body = &s->packed;
+    }
+    struct request rq = {.url = items->url.ptr,
+                         .headers = items->headers,
+                         .content_type = content_type(s, items),
+                         .body = weir_str_n(body->ptr, body->len),
+                         .deadline_ns = w->deadline_ns};
+    if (ok)
+        a = client_send(&s->client, &rq);
+    if (a.rc == CURLE_OK && a.status == 413 && n > 1)
+        s->body_limit = s->body.len / 2;
+    return judge_answer(&w->judge, items, n, &a);
+}
+
+/* As many of the items as a request may have by now; at least one. */
+static uint32_t fitting(const struct sink *s, const struct item *items, uint32_t n)
+{
+    size_t size = 0;
+    uint32_t fit = 0;
+    while (fit < n && (fit == 0 || size + items[fit].size <= s->body_limit))
+        size += items[fit++].size;
+    return fit;
+}
+
+static void not_tried(struct writing *w, const struct item *items, uint32_t n)
+{
+    struct weir_result r = {.verdict = WEIR_VERDICT_UNAVAILABLE,
+                            .code = "not_sent",
+                            .message = weir_cstr("not sent: an event before it must go first")};
+    set_results(w->results, items, n, &r);
+}
+
+/* ---- Groups: one request with many events ---- */
+
+struct range {
+    uint32_t from, to;
+};
+
+/* Ranges of a group that are still to be sent, the next one on top. */
+struct ranges {
+    struct range stack[RANGES_MAX];
+    uint32_t n;
+};
+
+static void push(struct ranges *todo, uint32_t from, uint32_t to)
+{
+    if (from < to)
+        todo->stack[todo->n++] = (struct range){from, to};
+}
+
+/* What an answer leaves to be sent again of range r. */
+static void push_rest(struct ranges *todo, struct range r, struct judged judged)
+{
+    uint32_t middle = r.from + (r.to - r.from) / 2, behind = r.from + judged.item + 1;
+    if (judged.next == NEXT_SPLIT) {
+        push(todo, middle, r.to);
+        push(todo, r.from, middle);
+    } else if (judged.next == NEXT_AROUND) { /* more bad ones may follow: halves find them faster */
+        middle = behind + (r.to - behind) / 2;
+        push(todo, middle, r.to);
+        push(todo, behind, middle);
+        push(todo, r.from, behind - 1);
+    }
+}
+
+/* Front to back. What follows a range that must be sent again is not tried: it would overtake. */
+static void send_group(struct writing *w, const struct item *items, uint32_t n)
+{
+    struct ranges todo = {.n = 0};
+    struct judged judged = {.stop = false};
+    push(&todo, 0, n);
+    while (todo.n != 0) {
+        struct range r = todo.stack[--todo.n];
+        bool lost = todo.n + 4 > RANGES_MAX; /* only answers that contradict each other lead here */
+        if (judged.stop || lost) {
+            not_tried(w, items + r.from, r.to - r.from);
+            continue;
+        }
+        uint32_t fit = fitting(w->s, items + r.from, r.to - r.from);
+        push(&todo, r.from + fit, r.to);
+        r.to = r.from + fit;
+        judged = send_items(w, items + r.from, fit);
+        push_rest(&todo, r, judged);
+    }
+}
+
+static void send_groups(struct writing *w)
+{
+    for (uint32_t from = 0, to = 0; from < w->n_items; from = to) {
+        for (to = from + 1; to < w->n_items && same_group(&w->items[from], &w->items[to]);)
+            to++;
+        send_group(w, w->items + from, to - from);
+    }
+}
+
+/* ---- Format single: a request each ---- */
+
+/* An earlier event that did not get through stands before this one: its server was away, or they have
+ * the same key. */
+static bool blocked(const struct writing *w, const struct item *failed, uint32_t n,
+                    const struct item *it)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t verdict = weir_result_at(w->results, failed[i].index)->verdict;
+        if (verdict == WEIR_VERDICT_UNAVAILABLE && compare_str(failed[i].url, it->url) == 0)
+            return true;
+        if (it->ev->key.len != 0 && compare_str(failed[i].ev->key, it->ev->key) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void send_singles(struct writing *w)
+{
+    uint32_t n_failed = 0; /* moved to the front of w->items */
+    for (uint32_t i = 0; i < w->n_items; i++) {
+        struct item it = w->items[i];
+        if (blocked(w, w->items, n_failed, &it))
+            not_tried(w, &it, 1);
+        else
+            (void)send_items(w, &it, 1);
+        uint32_t verdict = weir_result_at(w->results, it.index)->verdict;
+        if (verdict == WEIR_VERDICT_UNAVAILABLE || verdict == WEIR_VERDICT_RETRY)
+            w->items[n_failed++] = it;
+    }
+}
+
+/* ---- The calls of weir/plugin.h ---- */
+
+void sink_write(void *self, struct weir_batch *b, int64_t deadline_ns,
+                struct weir_results *results)
+{
+    struct sink *s = self;
+    struct writing w = {.s = s,
+                        .b = b,
+                        .results = results,
+                        .scratch = s->h->scratch(s->h),
+                        .deadline_ns = deadline_ns};
+    w.judge = (struct judge){.h = s->h,
+                             .statuses = &s->statuses,
+                             .format = (enum format)s->config->format,
+                             .config = s->config,
+                             .results = results,
+                             .scratch = w.scratch};
+    make_items(&w);
+    if (s->config->format == FORMAT_SINGLE)
+        send_singles(&w);
+    else
+        send_groups(&w);
+}
+
+void sink_cancel(void *self)
+{
+    struct sink *s = self;
+    client_cancel(&s->client);
+}
+
+const char *url_prefix_problem(struct weir_str prefix, bool literal)
+{
+    size_t scheme = 0;
+    if (prefix.len > 7 && memcmp(prefix.ptr, "http://", 7) == 0)
+        scheme = 7;
+    else if (prefix.len > 8 && memcmp(prefix.ptr, "https://", 8) == 0)
+        scheme = 8;
+    if (scheme == 0)
+        return "it must begin with http:// or https:// and a host";
+    size_t at = scheme;
+    while (at < prefix.len && prefix.ptr[at] != '/' && prefix.ptr[at] != '?') {
+        if (prefix.ptr[at] == '@')
+            return "user and password have options of their own: write the url without them";
+        if ((unsigned char)prefix.ptr[at] <= ' ' || prefix.ptr[at] == '\\')
+            return "the host holds a space or a backslash";
+        at++;
+    }
+    if (at == scheme)
+        return "there is no host behind //";
+    if (at == prefix.len && !literal)
+        return "a field may not change the host: write a '/' before the first placeholder";
+    return NULL;
+}
+
+static bool headers_differ(const struct sink *s, bool *ret_has_content_type)
+{
+    bool differ = false;
+    struct weir_str literal;
+    for (uint32_t i = 0; i < s->config->headers.n; i++) {
+        const struct weir_pair *pair = (const struct weir_pair *)s->config->headers.items + i;
+        differ |= !s->h->template_is_literal(pair->value.ptr, &literal);
+        *ret_has_content_type |= strcasecmp(pair->key.ptr, "content-type") == 0;
+    }
+    return differ;
+}
+
+static enum weir_status sink_init(struct sink *s, struct weir_error *err)
+{
+    const struct weir_host *h = s->h;
+    struct weir_str literal = {NULL, 0};
+    bool is_literal = h->template_is_literal(s->config->url, &literal);
+    s->url_prefix = is_literal ? literal : h->template_prefix(s->config->url);
+    const char *problem = url_prefix_problem(s->url_prefix, is_literal);
+    if (problem != NULL)
+        return h->error(err, WEIR_E_CONFIG, "bad_url", "url: %s", problem);
+    if (is_literal)
+        s->url = literal;
+    s->one_group = !headers_differ(s, &s->has_content_type) && is_literal;
+    s->body_limit = SIZE_MAX;
+    s->body.h = s->packed.h = h;
+    s->check = h->arena_new(h);
+    statuses_init(&s->statuses, s->config);
+    if (s->check == NULL)
+        return h->error(err, WEIR_E_NOMEM, "no_memory", "no memory for the http sink");
+    return client_open(&s->client, h, s->config, err);
+}
+
+enum weir_status sink_open(const struct weir_host *h, const void *config, void **ret_self,
+                           struct weir_error *err)
+{
+    struct sink *s = h->alloc(sizeof(*s));
+    if (s == NULL)
+        return h->error(err, WEIR_E_NOMEM, "no_memory", "no memory for the http sink");
+    s->h = h;
+    s->config = config;
+    enum weir_status status = sink_init(s, err);
+    if (status != WEIR_OK) {
+        sink_close(s);
+        return status;
+    }
+    *ret_self = s;
+    return WEIR_OK;
+}
+
+void sink_close(void *take_self)
+{
+    struct sink *s = take_self;
+    if (s == NULL)
+        return;
+    client_close(&s->client);
+    if (s->deflate_ready)
+        (void)deflateEnd(&s->deflate);
+    text_done(&s->body);
+    text_done(&s->packed);
+    if (s->check != NULL)
+        s->h->arena_free(s->check);
+    s->h->free(s);
+}
+
+/* scheme://host:port/ of the url. */
+enum weir_status sink_probe(const struct weir_host *h, const void *config, int64_t deadline_ns,
+                            struct weir_error *err)
+{
+    void *self = NULL;
+    enum weir_status status = sink_open(h, config, &self, err);
+    if (status != WEIR_OK)
+        return status;
+    struct sink *s = self;
+    size_t at = s->url_prefix.ptr[4] == 's' ? 8 : 7;
+    while (at < s->url_prefix.len && strchr("/?", s->url_prefix.ptr[at]) == NULL)
+        at++;
+    struct weir_str server =
+        h->arena_printf(h->scratch(h), "%.*s/", (int)at, s->url_prefix.ptr);
+    status = client_probe(&s->client, server.ptr, deadline_ns, err);
+    sink_close(s);
+    return status;
+}

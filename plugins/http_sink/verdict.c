@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * From an answer to a result for each event of its request.
+ *
+ * A refusal of many events at once (400, 413, 422) may be the fault of one of them: they are sent
+ * again in halves until the one is alone. A weir http source says in its answer which item it was,
+ * and how each item ended.
+ */
+#include "http_sink.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define EXCERPT_MAX 200
+
+/* ---- What a status means ---- */
+
+/* "204" or "2xx" as a range of statuses. */
+static bool word_range(struct weir_str word, unsigned *ret_from, unsigned *ret_to)
+{
+    if (word.len != 3 || word.ptr[0] < '1' || word.ptr[0] > '5')
+        return false;
+    unsigned hundred = (unsigned)(word.ptr[0] - '0') * 100;
+    if (memcmp(word.ptr + 1, "xx", 2) == 0) {
+        *ret_from = hundred;
+        *ret_to = hundred + 99;
+        return true;
+    }
+    for (int i = 1; i < 3; i++)
+        if (word.ptr[i] < '0' || word.ptr[i] > '9')
+            return false;
+    *ret_from = *ret_to =
+        hundred + (unsigned)(word.ptr[1] - '0') * 10 + (unsigned)(word.ptr[2] - '0');
+    return true;
+}
+
+bool status_word_valid(struct weir_str word)
+{
+    unsigned from, to;
+    return word_range(word, &from, &to);
+}
+
+/* Says nothing of the events: the server, the way to it, or our credentials. */
+static bool is_outage(unsigned status)
+{
+    switch (status) {
+    case 401:
+    case 403:
+    case 404:
+    case 407:
+    case 408:
+    case 425:
+    case 429:
+    case 502:
+    case 503:
+    case 504:
+        return true;
+    default:
+        return status < 400 || status >= 520;
+    }
+}
+
+void statuses_init(struct statuses *st, const struct config *cf)
+{
+    unsigned from, to;
+    memset(st->verdict, WEIR_VERDICT_REJECTED, sizeof(st->verdict));
+    for (uint32_t i = 0; i < cf->retry_status.n; i++)
+        if (word_range(((const struct weir_str *)cf->retry_status.items)[i], &from, &to))
+            for (unsigned s = from; s <= to; s++)
+                st->verdict[s] = is_outage(s) ? WEIR_VERDICT_UNAVAILABLE : WEIR_VERDICT_RETRY;
+    for (uint32_t i = 0; i < cf->ok_status.n; i++)
+        if (word_range(((const struct weir_str *)cf->ok_status.items)[i], &from, &to))
+            for (unsigned s = from; s <= to; s++)
+                st->verdict[s] = WEIR_VERDICT_OK;
+}
+
+static const char *status_code(long status)
+{
+    static const char *const codes[] = {"http_status", "http_1xx", "http_2xx",
+                                        "http_3xx",    "http_4xx", "http_5xx"};
+    return codes[status >= 100 && status < STATUS_MAX ? status / 100 : 0];
+}
+
+/* ---- Messages ---- */
+
+/* Where a secret of ours stands in text, stars. */
+static void hide(char *text, size_t len, struct weir_str secret)
+{
+    char *at = text;
+    while (secret.len >= 4 && (at = memmem(at, len - (size_t)(at - text), secret.ptr, secret.len)))
+        memset(at, '*', secret.len);
+}
+
+/* Bytes of an answer for a message: short, one line, without our secrets. */
+static struct weir_str excerpt(const struct judge *j, struct weir_str body)
+{
+    struct weir_str copy = j->h->arena_copy(j->scratch, body);
+    char *text = (char *)(uintptr_t)copy.ptr;
+    if (text == NULL)
+        return weir_str_n("", 0);
+    hide(text, copy.len, j->config->token);
+    hide(text, copy.len, j->config->password);
+    if (copy.len > EXCERPT_MAX)
+        copy.len = EXCERPT_MAX;
+    for (size_t i = 0; i < copy.len; i++)
+        if ((unsigned char)text[i] < ' ' || (unsigned char)text[i] >= 0x7f)
+            text[i] = ' ';
+    while (copy.len != 0 && text[copy.len - 1] == ' ')
+        copy.len--;
+    return copy;
+}
+
+void set_results(struct weir_results *results, const struct item *items, uint32_t n,
+                 const struct weir_result *r)
+{
+    for (uint32_t i = 0; i < n; i++)
+        *weir_result_at(results, items[i].index) = *r;
+}
+
+static struct weir_result result_of(const struct judge *j, enum weir_verdict verdict,
+                                    const struct answer *a)
+{
+    struct weir_result r = {.verdict = verdict,
+                            .number = (int32_t)a->status,
+                            .code = status_code(a->status),
+                            .retry_after_ns = a->retry_after_ns};
+    struct weir_str body = excerpt(j, a->body);
+    if (verdict != WEIR_VERDICT_OK)
+        r.message = j->h->arena_printf(j->scratch, "the server answered %ld%s%.*s", a->status,
+                                       body.len != 0 ? ": " : "", (int)body.len, body.ptr);
+    return r;
+}
+
+/* ---- The answer of a weir http source ---- */
+
+static const struct weir_value *member(const struct judge *j, const struct weir_value *v,
+                                       const char *name)
+{
+    return j->h->value_get(v, weir_cstr(name));
+}
+
+static struct weir_str text_of(const struct judge *j, const struct weir_value *v)
+{
+    bool is_text = v != NULL && j->h->value_type(v) == WEIR_STRING;
+    return is_text ? excerpt(j, j->h->value_str(v)) : weir_str_n("", 0);
+}
+
+/* An item's number; UINT32_MAX where there is none below n. */
+static uint32_t item_of(const struct judge *j, const struct weir_value *v, uint32_t n)
+{
+    v = member(j, v, "item");
+    if (v == NULL || j->h->value_type(v) != WEIR_INT)
+        return UINT32_MAX;
+    int64_t item = j->h->value_int(v);
+    return item >= 0 && item < (int64_t)n ? (uint32_t)item : UINT32_MAX;
+}
+
+/* Taken over by the other side, whatever became of it there; or not. */
+static enum weir_verdict item_verdict(struct weir_str status, const char **ret_code)
+{
+    static const struct {
+        const char *word;
+        enum weir_verdict verdict;
+        const char *code;
+    } words[] = {{"delivered", WEIR_VERDICT_OK, NULL},
+                 {"filtered", WEIR_VERDICT_OK, NULL},
+                 {"dropped", WEIR_VERDICT_OK, NULL},
+                 {"dead_lettered", WEIR_VERDICT_OK, NULL},
+                 {"rejected", WEIR_VERDICT_REJECTED, "item_rejected"},
+                 {"failed", WEIR_VERDICT_UNAVAILABLE, "item_failed"},
+                 {"abandoned", WEIR_VERDICT_UNAVAILABLE, "item_failed"}};
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+        *ret_code = words[i].code;
+        if (status.len == strlen(words[i].word) &&
+            memcmp(status.ptr, words[i].word, status.len) == 0)
+            return words[i].verdict;
+    }
+    *ret_code = "item_unknown";
+    return WEIR_VERDICT_RETRY;
+}
+
+static void judge_item(const struct judge *j, const struct item *it, const struct weir_value *v,
+                       const struct answer *a)
+{
+    struct weir_result r = {.number = (int32_t)a->status, .retry_after_ns = a->retry_after_ns};
+    struct weir_str status = text_of(j, member(j, v, "status"));
+    struct weir_str code = text_of(j, member(j, v, "code"));
+    struct weir_str why = text_of(j, member(j, v, "message"));
+    r.verdict = item_verdict(status, &r.code);
+    if (r.verdict != WEIR_VERDICT_OK)
+        r.message = j->h->arena_printf(j->scratch, "the server says of this item: %.*s %.*s: %.*s",
+                                       (int)status.len, status.ptr, (int)code.len, code.ptr,
+                                       (int)why.len, why.ptr);
+    *weir_result_at(j->results, it->index) = r;
+}
+
+/* The answer lists how items ended; those that it does not name were delivered. */
+static void judge_items(const struct judge *j, const struct item *items, uint32_t n,
+                        const struct weir_value *list, const struct answer *a)
+{
+    struct weir_value_iter it = j->h->value_iter(list);
+    const struct weir_value *v = NULL;
+    struct weir_str key;
+    set_results(j->results, items, n, &(struct weir_result){.verdict = WEIR_VERDICT_OK});
+    while ((v = j->h->value_next(&it, &key)) != NULL) {
+        uint32_t item = item_of(j, v, n);
+        if (item != UINT32_MAX)
+            judge_item(j, &items[item], v, a);
+    }
+}
+
+/* True where the answer was a weir source's and said it all. */
+static bool judge_weir(const struct judge *j, const struct item *items, uint32_t n,
+                       const struct answer *a, struct judged *ret)
+{
+    struct weir_error err;
+    const struct weir_value *v =
+        j->format == FORMAT_WEIR && a->whole ? j->h->value_parse(j->scratch, a->body, &err) : NULL;
+    const struct weir_value *list = member(j, v, "items");
+    if (list != NULL && j->h->value_type(list) == WEIR_ARRAY) {
+        judge_items(j, items, n, list, a);
+        *ret = (struct judged){.next = NEXT_DONE};
+        return true;
+    }
+    uint32_t item = item_of(j, member(j, v, "error"), n);
+    if (a->status != 400 || item == UINT32_MAX)
+        return false;
+    struct weir_result r = result_of(j, WEIR_VERDICT_REJECTED, a);
+    r.code = "item_rejected";
+    *weir_result_at(j->results, items[item].index) = r;
+    *ret = (struct judged){.next = n == 1 ? NEXT_DONE : NEXT_AROUND, .item = item};
+    return true;
+}
+
+/* ---- Any answer ---- */
+
+static struct judged judge_silence(const struct judge *j, const struct item *items, uint32_t n,
+                                   const struct answer *a)
+{
+    bool bad_url = a->rc == CURLE_URL_MALFORMAT || a->rc == CURLE_UNSUPPORTED_PROTOCOL;
+    struct weir_result r = {.verdict = bad_url ? WEIR_VERDICT_REJECTED : WEIR_VERDICT_UNAVAILABLE,
+                            .number = (int32_t)a->rc,
+                            .code = bad_url ? "bad_url" : "connection"};
+    if (a->rc == CURLE_OPERATION_TIMEDOUT)
+        r.code = "timeout";
+    r.message = j->h->arena_copy(j->scratch, weir_cstr(a->problem));
+    set_results(j->results, items, n, &r);
+    return (struct judged){.next = NEXT_DONE, .stop = !bad_url};
+}
+
+struct judged judge_answer(const struct judge *j, const struct item *items, uint32_t n,
+                           const struct answer *a)
+{
+    struct judged judged = {.next = NEXT_DONE};
+    if (a->rc != CURLE_OK)
+        return judge_silence(j, items, n, a);
+    if (judge_weir(j, items, n, a, &judged))
+        return judged;
+    enum weir_verdict verdict = WEIR_VERDICT_UNAVAILABLE;
+    if (a->status >= 0 && a->status < STATUS_MAX)
+        verdict = j->statuses->verdict[a->status];
+    bool together = a->status == 400 || a->status == 413 || a->status == 422;
+    if (verdict == WEIR_VERDICT_REJECTED && together && n > 1)
+        return (struct judged){.next = NEXT_SPLIT};
+    struct weir_result r = result_of(j, verdict, a);
+    set_results(j->results, items, n, &r);
+    judged.stop = verdict == WEIR_VERDICT_UNAVAILABLE || verdict == WEIR_VERDICT_RETRY;
+    return judged;
+}
