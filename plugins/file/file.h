@@ -11,7 +11,7 @@ extern const struct weir_type type_file_source;
 extern const struct weir_type type_file_sink;
 extern const struct weir_type type_stdout_sink;
 
-/* ---- Blocks: memory that lines point into (lines.c) --------------------------------------- */
+/* ---- Blocks: memory that lines point into (lines.c) ------------------------------------------ */
 
 struct pool;
 
@@ -22,7 +22,7 @@ struct block;
 void block_ref(struct block *block);
 void block_unref(void *take_block);
 
-/* ---- Lines --------------------------------------------------------------------------------- */
+/* ---- Lines ----------------------------------------------------------------------------------- */
 
 enum skip { SKIP_NOTHING, SKIP_LONG_LINE, SKIP_FIRST_PART };
 

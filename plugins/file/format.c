@@ -60,8 +60,7 @@ static void put_json(struct text *t, struct weir_str json)
         *p++ = ' ';
 }
 
-/* ---- Full --------------------------------------------------------------------------------------
- */
+/* ---- Full ------------------------------------------------------------------------------------ */
 
 static struct weir_str base64(struct weir_arena *a, const struct weir_host *h, struct weir_str s)
 {
@@ -170,8 +169,7 @@ static enum format_result put_full(struct text *t, struct weir_batch *b, struct 
     return FORMAT_OK;
 }
 
-/* ---- Payload -----------------------------------------------------------------------------------
- */
+/* ---- Payload --------------------------------------------------------------------------------- */
 
 static enum format_result put_payload(struct text *t, struct weir_batch *b, struct weir_event *ev)
 {

@@ -127,8 +127,7 @@ static uint32_t sink_traits(const struct weir_host *h, const void *config)
     return WEIR_TRAIT_SHARED;
 }
 
-/* ---- Opening and closing -----------------------------------------------------------------------
- */
+/* ---- Opening and closing --------------------------------------------------------------------- */
 
 static void sink_close(void *take_self)
 {
@@ -270,8 +269,7 @@ static enum weir_status stdout_open(const struct weir_host *h, const void *confi
     return WEIR_OK;
 }
 
-/* ---- Writing -----------------------------------------------------------------------------------
- */
+/* ---- Writing --------------------------------------------------------------------------------- */
 
 static int timeout_ms(const struct weir_host *h, int64_t deadline_ns)
 {

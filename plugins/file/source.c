@@ -76,8 +76,7 @@ static bool is_stdin(struct weir_str path)
     return path.len == 1 && path.ptr[0] == '-';
 }
 
-/* ---- Opening -----------------------------------------------------------------------------------
- */
+/* ---- Opening --------------------------------------------------------------------------------- */
 
 static enum weir_status open_input(struct source *self, struct weir_error *err)
 {
@@ -224,8 +223,7 @@ static enum weir_status source_open(const struct weir_host *h, const void *confi
     return WEIR_OK;
 }
 
-/* ---- Waiting -----------------------------------------------------------------------------------
- */
+/* ---- Waiting --------------------------------------------------------------------------------- */
 
 static int timeout_ms(const struct weir_host *h, int64_t deadline_ns)
 {
@@ -260,8 +258,7 @@ static void source_wake(void *self_)
     (void)n; /* EAGAIN: it is set already */
 }
 
-/* ---- Events ------------------------------------------------------------------------------------
- */
+/* ---- Events ---------------------------------------------------------------------------------- */
 
 /* One poll's work. */
 struct filling {

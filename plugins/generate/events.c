@@ -71,7 +71,7 @@ static inline char *put_cents(char *p, uint64_t v)
     return put_digits(p, v % 100, 2);
 }
 
-/* ---- Time --------------------------------------------------------------------------------- */
+/* ---- Time ------------------------------------------------------------------------------------ */
 
 /* Days since 1970-01-01 of a date, and back (the proleptic Gregorian calendar). */
 static int64_t days_of(int64_t year, int64_t month, int64_t day)
@@ -201,8 +201,7 @@ bool rfc3339_parse(struct weir_str text, int64_t *ret_ns)
     return true;
 }
 
-/* ---- Props, one function a kind ---------------------------------------------------------------
- */
+/* ---- Props, one function a kind -------------------------------------------------------------- */
 
 static const char *const pages[] = {"/",       "/products", "/cart",           "/account",
                                     "/search", "/help",     "/products/shoes", "/products/lamps"};
@@ -298,8 +297,7 @@ static const struct kind {
     {"\",\"type\":\"heartbeat\",\"ts\":\"", props_heartbeat, 24},
 };
 
-/* ---- The event ---------------------------------------------------------------------------------
- */
+/* ---- The event ------------------------------------------------------------------------------- */
 
 void maker_init(struct maker *m, uint64_t seed, uint64_t n_users, int64_t start_ns, int64_t step_ns,
                 size_t size_bytes)

@@ -30,7 +30,7 @@ static const struct command_info infos[] = {
     {"HGETALL", OVERWRITES, 1},
     {"SADD", OVERWRITES, 1},
     {"SREM", OVERWRITES, 1},
-    {"ZADD", OVERWRITES, 1}, /* but not with INCR: see overwrites() in sink.c */
+    {"ZADD", OVERWRITES, 1}, /* but not with INCR: see adds_up() in sink.c */
     {"ZREM", OVERWRITES, 1},
     {"GEOADD", OVERWRITES, 1},
     {"PFADD", OVERWRITES, 1},

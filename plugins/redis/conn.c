@@ -87,8 +87,7 @@ void conn_break(struct conn *c, const char *code, const char *fmt, ...)
     set_broken(c, (struct weir_result){.verdict = WEIR_VERDICT_UNAVAILABLE, .code = code});
 }
 
-/* ---- Transport ---------------------------------------------------------------------------------
- */
+/* ---- Transport ------------------------------------------------------------------------------- */
 
 /* As send(2) and recv(2) on a non-blocking socket. */
 static ssize_t transport_send(const struct conn *c, const char *ptr, size_t len)
@@ -101,8 +100,7 @@ static ssize_t transport_recv(const struct conn *c, char *ptr, size_t len)
     return recv(c->fd, ptr, len, 0);
 }
 
-/* ---- Connecting --------------------------------------------------------------------------------
- */
+/* ---- Connecting ------------------------------------------------------------------------------ */
 
 static void lost(struct conn *c, int error)
 {
@@ -247,8 +245,7 @@ static void finish_connect(struct conn *c)
     try_addresses(c);
 }
 
-/* ---- Login -------------------------------------------------------------------------------------
- */
+/* ---- Login ----------------------------------------------------------------------------------- */
 
 static void login_refused(struct conn *c, struct weir_str text, bool name)
 {
@@ -293,8 +290,7 @@ static void take_login_replies(struct conn *c)
     conn_send(c);
 }
 
-/* ---- Sending and receiving ---------------------------------------------------------------------
- */
+/* ---- Sending and receiving ------------------------------------------------------------------- */
 
 void conn_send(struct conn *c)
 {

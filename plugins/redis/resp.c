@@ -16,8 +16,7 @@
 #define ARRAY_MAX (INT64_C(1) << 31)
 #define ELEMENTS_MAX (UINT64_C(1) << 32) /* of all arrays of one reply */
 
-/* ---- Commands ----------------------------------------------------------------------------------
- */
+/* ---- Commands -------------------------------------------------------------------------------- */
 
 void bytes_put(struct bytes *b, const char *ptr, size_t len)
 {
@@ -73,8 +72,7 @@ void resp_put_arg(struct bytes *b, struct weir_str arg)
     bytes_put(b, "\r\n", 2);
 }
 
-/* ---- Replies -----------------------------------------------------------------------------------
- */
+/* ---- Replies --------------------------------------------------------------------------------- */
 
 void resp_init(struct resp_reader *r, const struct weir_host *h, size_t limit)
 {

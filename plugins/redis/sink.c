@@ -19,6 +19,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -64,8 +65,7 @@ struct sink {
     atomic_bool canceled;
 };
 
-/* ---- Options -----------------------------------------------------------------------------------
- */
+/* ---- Options --------------------------------------------------------------------------------- */
 
 static const struct weir_option set_fields[] = {
     {.name = "key",
@@ -179,16 +179,36 @@ static uint32_t sink_needs(const struct weir_host *h, const void *config)
     return payload ? WEIR_NEEDS_PAYLOAD : 0;
 }
 
-static uint32_t sink_traits(const struct weir_host *h, const void *config)
+/* Of ZADD's forms the one with INCR adds up, though its name does not say so. */
+static bool adds_up(const struct weir_host *h, const struct weir_list *command)
 {
-    (void)h;
-    const struct config *cf = config;
-    bool overwrites = cf->set.key != NULL || cf->hash.key != NULL;
-    return WEIR_TRAIT_ORDERED | (overwrites ? WEIR_TRAIT_OVERWRITES : 0);
+    struct weir_template *const *items = command->items;
+    struct weir_str text;
+    for (uint32_t i = 2; i < command->n; i++) {
+        if (h->template_is_literal(items[i], &text) && text.len == 4 &&
+            strncasecmp(text.ptr, "INCR", 4) == 0)
+            return true;
+    }
+    return false;
 }
 
-/* ---- Opening and closing -----------------------------------------------------------------------
- */
+static bool overwrites(const struct weir_host *h, const struct config *cf)
+{
+    struct weir_template *const *items = cf->command.items;
+    struct weir_str name;
+    if (cf->command.n == 0)
+        return cf->stream.key == NULL;
+    return h->template_is_literal(items[0], &name) &&
+           (command_info(name)->flags & COMMAND_OVERWRITES) != 0 && !adds_up(h, &cf->command);
+}
+
+static uint32_t sink_traits(const struct weir_host *h, const void *config)
+{
+    const struct config *cf = config;
+    return WEIR_TRAIT_ORDERED | (overwrites(h, cf) ? WEIR_TRAIT_OVERWRITES : 0);
+}
+
+/* ---- Opening and closing --------------------------------------------------------------------- */
 
 static void add_fields(struct command *c, const struct weir_list *fields)
 {
@@ -316,8 +336,7 @@ static enum weir_status sink_probe(const struct weir_host *h, const void *config
     return conn_probe(h, &cf->conn, deadline_ns, err);
 }
 
-/* ---- Writing -----------------------------------------------------------------------------------
- */
+/* ---- Writing --------------------------------------------------------------------------------- */
 
 static struct op *op_new(struct sink *self, uint64_t ticket, int64_t deadline_ns, uint32_t n_events)
 {
@@ -404,8 +423,7 @@ static void sink_write(void *self_, struct weir_batch *b, int64_t deadline_ns,
     conn_send(&self->conn);
 }
 
-/* ---- Replies -----------------------------------------------------------------------------------
- */
+/* ---- Replies --------------------------------------------------------------------------------- */
 
 /* Gives the event whose reply is next its result, and goes to the one behind it. */
 static void settle(struct sink *self, struct op *op, const struct weir_result *result)

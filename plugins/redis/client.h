@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Asks Redis for the lanes of a component: one thread, one connection, everything pipelined.
+ *
+ * A lane puts its questions into a group and submits it; when the last of them is answered the lane
+ * is woken. The thread alone touches the connection; groups and queues are guarded by one lock.
+ */
+#ifndef REDIS_CLIENT_H
+#define REDIS_CLIENT_H
+
+#include "address.h"
+#include "cache.h"
+#include "resp.h"
+
+#include <stdatomic.h>
+
+enum answer_state {
+    ANSWER_WAITING,
+    ANSWER_FOUND,      /* `blob` is the reply, as RESP */
+    ANSWER_MISSING,    /* nil, or an empty array */
+    ANSWER_REJECTED,   /* an error reply that is about the question */
+    ANSWER_UNAVAILABLE /* no answer now */
+};
+
+struct answer {
+    enum answer_state state;
+    struct blob *blob;
+    const char *code; /* of REJECTED and UNAVAILABLE */
+    char message[200];
+};
+
+/* One question, and its answer. */
+struct question {
+    struct question *next;
+    struct group *group;
+    size_t at, len; /* of its command in group->commands */
+    int64_t asked_ns;
+    struct answer answer;
+};
+
+/* The questions of one batch. */
+struct group {
+    const struct weir_host *h; /* of the lane; whom to wake */
+    struct bytes commands;     /* all commands, one behind the other */
+    atomic_uint n_waiting;
+    bool orphaned; /* nobody waits for its answers any more */
+    uint32_t n, cap;
+    struct question questions[];
+};
+
+struct client;
+
+struct client_config {
+    const struct conn_config *conn;
+    int64_t timeout_ns; /* of an answer */
+    bool wait;          /* ask again until there is an answer */
+    struct cache_limits cache;
+    int64_t ttl_ns, missing_ttl_ns;
+};
+
+/* NULL when memory is used up. Of h only functions without an instance are kept. */
+struct client *client_new(const struct weir_host *h, const struct client_config *config);
+/* After every lane has left. NULL is allowed. */
+void client_free(struct client *take_client);
+
+/* A lane's host joins before its first question (the first one starts the thread), and leaves
+ * before it closes (the last one ends it). Leaving without having joined is harmless. */
+enum weir_status client_join(struct client *c, const struct weir_host *h, struct weir_error *err);
+void client_leave(struct client *c, const struct weir_host *h);
+
+/* NULL when memory is used up. */
+struct group *group_new(const struct weir_host *h, uint32_t cap);
+struct weir_str group_command(const struct group *g, uint32_t i);
+/* Answers what the cache knows; returns how many questions are left. */
+uint32_t client_ask_cache(struct client *c, struct group *g);
+/* Sends the questions that are WAITING. The group must not move until n_waiting is 0. */
+void client_submit(struct client *c, struct group *g);
+/* Lets go of a group, whether its answers came or not. NULL is allowed. */
+void client_release(struct client *c, struct group *take_group);
+
+#endif
