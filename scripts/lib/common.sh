@@ -85,3 +85,22 @@ stop_process() {
         sleep 0.05
     done
 }
+
+# build_weir FOLDER LOG CMAKE-ARGUMENT...: configures and builds. On a terminal ninja shows its
+# progress; elsewhere all of it goes to the log.
+build_weir() {
+    local folder=$1 log=$2 launcher=()
+    shift 2
+    mkdir -p "$folder" "$(dirname "$log")"
+    if have ccache; then
+        launcher=(-DCMAKE_C_COMPILER_LAUNCHER=ccache)
+    fi
+    cmake -S "$root" -B "$folder" -G Ninja "${launcher[@]}" "$@" >"$log" 2>&1 || return 1
+    if [[ -t 1 ]]; then
+        ninja -C "$folder"
+    else
+        ninja -C "$folder" >>"$log" 2>&1
+    fi
+}
+# What of a build's log tells why it failed.
+build_errors() { grep -vE '^\[[0-9]+/[0-9]+\] |^-- ' "$1" | tail -n 60; }
