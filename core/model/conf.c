@@ -85,8 +85,8 @@ static const char *syntax_hint(const struct reader *r, size_t byte)
         return "put quotes round a text that begins with this character";
     if (strstr(problem, "mapping values are not allowed"))
         return "put quotes round a text that holds \": \", or check the indentation";
-    if (strstr(problem, "block end"))
-        return "check the indentation: keys of one map begin in the same column";
+    if (strstr(problem, "did not find expected key") || strstr(problem, "block end"))
+        return "check the indentation (keys of one map begin in one column) and the quotes";
     return NULL;
 }
 
@@ -325,7 +325,10 @@ static bool read_key(struct reader *r, yaml_event_t *take_ev, uint32_t depth, st
                  take_ev->type == YAML_MAPPING_START_EVENT
                      ? "put quotes round a template: \"{{ field }}\""
                      : NULL);
-        (void)read_node(r, take_ev, depth);
+        if (take_ev->type == YAML_ALIAS_EVENT)
+            yaml_event_delete(take_ev);
+        else
+            (void)read_node(r, take_ev, depth);
         return false;
     }
     ret->key = wr_arena_xcopy(r->a, weir_str_n((const char *)take_ev->data.scalar.value,
