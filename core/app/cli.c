@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * app/cli.c: reads `weir COMMAND [OPTION]... [OPERAND]...` by the commands' tables, and prints help
- * from them. Options may stand anywhere, as `--name value` or `--name=value`; `--` ends them. Names are
- * never abbreviated: a new option can then never change what a script means.
+ * from them. Options may stand anywhere, as `--name value` or `--name=value`; `--` ends them. Names
+ * are never abbreviated: a new option can then never change what a script means.
  */
 #include <app/cli.h>
 #include <app/version.h>
@@ -67,9 +67,10 @@ static const char *suggest(const char *word, size_t len, const char *const *word
     return buf->ptr;
 }
 
-/* ---- Values ----------------------------------------------------------------------------------- */
+/* ---- Values ---- */
 
-static bool set_choice(const struct parse *p, const struct wr_cli_option *o, const char *value, int *ret)
+static bool set_choice(const struct parse *p, const struct wr_cli_option *o, const char *value,
+                       int *ret)
 {
     struct wr_buf all = {0}, near = {0};
     uint32_t n = 0;
@@ -111,8 +112,9 @@ static bool set_value(const struct parse *p, const struct wr_cli_option *o, cons
     }
     case WR_CLI_DURATION:
         if (!wr_read_duration(weir_cstr(value), place))
-            return wrong(p, "--%s: \"%s\" is no duration, expected a number and a unit such as 500ms, "
-                            "30s or 2m",
+            return wrong(p,
+                         "--%s: \"%s\" is no duration, expected a number and a unit such as 500ms, "
+                         "30s or 2m",
                          o->name, value);
         return true;
     case WR_CLI_CHOICE:
@@ -142,7 +144,7 @@ static void free_args(struct parse *p)
     wr_free(p->operands.items);
 }
 
-/* ---- Options and operands ----------------------------------------------------------------------- */
+/* ---- Options and operands ---- */
 
 static bool unknown_option(const struct parse *p, const char *name, size_t len)
 {
@@ -152,7 +154,8 @@ static bool unknown_option(const struct parse *p, const char *name, size_t len)
     for (; n < p->command->n_options; n++)
         words[n] = p->command->options[n].name;
     words[n++] = "help";
-    wrong(p, "unknown option \"--%.*s\"%s", (int)len, name, suggest(name, len, words, n, "--", &near));
+    wrong(p, "unknown option \"--%.*s\"%s", (int)len, name,
+          suggest(name, len, words, n, "--", &near));
     wr_buf_done(&near);
     return false;
 }
@@ -215,11 +218,12 @@ static bool read_words(struct parse *p)
     if (p->operands.n < p->command->min_operands)
         return wrong(p, "%s is missing", p->command->operands);
     if (p->operands.n > p->command->max_operands)
-        return wrong(p, "one argument too many: \"%s\"", p->operands.items[p->command->max_operands]);
+        return wrong(p, "one argument too many: \"%s\"",
+                     p->operands.items[p->command->max_operands]);
     return true;
 }
 
-/* ---- Help ------------------------------------------------------------------------------------------ */
+/* ---- Help ---- */
 
 static void print_option(const char *head, const char *doc)
 {
@@ -283,7 +287,7 @@ static void print_overview(FILE *out, const struct wr_command *const *commands, 
           out);
 }
 
-/* ---- The program ------------------------------------------------------------------------------------ */
+/* ---- The program ---- */
 
 static int run_command(const struct wr_command *c, int argc, char **argv)
 {

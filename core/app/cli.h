@@ -49,8 +49,8 @@ struct wr_command {
 /* The whole program: finds the command, reads its arguments, runs it. Returns what to exit with. */
 int wr_cli_main(const struct wr_command *const *commands, uint32_t n, int argc, char **argv);
 
-/* "weir COMMAND: message" and a pointer to --help on standard error; returns WR_EXIT_USAGE. For what
- * only the command itself can see. */
+/* "weir COMMAND: message" and a pointer to --help on standard error; returns WR_EXIT_USAGE. For
+ * what only the command itself can see. */
 int wr_cli_usage(const char *command, const char *fmt, ...) WEIR_PRINTF(2, 3);
 
 #endif

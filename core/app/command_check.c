@@ -49,7 +49,8 @@ static void print_text(const struct wr_files *f)
         if (f->plans[i] != NULL)
             print_good(f->plans[i]);
     }
-    uint32_t errors = wr_diags_count(f->diags, WR_ERROR), warnings = wr_diags_count(f->diags, WR_WARNING);
+    uint32_t errors = wr_diags_count(f->diags, WR_ERROR),
+             warnings = wr_diags_count(f->diags, WR_WARNING);
     if (errors > 0 || warnings > 0)
         printf("%u error%s, %u warning%s\n", errors, errors == 1 ? "" : "s", warnings,
                warnings == 1 ? "" : "s");
@@ -76,9 +77,11 @@ const struct wr_command wr_command_check = {
     .operands = "FILE...",
     .min_operands = 1,
     .max_operands = 1000,
-    .text = "Reads the files as `weir run` does and reports all errors and warnings of all files, each\n"
-            "with its place, what was expected and what was found. Connects to nothing. Files that\n"
-            "options name (scripts, schemas, ${file:...}) are read.\n",
+    .text =
+        "Reads the files as `weir run` does and reports all errors and warnings of all files, "
+        "each\n"
+        "with its place, what was expected and what was found. Connects to nothing. Files that\n"
+        "options name (scripts, schemas, ${file:...}) are read.\n",
     .examples = "  weir check pipelines/*.yaml\n"
                 "  weir check consumer.yaml --format json\n",
     .exits = "  0  no errors; there may be warnings\n"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * app/command_plugins.c: `weir plugins [NAME]`: the component types that were found, or all about one,
- * from the tables that the plugins themselves carry.
+ * app/command_plugins.c: `weir plugins [NAME]`: the component types that were found, or all about
+ * one, from the tables that the plugins themselves carry.
  */
 #include <app/commands.h>
 #include <app/folders.h>
@@ -28,7 +28,7 @@ static const struct wr_cli_option options[] = {
      "look for plugins here first"},
 };
 
-/* ---- One name ------------------------------------------------------------------------------------ */
+/* ---- One name ---- */
 
 /* What is looked for, and the output so far. */
 struct search {
@@ -93,7 +93,7 @@ static void tell_unknown(const struct search *s)
     wr_free(words);
 }
 
-/* ---- The command ----------------------------------------------------------------------------------- */
+/* ---- The command ---- */
 
 static void make_text(struct search *s)
 {

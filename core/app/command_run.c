@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * app/command_run.c: `weir run FILE...`: reads and checks all files first, so that a mistake in one of
- * them starts nothing; then hands over to the supervisor.
+ * app/command_run.c: `weir run FILE...`: reads and checks all files first, so that a mistake in one
+ * of them starts nothing; then hands over to the supervisor.
  */
 #include <app/commands.h>
 #include <app/files.h>
@@ -45,7 +45,7 @@ static const struct wr_cli_option options[] = {
      "end the process when a pipeline stops by itself"},
 };
 
-/* ---- Before anything runs ----------------------------------------------------------------------- */
+/* ---- Before anything runs ---- */
 
 /* One line with a scope of its own, so that many of its kind do not count as repeats. */
 static void log_alone(struct wr_log *log, enum weir_log_level level, const char *message,
@@ -93,17 +93,18 @@ static bool names_differ(const struct wr_files *f)
         for (uint32_t k = 0; k < i; k++) {
             if (!wr_str_eq(f->plans[i]->name, f->plans[k]->name))
                 continue;
-            fprintf(stderr,
-                    "weir run: %.*s and %.*s both define the pipeline \"%.*s\": give each a `name` of "
-                    "its own\n",
-                    WR_STR(f->plans[k]->file), WR_STR(f->plans[i]->file), WR_STR(f->plans[i]->name));
+            fprintf(
+                stderr,
+                "weir run: %.*s and %.*s both define the pipeline \"%.*s\": give each a `name` of "
+                "its own\n",
+                WR_STR(f->plans[k]->file), WR_STR(f->plans[i]->file), WR_STR(f->plans[i]->name));
             return false;
         }
     }
     return true;
 }
 
-/* ---- Running ---------------------------------------------------------------------------------------- */
+/* ---- Running ---- */
 
 /* False where the address cannot be had; *ret_code is then what to end with. */
 static bool open_server(const char *addr, struct wr_supervisor *s, struct wr_log_scope *log,
@@ -126,8 +127,8 @@ static bool open_server(const char *addr, struct wr_supervisor *s, struct wr_log
     return false;
 }
 
-static int run_pipelines(const struct args *args, const struct wr_files *f, const struct wr_runtime *rt,
-                         struct wr_log_scope *log)
+static int run_pipelines(const struct args *args, const struct wr_files *f,
+                         const struct wr_runtime *rt, struct wr_log_scope *log)
 {
     const struct wr_supervisor_options how = {args->shutdown_timeout, args->exit_on_stop};
     struct wr_supervisor *s = wr_supervisor_new(f->plans, f->n, rt, &how);
@@ -179,13 +180,14 @@ const struct wr_command wr_command_run = {
     .operands = "FILE...",
     .min_operands = 1,
     .max_operands = 1000,
-    .text = "Every file is one pipeline, isolated from the others. All files are checked before any\n"
-            "of them starts. Ends when all sources have been read to their end, or on SIGTERM or\n"
-            "SIGINT: sources stop, everything under way is delivered and acknowledged. A second\n"
-            "signal, or the shutdown timeout, ends it at once and says what was left.\n"
-            "\n"
-            "Plugins are looked for in --plugin-dir, then in the folders of WEIR_PLUGIN_PATH\n"
-            "(separated by colons), then in the build's or the install's own folder.\n",
+    .text =
+        "Every file is one pipeline, isolated from the others. All files are checked before any\n"
+        "of them starts. Ends when all sources have been read to their end, or on SIGTERM or\n"
+        "SIGINT: sources stop, everything under way is delivered and acknowledged. A second\n"
+        "signal, or the shutdown timeout, ends it at once and says what was left.\n"
+        "\n"
+        "Plugins are looked for in --plugin-dir, then in the folders of WEIR_PLUGIN_PATH\n"
+        "(separated by colons), then in the build's or the install's own folder.\n",
     .examples = "  weir run pipelines/quickstart.yaml\n"
                 "  weir run api.yaml producer.yaml consumer.yaml --metrics :9100\n"
                 "  weir run consumer.yaml --log-level debug --shutdown-timeout 60s\n",

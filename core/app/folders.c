@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * app/folders.c: makes the list of plugin folders. What the user named is searched as it is, so that a
- * mistake shows; guesses are left out where they are not there.
+ * app/folders.c: makes the list of plugin folders. What the user named is searched as it is, so
+ * that a mistake shows; guesses are left out where they are not there.
  */
 #include <app/folders.h>
 #include <base/buf.h>
@@ -84,7 +84,8 @@ struct wr_loader *wr_folders_open(const char *command, const struct wr_cli_list 
 {
     for (uint32_t i = 0; i < plugin_dirs->n; i++) {
         if (!is_folder(plugin_dirs->items[i])) {
-            wr_cli_usage(command, "--plugin-dir \"%s\": %s", plugin_dirs->items[i], strerror(errno));
+            wr_cli_usage(command, "--plugin-dir \"%s\": %s", plugin_dirs->items[i],
+                         strerror(errno));
             return NULL;
         }
     }

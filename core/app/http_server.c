@@ -14,7 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define CONNECTIONS_MAX 64
+#define CONNECTIONS_MAX 256
 #define IDLE_SECONDS 15
 #define BACKLOG 64
 
@@ -24,7 +24,7 @@ struct wr_http_server {
     char addr[NI_MAXHOST + 32];
 };
 
-/* ---- Answers ------------------------------------------------------------------------------------ */
+/* ---- Answers ---- */
 
 struct answer {
     unsigned status;
@@ -97,7 +97,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, 
     return send_answer(connection, &a);
 }
 
-/* ---- The socket ----------------------------------------------------------------------------------- */
+/* ---- The socket ---- */
 
 /* Splits host:port. host is empty for all addresses. */
 static bool split_addr(const char *addr, struct weir_str *ret_host, const char **ret_port)
@@ -163,7 +163,8 @@ static int open_socket(const char *addr, struct weir_error *err)
                  "bad address \"%s\", expected host:port, [ipv6]:port or :port", addr);
         return -1;
     }
-    const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM,
+    const struct addrinfo hints = {.ai_family = AF_UNSPEC,
+                                   .ai_socktype = SOCK_STREAM,
                                    .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
     struct addrinfo *list = NULL;
     char *name = host.len > 0 ? wr_xmemdup(host.ptr, host.len) : NULL;
@@ -194,7 +195,7 @@ static void note_addr(struct wr_http_server *s, int fd)
     snprintf(s->addr, sizeof(s->addr), "%s%s%s:%s", six ? "[" : "", host, six ? "]" : "", port);
 }
 
-/* ---- The listener ----------------------------------------------------------------------------------- */
+/* ---- The listener ---- */
 
 struct wr_http_server *wr_http_server_new(const char *addr, const struct wr_http_answers *answers,
                                           struct weir_error *err)
@@ -205,15 +206,14 @@ struct wr_http_server *wr_http_server_new(const char *addr, const struct wr_http
     struct wr_http_server *s = wr_xalloc(sizeof(*s));
     s->answers = *answers;
     note_addr(s, fd);
-    s->daemon = MHD_start_daemon(MHD_USE_AUTO | MHD_USE_INTERNAL_POLLING_THREAD, 0, NULL, NULL,
-                                 on_request, s, MHD_OPTION_LISTEN_SOCKET, fd,
-                                 MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX,
-                                 MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS,
-                                 MHD_OPTION_END);
+    s->daemon = MHD_start_daemon(
+        MHD_USE_AUTO | MHD_USE_INTERNAL_POLLING_THREAD, 0, NULL, NULL, on_request, s,
+        MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX,
+        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS, MHD_OPTION_END);
     if (s->daemon != NULL)
         return s;
-    wr_error(err, WEIR_E_UNAVAILABLE, "cannot_listen", "cannot serve \"%s\": libmicrohttpd did not start",
-             addr);
+    wr_error(err, WEIR_E_UNAVAILABLE, "cannot_listen",
+             "cannot serve \"%s\": libmicrohttpd did not start", addr);
     close(fd);
     wr_free(s);
     return NULL;

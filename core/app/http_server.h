@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * app/http_server.h: the listener of --metrics: /metrics, /livez, /readyz and nothing else. One thread
- * of its own. The one home of libmicrohttpd in the core.
+ * app/http_server.h: the listener of --metrics: /metrics, /livez, /readyz and nothing else. One
+ * thread of its own. The one home of libmicrohttpd in the core.
  */
 #ifndef WR_APP_HTTP_SERVER_H
 #define WR_APP_HTTP_SERVER_H

@@ -34,7 +34,8 @@ static void put_memory(struct wr_buf *out)
     unsigned long long total, resident;
     if (fscanf(f, "%llu %llu", &total, &resident) == 2) {
         double page = (double)sysconf(_SC_PAGESIZE);
-        put(out, "process_resident_memory_bytes", "gauge", "Memory in RAM.", (double)resident * page);
+        put(out, "process_resident_memory_bytes", "gauge", "Memory in RAM.",
+            (double)resident * page);
         put(out, "process_virtual_memory_bytes", "gauge", "Mapped memory.", (double)total * page);
     }
     fclose(f);

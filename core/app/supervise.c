@@ -4,9 +4,10 @@
  * their state changes.
  *
  * A first signal begins the end: /readyz says no, after drain_delay each pipeline drains until its
- * deadline. A second signal is the deadline. A pipeline that has not ended GRACE behind its deadline
- * (a plugin that hangs), and a third signal, end the process as it is. A pipeline that stops by itself
- * leaves the others running and the process up, so that it can be looked at, unless exit_on_stop.
+ * deadline. A second signal is the deadline. A pipeline that has not ended GRACE behind its
+ * deadline (a plugin that hangs), and a third signal, end the process as it is. A pipeline that
+ * stops by itself leaves the others running and the process up, so that it can be looked at, unless
+ * exit_on_stop.
  */
 #include <app/supervise.h>
 #include <app/version.h>
@@ -55,10 +56,10 @@ struct wr_supervisor {
     bool failed;        /* a pipeline stopped, or left something */
 };
 
-/* ---- What the listener asks ------------------------------------------------------------------- */
+/* ---- What the listener asks ---- */
 
-/* Is that pipeline no reason to say no? One that has read its sources to their end is none, one that
- * stops or has stopped by itself is. */
+/* Is that pipeline no reason to say no? One that has read its sources to their end is none, one
+ * that stops or has stopped by itself is. */
 static bool slot_ready(struct slot *slot, const char **ret_state)
 {
     struct wr_pipeline *p = atomic_load(&slot->pipeline);
@@ -125,7 +126,7 @@ struct wr_http_answers wr_supervisor_answers(struct wr_supervisor *s)
     return (struct wr_http_answers){.metrics = answer_metrics, .ready = answer_ready, .arg = s};
 }
 
-/* ---- Making it ---------------------------------------------------------------------------------- */
+/* ---- Making it ---- */
 
 static int open_signals(void)
 {
@@ -156,8 +157,8 @@ static void make_build_info(struct wr_metrics *m)
     const struct wr_label labels[] = {{"version", weir_cstr(wr_version())},
                                       {"abi", weir_cstr(abi)},
                                       {"compiler", weir_cstr(wr_compiler())}};
-    wr_metric_set(wr_metric(m, WR_GAUGE, "build_info", "Always 1; the labels tell the build.", labels,
-                            WR_COUNT(labels)),
+    wr_metric_set(wr_metric(m, WR_GAUGE, "build_info", "Always 1; the labels tell the build.",
+                            labels, WR_COUNT(labels)),
                   1);
 }
 
@@ -203,7 +204,7 @@ void wr_supervisor_free(struct wr_supervisor *s)
     wr_free(s);
 }
 
-/* ---- Start ---------------------------------------------------------------------------------------- */
+/* ---- Start ---- */
 
 /* [any] */
 static void on_change(void *arg)
@@ -253,7 +254,7 @@ static bool start_all(struct wr_supervisor *s)
     return true;
 }
 
-/* ---- End -------------------------------------------------------------------------------------------- */
+/* ---- End ---- */
 
 static void begin_end(struct wr_supervisor *s)
 {
@@ -307,7 +308,8 @@ static void on_signal(struct wr_supervisor *s, const char *name)
 {
     s->n_signals++;
     WR_LOG(s->log, s->n_signals == 1 ? WEIR_LOG_INFO : WEIR_LOG_WARN,
-           s->n_signals == 1 ? "shutting down" : "shutting down at once", weir_kv_text("signal", name));
+           s->n_signals == 1 ? "shutting down" : "shutting down at once",
+           weir_kv_text("signal", name));
     if (s->n_signals == 1)
         begin_end(s);
     else if (s->n_signals == 2) {
@@ -331,8 +333,8 @@ static void close_pipeline(struct wr_supervisor *s, struct slot *slot)
     slot->closed = true;
     s->failed = s->failed || left.events > 0;
     WR_LOG(slot->log, bad ? WEIR_LOG_WARN : WEIR_LOG_INFO, "pipeline ended",
-           weir_kv_bool("stopped_by_itself", slot->stopped), weir_kv_bool("timed_out", left.timed_out),
-           weir_kv_u64("events_left", left.events));
+           weir_kv_bool("stopped_by_itself", slot->stopped),
+           weir_kv_bool("timed_out", left.timed_out), weir_kv_u64("events_left", left.events));
 }
 
 /* Why a pipeline stops is logged by the pipeline. */
@@ -351,10 +353,10 @@ static void look_at(struct wr_supervisor *s, struct slot *slot)
         close_pipeline(s, slot);
 }
 
-/* ---- The loop --------------------------------------------------------------------------------------- */
+/* ---- The loop ---- */
 
-/* True when everything has ended. A pipeline that stopped by itself keeps the process up until it is
- * told to end. */
+/* True when everything has ended. A pipeline that stopped by itself keeps the process up until it
+ * is told to end. */
 static bool all_over(const struct wr_supervisor *s)
 {
     bool stopped = false;
@@ -393,7 +395,8 @@ static bool hangs(const struct wr_supervisor *s, int64_t now)
 
 static void wait_for_news(struct wr_supervisor *s)
 {
-    struct pollfd fds[] = {{.fd = s->signals, .events = POLLIN}, {.fd = s->changes, .events = POLLIN}};
+    struct pollfd fds[] = {{.fd = s->signals, .events = POLLIN},
+                           {.fd = s->changes, .events = POLLIN}};
     int64_t now = wr_now(s->rt.clock);
     int64_t ms = (next_wake(s, now) - now + WEIR_NS_PER_MS - 1) / WEIR_NS_PER_MS;
     if (poll(fds, WR_COUNT(fds), (int)ms) <= 0)

@@ -17,8 +17,8 @@ struct wr_supervisor_options {
     bool exit_on_stop;
 };
 
-/* Blocks SIGTERM and SIGINT for the caller and all threads that follow: to be called before there are
- * any. The plans must outlive it. */
+/* Blocks SIGTERM and SIGINT for the caller and all threads that follow: to be called before there
+ * are any. The plans must outlive it. */
 struct wr_supervisor *wr_supervisor_new(struct wr_plan *const *plans, uint32_t n,
                                         const struct wr_runtime *rt,
                                         const struct wr_supervisor_options *options);

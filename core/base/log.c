@@ -3,9 +3,9 @@
  * base/log.c: builds a line in a buffer of fixed size, counts repeats, writes once.
  *
  * Values come from outside and may be anything: they are cut at VALUE_MAX bytes, and whatever could
- * end a line early, hide text or steer a terminal is escaped. A line never allocates, so that "out of
- * memory" can be logged too. Two locks, taken in this order: `counts` guards the scopes and their
- * repeats, `out` keeps lines whole where one write(2) is not enough.
+ * end a line early, hide text or steer a terminal is escaped. A line never allocates, so that "out
+ * of memory" can be logged too. Two locks, taken in this order: `counts` guards the scopes and
+ * their repeats, `out` keeps lines whole where one write(2) is not enough.
  */
 #include <base/check.h>
 #include <base/log.h>
@@ -208,8 +208,8 @@ static void put_key(struct line *l, const char *key, bool taken)
     if (key == NULL || key[0] == '\0')
         put_text(l, "_");
     for (const char *c = key; c != NULL && *c != '\0' && c - key < VALUE_MAX; c++) {
-        bool ok = (*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') || (*c >= '0' && *c <= '9') ||
-                  *c == '_' || *c == '.' || *c == '-';
+        bool ok = (*c >= 'a' && *c <= 'z') || (*c >= 'A' && *c <= 'Z') ||
+                  (*c >= '0' && *c <= '9') || *c == '_' || *c == '.' || *c == '-';
         put(l, ok ? c : "_", 1);
     }
     put_text(l, taken ? "_=" : "=");
@@ -304,7 +304,7 @@ static void emit(const struct wr_log_scope *scope, enum weir_log_level level, co
     write_line(log, &l);
 }
 
-/* ---- Repeats ------------------------------------------------------------------------------- */
+/* ---- Repeats ---- */
 
 static void emit_summary(const struct wr_log_scope *scope, const struct repeat *r)
 {
@@ -312,8 +312,8 @@ static void emit_summary(const struct wr_log_scope *scope, const struct repeat *
     emit(scope, r->level, r->message, &kv, 1);
 }
 
-/* The slot of that message: its own, a free one, or the one whose window began first. Its summary, if
- * it has one to give, goes to ret_evicted. */
+/* The slot of that message: its own, a free one, or the one whose window began first. Its summary,
+ * if it has one to give, goes to ret_evicted. */
 static struct repeat *find_slot(struct wr_log_scope *scope, const char *message,
                                 struct repeat *ret_evicted)
 {
@@ -400,7 +400,7 @@ void wr_log_flush(struct wr_log *log)
     pthread_mutex_unlock(&log->counts);
 }
 
-/* ---- The log, its scopes ------------------------------------------------------------------- */
+/* ---- The log, its scopes ---- */
 
 static bool want_color(int fd)
 {
@@ -446,8 +446,8 @@ struct wr_log_scope *wr_log_scope_new(struct wr_log *log, const struct weir_kv *
         scope->fields[i] = fields[i];
         scope->fields[i].key = wr_xstrdup(fields[i].key);
         if (fields[i].type == WEIR_KV_STR)
-            scope->fields[i].str.ptr = wr_xmemdup(fields[i].str.len > 0 ? fields[i].str.ptr : "",
-                                                  fields[i].str.len);
+            scope->fields[i].str.ptr =
+                wr_xmemdup(fields[i].str.len > 0 ? fields[i].str.ptr : "", fields[i].str.len);
     }
     scope->n_fields = n;
     pthread_mutex_lock(&log->counts);

@@ -3,8 +3,8 @@
  * base/log.h: structured logs on standard error: a constant message and key=value.
  *
  * logfmt on a terminal, JSON lines otherwise (or as told). Repeats of one message in one scope are
- * rate-limited (the first 5 in 10 s pass, then one summary with `suppressed=N`). Thread: any; a line
- * is one write(2).
+ * rate-limited (the first 5 in 10 s pass, then one summary with `suppressed=N`). Thread: any; a
+ * line is one write(2).
  */
 #ifndef WR_BASE_LOG_H
 #define WR_BASE_LOG_H
@@ -22,8 +22,8 @@ struct wr_log *wr_log_new(int fd, enum wr_log_format format, enum weir_log_level
                           struct wr_clock *clock);
 /* After its last scope. */
 void wr_log_free(struct wr_log *log);
-/* Writes the summaries whose 10 s are over. Every written line does it too; a caller with a timer does
- * it for logs that fell silent. */
+/* Writes the summaries whose 10 s are over. Every written line does it too; a caller with a timer
+ * does it for logs that fell silent. */
 void wr_log_flush(struct wr_log *log);
 
 /* A scope with fixed fields (copied). NULL log gives a scope that swallows everything: tests. */

@@ -2,9 +2,9 @@
  *
  * engine/loader.c: the folders, the files in them, what was opened, and how a type is found.
  *
- * A file is opened at most once, and its whole folder before the next folder: so the first folder that
- * has a type wins, whatever its files are called. Nothing is ever closed: the libraries under plugins
- * leave threads and exit handlers behind that need their code.
+ * A file is opened at most once, and its whole folder before the next folder: so the first folder
+ * that has a type wins, whatever its files are called. Nothing is ever closed: the libraries under
+ * plugins leave threads and exit handlers behind that need their code.
  */
 #include <base/check.h>
 #include <base/mem.h>
@@ -65,7 +65,7 @@ static void free_texts(struct texts *t)
     wr_free(t->items);
 }
 
-/* ---- Folders ------------------------------------------------------------------------------------ */
+/* ---- Folders ---- */
 
 static int by_name(const void *a, const void *b)
 {
@@ -157,7 +157,7 @@ void wr_loader_free(struct wr_loader *l)
     wr_free(l);
 }
 
-/* ---- Opening one file --------------------------------------------------------------------------- */
+/* ---- Opening one file ---- */
 
 /* The symbol must be an object of this very file: dlsym also looks into the libraries under it. */
 static const struct weir_plugin *find_symbol(void *handle, size_t *ret_size, struct wr_buf *why)
@@ -174,7 +174,8 @@ static const struct weir_plugin *find_symbol(void *handle, size_t *ret_size, str
     }
     const ElfW(Sym) *symbol = extra;
     if (symbol->st_info % 16 != STT_OBJECT) {
-        wr_buf_text(why, "no weir plugin: its weir_plugin is no object; define it with WEIR_PLUGIN");
+        wr_buf_text(why,
+                    "no weir plugin: its weir_plugin is no object; define it with WEIR_PLUGIN");
         return NULL;
     }
     *ret_size = symbol->st_size;
@@ -226,7 +227,8 @@ static bool check_rivals(struct wr_loader *l, const struct folder *f, const stru
             bool same = same_folder(f, other);
             add_text(same ? &l->bad : &l->shadowed, "%s: %s \"%s\" is %s %.*s", file->path,
                      kinds[t->kind], t->name,
-                     same ? "also in this folder's" : "shadowed by the one in", WR_STR(other->path));
+                     same ? "also in this folder's" : "shadowed by the one in",
+                     WR_STR(other->path));
             if (same)
                 return false;
             break;
@@ -265,7 +267,7 @@ static void open_file(struct wr_loader *l, const struct folder *f, struct file *
     l->plugins[l->n_plugins++] = &file->plugin;
 }
 
-/* ---- Finding -------------------------------------------------------------------------------------- */
+/* ---- Finding ---- */
 
 /* Opens one more file of the folder, that called NAME.so first; false where all are open. */
 static bool open_next(struct wr_loader *l, struct folder *f, struct weir_str name)
@@ -289,7 +291,8 @@ static bool open_next(struct wr_loader *l, struct folder *f, struct weir_str nam
 }
 
 static const struct weir_type *find_loaded(const struct wr_loader *l, enum weir_kind kind,
-                                           struct weir_str name, const struct wr_plugin **ret_plugin)
+                                           struct weir_str name,
+                                           const struct wr_plugin **ret_plugin)
 {
     for (uint32_t i = 0; i < l->n_plugins; i++) {
         const struct weir_type *t = find_type(l->plugins[i]->plugin, kind, name);
@@ -302,8 +305,8 @@ static const struct weir_type *find_loaded(const struct wr_loader *l, enum weir_
     return NULL;
 }
 
-const struct weir_type *wr_loader_type(struct wr_loader *l, enum weir_kind kind, struct weir_str name,
-                                       const struct wr_plugin **ret_plugin)
+const struct weir_type *wr_loader_type(struct wr_loader *l, enum weir_kind kind,
+                                       struct weir_str name, const struct wr_plugin **ret_plugin)
 {
     const struct weir_type *t = find_loaded(l, kind, name, ret_plugin);
     for (uint32_t i = 0; i < l->n_folders && t == NULL; i++) {

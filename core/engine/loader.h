@@ -2,10 +2,10 @@
  *
  * engine/loader.h: finds plugins and component types. Knows dlopen; nothing else does.
  *
- * Folders are searched in order: --plugin-dir, WEIR_PLUGIN_PATH, the folder `plugins` beside or above
- * the binary of a build, the install's own. The first type of a kind and name wins; a second one with
- * the same name in a later folder is shadowed (debug log), in the same folder an error. Plugins stay
- * loaded until the process ends.
+ * Folders are searched in order: --plugin-dir, WEIR_PLUGIN_PATH, the folder `plugins` beside or
+ * above the binary of a build, the install's own. The first type of a kind and name wins; a second
+ * one with the same name in a later folder is shadowed (debug log), in the same folder an error.
+ * Plugins stay loaded until the process ends.
  */
 #ifndef WR_ENGINE_LOADER_H
 #define WR_ENGINE_LOADER_H

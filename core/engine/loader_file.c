@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Looks at a plugin file before the dynamic linker does: a folder, a text or a program for another
- * machine gets a clear line, and a file that was cut off half way is not mapped (touching the missing
- * part would end the process). Also translates what the dynamic linker says.
+ * machine gets a clear line, and a file that was cut off half way is not mapped (touching the
+ * missing part would end the process). Also translates what the dynamic linker says.
  */
 #include <base/check.h>
 #include <base/str.h>
@@ -42,9 +42,9 @@ static const char *machine_name(unsigned machine)
     static const struct {
         unsigned machine;
         const char *name;
-    } names[] = {{EM_X86_64, "x86-64"}, {EM_AARCH64, "aarch64"}, {EM_386, "32-bit x86"},
-                 {EM_ARM, "32-bit ARM"}, {EM_RISCV, "RISC-V"},   {EM_PPC64, "PowerPC 64"},
-                 {EM_S390, "s390x"},     {EM_MIPS, "MIPS"},      {EM_LOONGARCH, "LoongArch"}};
+    } names[] = {{EM_X86_64, "x86-64"},  {EM_AARCH64, "aarch64"}, {EM_386, "32-bit x86"},
+                 {EM_ARM, "32-bit ARM"}, {EM_RISCV, "RISC-V"},    {EM_PPC64, "PowerPC 64"},
+                 {EM_S390, "s390x"},     {EM_MIPS, "MIPS"},       {EM_LOONGARCH, "LoongArch"}};
     for (size_t i = 0; i < WR_COUNT(names); i++) {
         if (names[i].machine == machine)
             return names[i].name;
@@ -95,16 +95,18 @@ static bool check_type(const ElfW(Ehdr) *h, struct wr_buf *why)
 {
     if (h->e_type == ET_DYN)
         return true;
-    wr_buf_text(why, h->e_type == ET_REL    ? "an object file, expected a shared object: link it with -shared"
-                     : h->e_type == ET_EXEC ? "a program, expected a shared object: link it with -shared"
-                                            : "no shared object, although it is an ELF file");
+    wr_buf_text(
+        why, h->e_type == ET_REL ? "an object file, expected a shared object: link it with -shared"
+             : h->e_type == ET_EXEC ? "a program, expected a shared object: link it with -shared"
+                                    : "no shared object, although it is an ELF file");
     return false;
 }
 
 /* Every part that would be mapped lies inside the file. */
 static bool check_whole(int fd, const ElfW(Ehdr) *h, uint64_t size, struct wr_buf *why)
 {
-    if (h->e_phentsize != sizeof(ElfW(Phdr)) || h->e_phnum == 0 || h->e_phnum > PROGRAM_HEADERS_MAX) {
+    if (h->e_phentsize != sizeof(ElfW(Phdr)) || h->e_phnum == 0 ||
+        h->e_phnum > PROGRAM_HEADERS_MAX) {
         wr_buf_text(why, "its ELF header is damaged: no usable program headers");
         return false;
     }
@@ -112,11 +114,13 @@ static bool check_whole(int fd, const ElfW(Ehdr) *h, uint64_t size, struct wr_bu
         ElfW(Phdr) ph;
         uint64_t at = h->e_phoff + (uint64_t)i * sizeof(ph);
         bool there = h->e_phoff < size && pread(fd, &ph, sizeof(ph), (off_t)at) == sizeof(ph);
-        if (there && (ph.p_filesz > size || ph.p_offset > size - ph.p_filesz) && ph.p_type != PT_NULL)
+        if (there && (ph.p_filesz > size || ph.p_offset > size - ph.p_filesz) &&
+            ph.p_type != PT_NULL)
             there = false;
         if (!there) {
-            wr_buf_printf(why, "the file is cut off: it has %llu bytes and its ELF header speaks of more",
-                          (unsigned long long)size);
+            wr_buf_printf(
+                why, "the file is cut off: it has %llu bytes and its ELF header speaks of more",
+                (unsigned long long)size);
             return false;
         }
     }
@@ -172,7 +176,8 @@ bool wr_file_check(const char *path, struct wr_buf *why)
         wr_buf_printf(why, "cannot be read: %s", strerror(errno));
         return false;
     }
-    bool ok = fstat(fd, &st) == 0 && check_stat(&st, why) && check_elf(fd, (uint64_t)st.st_size, why);
+    bool ok =
+        fstat(fd, &st) == 0 && check_stat(&st, why) && check_elf(fd, (uint64_t)st.st_size, why);
     close(fd);
     return ok;
 }
@@ -197,18 +202,22 @@ void wr_dlerror_words(const char *path, const char *message, struct wr_buf *why)
     struct weir_str symbol = between(text, "undefined symbol: ", " ,");
     const char *missing = strstr(text, ": cannot open shared object file");
     if (version.len > 6 && memcmp(version.ptr, "GLIBC_", 6) == 0)
-        wr_buf_printf(why, "needs glibc %.*s, this system has %s: build it on this system or an older one",
-                      (int)version.len - 6, version.ptr + 6, gnu_get_libc_version());
+        wr_buf_printf(
+            why, "needs glibc %.*s, this system has %s: build it on this system or an older one",
+            (int)version.len - 6, version.ptr + 6, gnu_get_libc_version());
     else if (version.len > 0)
-        wr_buf_printf(why, "needs version %.*s of a library, which the one installed here does not have",
+        wr_buf_printf(why,
+                      "needs version %.*s of a library, which the one installed here does not have",
                       WR_STR(version));
     else if (symbol.len > 0)
-        wr_buf_printf(why,
-                      "needs the symbol \"%.*s\", which no library that it names has: link it with the "
-                      "one that does (-Wl,-z,defs finds this at build time)",
-                      WR_STR(symbol));
+        wr_buf_printf(
+            why,
+            "needs the symbol \"%.*s\", which no library that it names has: link it with the "
+            "one that does (-Wl,-z,defs finds this at build time)",
+            WR_STR(symbol));
     else if (missing != NULL)
-        wr_buf_printf(why, "needs the library %.*s, which is not installed", (int)(missing - text), text);
+        wr_buf_printf(why, "needs the library %.*s, which is not installed", (int)(missing - text),
+                      text);
     else if (strstr(text, "position-independent executable") != NULL)
         wr_buf_text(why, "a program, expected a shared object: link it with -shared");
     else

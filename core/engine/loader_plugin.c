@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Checks the object `weir_plugin` of a shared object that was just opened, with all its types and
- * option tables, before anything is called or filled by them. The first mistake found is the one that
- * is told: it is the plugin's author who mends it, once.
+ * option tables, before anything is called or filled by them. The first mistake found is the one
+ * that is told: it is the plugin's author who mends it, once.
  */
 #include <base/check.h>
 #include <base/str.h>
@@ -69,7 +69,8 @@ static bool has_text(const char *text)
     return text != NULL && text[0] != '\0';
 }
 
-static bool check_size(const struct place *at, const char *what, uint32_t size, size_t min, size_t max)
+static bool check_size(const struct place *at, const char *what, uint32_t size, size_t min,
+                       size_t max)
 {
     if (size >= min && size <= max)
         return true;
@@ -78,10 +79,10 @@ static bool check_size(const struct place *at, const char *what, uint32_t size, 
     return bad(at, "%s says that it has %u bytes, expected %zu to %zu", what, size, min, max);
 }
 
-/* ---- Options --------------------------------------------------------------------------------- */
+/* ---- Options ---- */
 
-static bool check_options(struct place *at, const struct weir_option *items, uint32_t n, size_t base,
-                          size_t room);
+static bool check_options(struct place *at, const struct weir_option *items, uint32_t n,
+                          size_t base, size_t room);
 
 /* Size and alignment of the C type that an option fills; 0 for TABLE, which has its own. */
 static size_t value_size(enum weir_option_type type)
@@ -130,8 +131,8 @@ static bool check_choices(const struct place *at, const struct weir_option *o)
     return true;
 }
 
-/* A table on its own fills the config struct from the option's offset on, one inside a list or map a
- * struct of fields_size. */
+/* A table on its own fills the config struct from the option's offset on, one inside a list or map
+ * a struct of fields_size. */
 static bool check_fields(struct place *at, const struct weir_option *o, size_t base, size_t room)
 {
     if (o->fields == NULL || o->n_fields == 0)
@@ -145,7 +146,8 @@ static bool check_fields(struct place *at, const struct weir_option *o, size_t b
     return check_options(at, o->fields, o->n_fields, 0, o->fields_size);
 }
 
-static bool check_place(const struct place *at, const struct weir_option *o, size_t base, size_t room)
+static bool check_place(const struct place *at, const struct weir_option *o, size_t base,
+                        size_t room)
 {
     size_t size = value_size(o->type);
     size_t align = size < sizeof(void *) && size > 0 ? size : size == 0 ? 1 : sizeof(void *);
@@ -193,8 +195,8 @@ static bool check_option(struct place *at, const struct weir_option *o, size_t b
     return element != WEIR_OPT_TABLE || check_fields(at, o, base, room);
 }
 
-static const struct weir_option *find_option(const struct place *at, const struct weir_option *items,
-                                             uint32_t n, const char *name)
+static const struct weir_option *
+find_option(const struct place *at, const struct weir_option *items, uint32_t n, const char *name)
 {
     for (uint32_t i = 0; i < n; i++) {
         if (strcmp(option_at(at, items, i)->name, name) == 0)
@@ -203,8 +205,8 @@ static const struct weir_option *find_option(const struct place *at, const struc
     return NULL;
 }
 
-static bool check_options(struct place *at, const struct weir_option *items, uint32_t n, size_t base,
-                          size_t room)
+static bool check_options(struct place *at, const struct weir_option *items, uint32_t n,
+                          size_t base, size_t room)
 {
     if (n > OPTIONS_MAX)
         return bad(at, "its option table has %u entries, expected at most %d", n, OPTIONS_MAX);
@@ -221,7 +223,8 @@ static bool check_options(struct place *at, const struct weir_option *items, uin
         if (!check_option(at, o, base, room))
             return false;
         if (o->deprecated_by != NULL && find_option(at, items, n, o->deprecated_by) == NULL)
-            return bad(at, "`deprecated_by` names \"%s\", which is not in the table", o->deprecated_by);
+            return bad(at, "`deprecated_by` names \"%s\", which is not in the table",
+                       o->deprecated_by);
         at->depth--;
     }
     return true;
@@ -243,7 +246,7 @@ static bool check_table(struct place *at, const struct weir_options *t)
     return check_options(at, t->items, t->n, 0, t->config_size);
 }
 
-/* ---- Types ------------------------------------------------------------------------------------ */
+/* ---- Types ---- */
 
 static bool check_source(const struct place *at, const struct weir_source *s)
 {
@@ -256,7 +259,8 @@ static bool check_source(const struct place *at, const struct weir_source *s)
     if (s->stop == NULL)
         return bad(at, "it has no `stop`");
     if (s->commit == NULL && s->answer == NULL)
-        return bad(at, "it has neither `commit` nor `answer`: nothing would tell it that events ended");
+        return bad(at,
+                   "it has neither `commit` nor `answer`: nothing would tell it that events ended");
     return true;
 }
 
@@ -278,8 +282,8 @@ static bool check_sink(const struct place *at, const struct weir_sink *s)
     if (s->write == NULL)
         return bad(at, "it has no `write`");
     if ((s->progress == NULL) != (s->wake == NULL))
-        return bad(at, "it has `%s` without `%s`: both or none", s->wake != NULL ? "wake" : "progress",
-                   s->wake != NULL ? "progress" : "wake");
+        return bad(at, "it has `%s` without `%s`: both or none",
+                   s->wake != NULL ? "wake" : "progress", s->wake != NULL ? "progress" : "wake");
     if (s->batch_bytes < 0 || s->batch_timeout_ns < 0)
         return bad(at, "its default batch has a negative limit");
     return true;
@@ -304,8 +308,8 @@ static bool check_type(struct wr_buf *why, const struct weir_plugin *p, uint32_t
     const struct weir_type *t = p->types[i];
     struct place at = {.why = why};
     if (t->size < TYPE_SIZE_MIN || t->size > sizeof(*t))
-        return bad(&at, "type %u: struct weir_type says that it has %u bytes, expected %zu", i, t->size,
-                   sizeof(*t));
+        return bad(&at, "type %u: struct weir_type says that it has %u bytes, expected %zu", i,
+                   t->size, sizeof(*t));
     if (t->kind < WEIR_SOURCE || t->kind > WEIR_SINK)
         return bad(&at, "type %u: its kind %d is unknown, expected a source, transform or sink", i,
                    (int)t->kind);
@@ -321,7 +325,7 @@ static bool check_type(struct wr_buf *why, const struct weir_plugin *p, uint32_t
     return check_calls(&at, t) && check_table(&at, &t->options);
 }
 
-/* ---- The plugin ------------------------------------------------------------------------------- */
+/* ---- The plugin ---- */
 
 static bool check_abi(const struct place *at, const struct weir_plugin *p)
 {
@@ -329,8 +333,9 @@ static bool check_abi(const struct place *at, const struct weir_plugin *p)
         return true;
     bool newer = p->abi_major > WEIR_ABI_MAJOR ||
                  (p->abi_major == WEIR_ABI_MAJOR && p->abi_minor > WEIR_ABI_MINOR);
-    return bad(at, "built for plugin ABI %u.%u, this weir has %d.%d: the plugin is %s, %s", p->abi_major,
-               p->abi_minor, WEIR_ABI_MAJOR, WEIR_ABI_MINOR, newer ? "newer" : "older",
+    return bad(at, "built for plugin ABI %u.%u, this weir has %d.%d: the plugin is %s, %s",
+               p->abi_major, p->abi_minor, WEIR_ABI_MAJOR, WEIR_ABI_MINOR,
+               newer ? "newer" : "older",
                newer ? "so update weir" : "so build it again with this weir's headers");
 }
 
@@ -359,7 +364,8 @@ static bool check_offers(const struct place *at, const struct weir_plugin *p)
     }
     for (uint32_t i = 0; p->services != NULL && p->services[i].name != NULL; i++, n++) {
         if (i == TYPES_MAX)
-            return bad(at, "it has more than %d services, or none without a name at the end", TYPES_MAX);
+            return bad(at, "it has more than %d services, or none without a name at the end",
+                       TYPES_MAX);
         if (!check_service(at, &p->services[i]))
             return false;
     }
@@ -370,13 +376,14 @@ bool wr_plugin_check(const struct weir_plugin *p, size_t symbol_size, struct wr_
 {
     struct place at = {.why = why};
     if (symbol_size < offsetof(struct weir_plugin, name))
-        return bad(&at, "its symbol weir_plugin has %zu bytes and is no struct weir_plugin", symbol_size);
+        return bad(&at, "its symbol weir_plugin has %zu bytes and is no struct weir_plugin",
+                   symbol_size);
     if (!check_abi(&at, p) ||
         !check_size(&at, "struct weir_plugin", p->size, PLUGIN_SIZE_MIN, sizeof(*p)))
         return false;
     if (symbol_size < p->size)
-        return bad(&at, "its symbol weir_plugin has %zu bytes, and says that it has %u", symbol_size,
-                   p->size);
+        return bad(&at, "its symbol weir_plugin has %zu bytes, and says that it has %u",
+                   symbol_size, p->size);
     if (!is_name(p->name))
         return bad(&at, "its plugin name is empty or no word of a-z, 0-9, _, - and .");
     if (!has_text(p->version) || p->summary == NULL || !has_text(p->license))

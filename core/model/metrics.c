@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * model/metrics.c: families of series, kept sorted so that the text of a scrape is always in the same
- * order.
+ * model/metrics.c: families of series, kept sorted so that the text of a scrape is always in the
+ * same order.
  *
  * Names and label values may come from scripts and from the outside (a topic, a path): names are
  * brought into Prometheus' alphabet, values are cut and escaped, the number of series is capped.
@@ -24,8 +24,9 @@
 #define NAME_MAX_BYTES 200
 #define CACHE_LINE 64
 
-static const double bounds[] = {0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1,
-                                0.25,   0.5,     1,      2.5,   5,      10,    25,   50,    100};
+static const double bounds[] = {0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01,
+                                0.025,  0.05,    0.1,    0.25,  0.5,    1,     2.5,
+                                5,      10,      25,     50,    100};
 #define N_BUCKETS (WR_COUNT(bounds) + 1)
 
 /* The padding keeps what other threads write off this series' cache lines, wherever the heap puts
@@ -63,7 +64,7 @@ struct wr_metrics {
     struct weir_metric *dropped;
 };
 
-/* ---- Names and labels ---------------------------------------------------------------------- */
+/* ---- Names and labels ---- */
 
 /* Prometheus' alphabet; anything else becomes '_'. */
 static void put_name(struct wr_buf *b, const char *name)
@@ -72,13 +73,14 @@ static void put_name(struct wr_buf *b, const char *name)
         wr_buf_text(b, "_");
     for (size_t i = 0; name != NULL && name[i] != '\0' && i < NAME_MAX_BYTES; i++) {
         char c = name[i];
-        bool ok = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
+        bool ok =
+            (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
         wr_buf_add(b, ok ? &c : "_", 1);
     }
 }
 
-/* Escapes for a label value; with quote false for a HELP text. NUL and bytes that are not UTF-8 become
- * U+FFFD. */
+/* Escapes for a label value; with quote false for a HELP text. NUL and bytes that are not UTF-8
+ * become U+FFFD. */
 static void put_escaped(struct wr_buf *b, struct weir_str s, bool quote)
 {
     while (s.len > 0) {
@@ -129,11 +131,12 @@ static bool name_taken(const struct named_label *labels, uint32_t n, struct weir
 
 static int by_label_name(const void *a, const void *b)
 {
-    return strcmp(((const struct named_label *)a)->name.ptr, ((const struct named_label *)b)->name.ptr);
+    return strcmp(((const struct named_label *)a)->name.ptr,
+                  ((const struct named_label *)b)->name.ptr);
 }
 
-/* The labels in the order of their names, so that the order of the caller makes no difference. A name
- * that is taken gets "exported_" in front, as Prometheus itself does it. */
+/* The labels in the order of their names, so that the order of the caller makes no difference. A
+ * name that is taken gets "exported_" in front, as Prometheus itself does it. */
 static void put_labels(struct wr_buf *out, const struct wr_label *labels, uint32_t n)
 {
     struct named_label tmp[LABELS_MAX] = {0};
@@ -159,7 +162,7 @@ static void put_labels(struct wr_buf *out, const struct wr_label *labels, uint32
     }
 }
 
-/* ---- Families and series, under the lock ----------------------------------------------------- */
+/* ---- Families and series, under the lock ---- */
 
 /* Index of the family with that name, or where it belongs. */
 static uint32_t family_place(const struct wr_metrics *m, const char *name, bool *ret_found)
@@ -303,8 +306,9 @@ struct wr_metrics *wr_metrics_new(uint32_t max_series)
     pthread_mutex_init(&m->scrape, NULL);
     pthread_mutex_init(&m->lock, NULL);
     m->max_series = UINT32_MAX;
-    m->dropped = wr_metric(m, WR_COUNTER, "metrics_series_dropped_total",
-                           "Series that were asked for beyond the limit and are not there.", NULL, 0);
+    m->dropped =
+        wr_metric(m, WR_COUNTER, "metrics_series_dropped_total",
+                  "Series that were asked for beyond the limit and are not there.", NULL, 0);
     m->max_series = max_series;
     m->n_series = 0;
     return m;
@@ -336,7 +340,7 @@ void wr_metrics_free(struct wr_metrics *m)
     wr_free(m);
 }
 
-/* ---- Changing a series ------------------------------------------------------------------------ */
+/* ---- Changing a series ---- */
 
 static double get_real(const _Atomic uint64_t *bits)
 {
@@ -410,7 +414,7 @@ double wr_metric_value(const struct weir_metric *metric)
     return get_real(&metric->value);
 }
 
-/* ---- Scrapes ------------------------------------------------------------------------------------ */
+/* ---- Scrapes ---- */
 
 void wr_metrics_on_scrape(struct wr_metrics *m, void (*fn)(void *arg), void *arg)
 {

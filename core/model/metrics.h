@@ -2,8 +2,8 @@
  *
  * model/metrics.h: counters, gauges and histograms, and their Prometheus text.
  *
- * Series are made at start (locked) and changed with relaxed atomics: one add a batch, not an event.
- * Names get the prefix "weir_". Thread: any.
+ * Series are made at start (locked) and changed with relaxed atomics: one add a batch, not an
+ * event. Names get the prefix "weir_". Thread: any.
  */
 #ifndef WR_MODEL_METRICS_H
 #define WR_MODEL_METRICS_H

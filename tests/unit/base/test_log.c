@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The log: both formats, what is escaped, what is cut, repeats, threads. The clock is turned by hand;
- * lines go into a pipe.
+ * The log: both formats, what is escaped, what is cut, repeats, threads. The clock is turned by
+ * hand; lines go into a pipe.
  */
 #include <base/log.h>
 #include <base/check.h>
@@ -91,9 +91,10 @@ static void json_line(void **state)
     struct fixture *f = open_log(WR_LOG_JSON, WEIR_LOG_INFO);
     const struct weir_kv fields[] = {weir_kv_text("pipeline", "p"), weir_kv_i64("lane", 3)};
     struct wr_log_scope *scope = wr_log_scope_new(f->log, fields, 2);
-    WR_LOG(scope, WEIR_LOG_INFO, "it works", weir_kv_text("path", "a b"), weir_kv_i64("i", INT64_MIN),
-           weir_kv_u64("u", UINT64_MAX), weir_kv_f64("f", 0.1), weir_kv_bool("yes", true),
-           weir_kv_bool("no", false), weir_kv_str("none", weir_str_n(NULL, 0)));
+    WR_LOG(scope, WEIR_LOG_INFO, "it works", weir_kv_text("path", "a b"),
+           weir_kv_i64("i", INT64_MIN), weir_kv_u64("u", UINT64_MAX), weir_kv_f64("f", 0.1),
+           weir_kv_bool("yes", true), weir_kv_bool("no", false),
+           weir_kv_str("none", weir_str_n(NULL, 0)));
     assert_string_equal(read_out(f),
                         HEAD_JSON "\"it works\",\"pipeline\":\"p\",\"lane\":3,\"path\":\"a b\","
                                   "\"i\":-9223372036854775808,\"u\":18446744073709551615,\"f\":0.1,"
@@ -110,10 +111,12 @@ static void logfmt_line(void **state)
     struct fixture *f = open_log(WR_LOG_LOGFMT, WEIR_LOG_INFO);
     const struct weir_kv fields[] = {weir_kv_text("pipeline", "p")};
     struct wr_log_scope *scope = wr_log_scope_new(f->log, fields, 1);
-    WR_LOG(scope, WEIR_LOG_INFO, "it works", weir_kv_text("bare", "a/b-c.d:1"), weir_kv_text("eq", "a=b"),
-           weir_kv_text("empty", ""), weir_kv_text("umlaut", "\xc3\xa4"), weir_kv_i64("n", -1));
-    assert_string_equal(read_out(f), HEAD_LOGFMT "\"it works\" pipeline=p bare=a/b-c.d:1 eq=\"a=b\" "
-                                                 "empty=\"\" umlaut=\"\xc3\xa4\" n=-1\n");
+    WR_LOG(scope, WEIR_LOG_INFO, "it works", weir_kv_text("bare", "a/b-c.d:1"),
+           weir_kv_text("eq", "a=b"), weir_kv_text("empty", ""), weir_kv_text("umlaut", "\xc3\xa4"),
+           weir_kv_i64("n", -1));
+    assert_string_equal(read_out(f),
+                        HEAD_LOGFMT "\"it works\" pipeline=p bare=a/b-c.d:1 eq=\"a=b\" "
+                                    "empty=\"\" umlaut=\"\xc3\xa4\" n=-1\n");
     wr_log_scope_free(scope);
     close_log(f);
 }
@@ -157,7 +160,8 @@ static void color_on_a_terminal_only(void **state)
     (void)state;
     static char line[4096];
     terminal_line(NULL, line, sizeof(line));
-    assert_string_equal(line, "ts=2024-02-29T23:59:58.007Z level=\033[31merror\033[0m msg=m k=v\r\n");
+    assert_string_equal(line,
+                        "ts=2024-02-29T23:59:58.007Z level=\033[31merror\033[0m msg=m k=v\r\n");
     terminal_line("1", line, sizeof(line));
     assert_string_equal(line, "ts=2024-02-29T23:59:58.007Z level=error msg=m k=v\r\n");
     terminal_line("", line, sizeof(line));
@@ -204,8 +208,8 @@ static void hostile_keys(void **state)
     struct fixture *f = open_log(WR_LOG_LOGFMT, WEIR_LOG_INFO);
     const struct weir_kv field = weir_kv_text("pipeline", "p");
     struct wr_log_scope *scope = wr_log_scope_new(f->log, &field, 1);
-    WR_LOG(scope, WEIR_LOG_INFO, "m", weir_kv_i64("a b=\n", 1), weir_kv_i64("", 2), weir_kv_i64("msg", 3),
-           weir_kv_i64("pipeline", 4));
+    WR_LOG(scope, WEIR_LOG_INFO, "m", weir_kv_i64("a b=\n", 1), weir_kv_i64("", 2),
+           weir_kv_i64("msg", 3), weir_kv_i64("pipeline", 4));
     assert_string_equal(read_out(f), HEAD_LOGFMT "m pipeline=p a_b__=1 _=2 msg_=3 pipeline_=4\n");
     wr_log_scope_free(scope);
     close_log(f);
@@ -258,7 +262,8 @@ static void full_lines_stay_well_formed(void **state)
             kv[i] = weir_kv_str("k", weir_str_n(big, sizeof(big)));
         wr_log_write(scope, WEIR_LOG_INFO, "m", kv, WR_COUNT(kv));
         const char *line = read_out(f);
-        const char *end = format == WR_LOG_JSON ? "y\",\"truncated\":true}\n" : "y truncated=true\n";
+        const char *end =
+            format == WR_LOG_JSON ? "y\",\"truncated\":true}\n" : "y truncated=true\n";
         assert_true(strlen(line) < 16384 && strlen(line) > 16000 - 4000);
         assert_string_equal(line + strlen(line) - strlen(end), end);
         assert_int_equal(count_lines(line), 1);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The loader: what a plugin object may hold, told by bending a good one in memory; what a file may be,
- * told by making files and small shared objects in a folder that is removed again; and which type is
- * found where.
+ * The loader: what a plugin object may hold, told by bending a good one in memory; what a file may
+ * be, told by making files and small shared objects in a folder that is removed again; and which
+ * type is found where.
  */
 #include <base/check.h>
 #include <base/mem.h>
@@ -22,7 +22,7 @@
 #include <stdarg.h>
 #include <cmocka.h>
 
-/* ---- The object ------------------------------------------------------------------------------- */
+/* ---- The object ---- */
 
 struct nested {
     int64_t a;
@@ -42,15 +42,27 @@ static const struct weir_option good_fields[] = {
 static const struct weir_option good_options[] = {
     {.name = "flag", .type = WEIR_OPT_BOOL, .offset = offsetof(struct config, flag), .doc = "A."},
     {.name = "text", .type = WEIR_OPT_STRING, .offset = offsetof(struct config, text), .doc = "B."},
-    {.name = "choice", .type = WEIR_OPT_ENUM, .offset = offsetof(struct config, choice),
-     .choices = words, .doc = "C."},
-    {.name = "list", .type = WEIR_OPT_LIST, .of = WEIR_OPT_TABLE, .fields_size = sizeof(struct nested),
-     .offset = offsetof(struct config, list), WEIR_FIELDS(good_fields), .doc = "D."},
-    {.name = "nested", .type = WEIR_OPT_TABLE, .offset = offsetof(struct config, nested),
-     WEIR_FIELDS(good_fields), .doc = "E."},
+    {.name = "choice",
+     .type = WEIR_OPT_ENUM,
+     .offset = offsetof(struct config, choice),
+     .choices = words,
+     .doc = "C."},
+    {.name = "list",
+     .type = WEIR_OPT_LIST,
+     .of = WEIR_OPT_TABLE,
+     .fields_size = sizeof(struct nested),
+     .offset = offsetof(struct config, list),
+     WEIR_FIELDS(good_fields),
+     .doc = "D."},
+    {.name = "nested",
+     .type = WEIR_OPT_TABLE,
+     .offset = offsetof(struct config, nested),
+     WEIR_FIELDS(good_fields),
+     .doc = "E."},
 };
 
-static enum weir_status no_open(const struct weir_host *h, const void *c, void **s, struct weir_error *e)
+static enum weir_status no_open(const struct weir_host *h, const void *c, void **s,
+                                struct weir_error *e)
 {
     (void)h, (void)c, (void)s, (void)e;
     return WEIR_OK;
@@ -70,10 +82,11 @@ static enum weir_status no_poll(void *self, struct weir_batch *b, uint32_t room,
 
 static void no_commit(void *self, struct weir_stream *s, void *user, int64_t next, bool final)
 {
-    (void)self, (void)s, (void)user, (void)next, (void)final;
+    (void)self, (void)s, (void)user, (void)next, (void) final;
 }
 
-static enum weir_status no_apply(void *self, struct weir_batch *b, int64_t *again, struct weir_error *e)
+static enum weir_status no_apply(void *self, struct weir_batch *b, int64_t *again,
+                                 struct weir_error *e)
 {
     (void)self, (void)b, (void)again, (void)e;
     return WEIR_OK;
@@ -137,8 +150,8 @@ static void make_types(struct parts *p)
     p->types[0].source = &p->source;
     p->types[1].transform = &p->transform;
     p->types[2].sink = &p->sink;
-    p->types[2].options = (struct weir_options){p->options, 5, sizeof(struct weir_option),
-                                                sizeof(struct config)};
+    p->types[2].options =
+        (struct weir_options){p->options, 5, sizeof(struct weir_option), sizeof(struct config)};
 }
 
 static void make_good(struct parts *p)
@@ -155,7 +168,8 @@ static void make_good(struct parts *p)
     p->condition = (struct weir_condition_service){sizeof(p->condition), no_check, no_service_open,
                                                    no_eval, no_close};
     p->services[0] = (struct weir_service){WEIR_CONDITION_SERVICE, &p->condition};
-    p->plugin = (struct weir_plugin){WEIR_PLUGIN_ABI, "good", "1", "Good.", "MIT", p->list, p->services};
+    p->plugin =
+        (struct weir_plugin){WEIR_PLUGIN_ABI, "good", "1", "Good.", "MIT", p->list, p->services};
     p->symbol_size = sizeof(p->plugin);
 }
 
@@ -200,15 +214,21 @@ static void good_objects(void **state)
 static void bad_versions(void **state)
 {
     (void)state;
-    BAD(p.plugin.abi_major = 2, "built for plugin ABI 2.0, this weir has 1.0: the plugin is newer, so "
-                                "update weir");
-    BAD(p.plugin.abi_minor = 7, "built for plugin ABI 1.7, this weir has 1.0: the plugin is newer, so "
-                                "update weir");
-    BAD(p.plugin.abi_major = 0, "built for plugin ABI 0.0, this weir has 1.0: the plugin is older, so "
-                                "build it again with this weir's headers");
-    BAD(p.plugin.size = 8, "struct weir_plugin says that it has 8 bytes, expected %zu", sizeof(struct weir_plugin));
-    BAD(p.plugin.size = 4096, "struct weir_plugin says that it has 4096 bytes, expected %zu", sizeof(struct weir_plugin));
-    BAD(p.symbol_size = 40, "its symbol weir_plugin has 40 bytes, and says that it has %zu", sizeof(struct weir_plugin));
+    BAD(p.plugin.abi_major = 2,
+        "built for plugin ABI 2.0, this weir has 1.0: the plugin is newer, so "
+        "update weir");
+    BAD(p.plugin.abi_minor = 7,
+        "built for plugin ABI 1.7, this weir has 1.0: the plugin is newer, so "
+        "update weir");
+    BAD(p.plugin.abi_major = 0,
+        "built for plugin ABI 0.0, this weir has 1.0: the plugin is older, so "
+        "build it again with this weir's headers");
+    BAD(p.plugin.size = 8, "struct weir_plugin says that it has 8 bytes, expected %zu",
+        sizeof(struct weir_plugin));
+    BAD(p.plugin.size = 4096, "struct weir_plugin says that it has 4096 bytes, expected %zu",
+        sizeof(struct weir_plugin));
+    BAD(p.symbol_size = 40, "its symbol weir_plugin has 40 bytes, and says that it has %zu",
+        sizeof(struct weir_plugin));
     BAD(p.symbol_size = 4, "its symbol weir_plugin has 4 bytes and is no struct weir_plugin");
 }
 
@@ -223,9 +243,12 @@ static void bad_plugins(void **state)
     BAD(p.plugin.version = NULL, lacks);
     BAD(p.plugin.summary = NULL, lacks);
     BAD(p.plugin.license = "", lacks);
-    BAD((p.list[0] = NULL, p.plugin.services = NULL), "it offers nothing: no types and no services");
+    BAD((p.list[0] = NULL, p.plugin.services = NULL),
+        "it offers nothing: no types and no services");
     BAD(p.services[0].table = NULL, "service \"weir.condition/1\" has no table");
-    BAD(p.condition.size = 1, "struct weir_condition_service says that it has 1 bytes, expected %zu", sizeof(struct weir_condition_service));
+    BAD(p.condition.size = 1,
+        "struct weir_condition_service says that it has 1 bytes, expected %zu",
+        sizeof(struct weir_condition_service));
     BAD(p.condition.eval = NULL,
         "service \"weir.condition/1\" lacks one of check, open, eval and close");
 }
@@ -233,7 +256,8 @@ static void bad_plugins(void **state)
 static void bad_types(void **state)
 {
     (void)state;
-    BAD(p.types[1].size = 0, "type 1: struct weir_type says that it has 0 bytes, expected %zu", sizeof(struct weir_type));
+    BAD(p.types[1].size = 0, "type 1: struct weir_type says that it has 0 bytes, expected %zu",
+        sizeof(struct weir_type));
     BAD(p.types[1].kind = (enum weir_kind)9,
         "type 1: its kind 9 is unknown, expected a source, transform or sink");
     BAD(p.types[1].name = NULL, "type 1: its name is empty or no word of a-z, 0-9, _, - and .");
@@ -245,18 +269,23 @@ static void bad_types(void **state)
     BAD(p.types[0].sink = &p.sink,
         "source \"src\": it has the calls of another kind too: write one type a kind");
     BAD(p.types[0].source = NULL, "source \"src\": it has no `source` calls");
-    BAD(p.source.size = 3, "source \"src\": struct weir_source says that it has 3 bytes, expected %zu", sizeof(struct weir_source));
+    BAD(p.source.size = 3,
+        "source \"src\": struct weir_source says that it has 3 bytes, expected %zu",
+        sizeof(struct weir_source));
     BAD(p.source.poll = NULL, "source \"src\": it has no `poll`");
     BAD(p.source.stop = NULL, "source \"src\": it has no `stop`");
-    BAD(p.source.commit = NULL, "source \"src\": it has neither `commit` nor `answer`: nothing would "
-                                "tell it that events ended");
+    BAD(p.source.commit = NULL,
+        "source \"src\": it has neither `commit` nor `answer`: nothing would "
+        "tell it that events ended");
     BAD(p.types[1].transform = NULL, "transform \"tra\": it has no `transform` calls");
     BAD(p.transform.apply = NULL, "transform \"tra\": it has no `apply`");
     BAD(p.transform.size = 0,
-        "transform \"tra\": struct weir_transform says that it has 0 bytes, expected %zu", sizeof(struct weir_transform));
+        "transform \"tra\": struct weir_transform says that it has 0 bytes, expected %zu",
+        sizeof(struct weir_transform));
     BAD(p.types[2].sink = NULL, "sink \"snk\": it has no `sink` calls");
     BAD(p.sink.write = NULL, "sink \"snk\": it has no `write`");
-    BAD(p.sink.size = 1, "sink \"snk\": struct weir_sink says that it has 1 bytes, expected %zu", sizeof(struct weir_sink));
+    BAD(p.sink.size = 1, "sink \"snk\": struct weir_sink says that it has 1 bytes, expected %zu",
+        sizeof(struct weir_sink));
     BAD(p.sink.progress = no_progress,
         "sink \"snk\": it has `progress` without `wake`: both or none");
     BAD(p.sink.wake = no_close, "sink \"snk\": it has `wake` without `progress`: both or none");
@@ -267,24 +296,30 @@ static void bad_tables(void **state)
 {
     (void)state;
     BAD(p.types[2].options.stride = 8,
-        "sink \"snk\": its option table has a stride of 8 bytes, expected %zu: use WEIR_OPTIONS", sizeof(struct weir_option));
+        "sink \"snk\": its option table has a stride of 8 bytes, expected %zu: use WEIR_OPTIONS",
+        sizeof(struct weir_option));
     BAD(p.types[2].options.stride = 4096,
-        "sink \"snk\": its option table has a stride of 4096 bytes, expected %zu: use WEIR_OPTIONS", sizeof(struct weir_option));
+        "sink \"snk\": its option table has a stride of 4096 bytes, expected %zu: use WEIR_OPTIONS",
+        sizeof(struct weir_option));
     BAD(p.types[2].options.items = NULL,
         "sink \"snk\": its option table is NULL and has 5 entries");
     BAD(p.types[2].options.n = 100000,
         "sink \"snk\": its option table has 100000 entries, expected at most 512");
-    BAD(p.types[2].options.config_size = 0, "sink \"snk\": its config struct has 0 bytes, expected 1 to "
-                                            "16777216: use WEIR_OPTIONS");
+    BAD(p.types[2].options.config_size = 0,
+        "sink \"snk\": its config struct has 0 bytes, expected 1 to "
+        "16777216: use WEIR_OPTIONS");
     BAD(p.types[2].options.config_size = SIZE_MAX,
-        "sink \"snk\": its config struct has 18446744073709551615 bytes, expected 1 to 16777216: use "
+        "sink \"snk\": its config struct has 18446744073709551615 bytes, expected 1 to 16777216: "
+        "use "
         "WEIR_OPTIONS");
     BAD(p.options[1].name = "flag", "sink \"snk\": option \"flag\" is twice in its table");
-    BAD(p.options[1].name = NULL, "sink \"snk\": option 1 has a bad name, expected a-z, 0-9, _, - and .");
+    BAD(p.options[1].name = NULL,
+        "sink \"snk\": option 1 has a bad name, expected a-z, 0-9, _, - and .");
     BAD(p.options[1].name = "Two Words",
         "sink \"snk\": option 1 has a bad name, expected a-z, 0-9, _, - and .");
-    BAD(p.fields[0].name = "", "sink \"snk\": option \"list\": option 0 has a bad name, expected a-z, "
-                               "0-9, _, - and .");
+    BAD(p.fields[0].name = "",
+        "sink \"snk\": option \"list\": option 0 has a bad name, expected a-z, "
+        "0-9, _, - and .");
 }
 
 static void bad_options(void **state)
@@ -292,20 +327,28 @@ static void bad_options(void **state)
     (void)state;
     BAD(p.options[1].type = (enum weir_option_type)99,
         "sink \"snk\": option \"text\": its type 99 is unknown");
-    BAD(p.options[1].of = WEIR_OPT_INT, "sink \"snk\": option \"text\": `of` is for lists and maps");
-    BAD(p.options[3].of = WEIR_OPT_LIST, "sink \"snk\": option \"list\": `of` is 13, expected the type "
-                                         "of one element, no list or map");
+    BAD(p.options[1].of = WEIR_OPT_INT,
+        "sink \"snk\": option \"text\": `of` is for lists and maps");
+    BAD(p.options[3].of = WEIR_OPT_LIST,
+        "sink \"snk\": option \"list\": `of` is 13, expected the type "
+        "of one element, no list or map");
     BAD(p.options[1].offset = sizeof(struct config) - 8,
-        "sink \"snk\": option \"text\": its offset 48 with 16 bytes lies outside the config struct of "
-        "%zu bytes", sizeof(struct config));
+        "sink \"snk\": option \"text\": its offset 48 with 16 bytes lies outside the config struct "
+        "of "
+        "%zu bytes",
+        sizeof(struct config));
     BAD(p.options[1].offset = SIZE_MAX - 3,
-        "sink \"snk\": option \"text\": its offset 18446744073709551612 with 16 bytes lies outside the "
-        "config struct of %zu bytes", sizeof(struct config));
-    BAD(p.options[1].offset = 12, "sink \"snk\": option \"text\": its offset 12 does not fit its C type, "
-                                  "which is aligned to 8");
+        "sink \"snk\": option \"text\": its offset 18446744073709551612 with 16 bytes lies outside "
+        "the "
+        "config struct of %zu bytes",
+        sizeof(struct config));
+    BAD(p.options[1].offset = 12,
+        "sink \"snk\": option \"text\": its offset 12 does not fit its C type, "
+        "which is aligned to 8");
     BAD(p.options[1].doc = "",
         "sink \"snk\": option \"text\": it has no `doc`, which `weir plugins` shows");
-    BAD(p.options[1].doc = "a\nb", "sink \"snk\": option \"text\": its `doc` has more than one line");
+    BAD(p.options[1].doc = "a\nb",
+        "sink \"snk\": option \"text\": its `doc` has more than one line");
     BAD((p.options[1].min = 2, p.options[1].max = 1),
         "sink \"snk\": option \"text\": `min` 2 is above `max` 1");
     BAD((p.options[1].flags = WEIR_OPT_REQUIRED, p.options[1].def = "x"),
@@ -316,16 +359,19 @@ static void bad_options(void **state)
     BAD(p.options[4].fields = NULL, "sink \"snk\": option \"nested\": a TABLE needs `fields`");
     BAD(p.options[3].fields_size = 0,
         "sink \"snk\": option \"list\": `fields_size` is 0, expected sizeof the nested struct");
-    BAD(p.fields[0].offset = 8, "sink \"snk\": option \"list.a\": its offset 8 with 8 bytes lies outside "
-                                "the config struct of 8 bytes");
+    BAD(p.fields[0].offset = 8,
+        "sink \"snk\": option \"list.a\": its offset 8 with 8 bytes lies outside "
+        "the config struct of 8 bytes");
     BAD((p.options[3] = p.options[1], p.options[3].name = "other", p.options[4].offset = 56),
-        "sink \"snk\": option \"nested.a\": its offset 0 with 8 bytes lies outside the config struct of "
+        "sink \"snk\": option \"nested.a\": its offset 0 with 8 bytes lies outside the config "
+        "struct of "
         "0 bytes");
-    BAD((p.fields[0].type = WEIR_OPT_TABLE, p.fields[0].fields = p.fields, p.fields[0].n_fields = 1),
+    BAD((p.fields[0].type = WEIR_OPT_TABLE, p.fields[0].fields = p.fields,
+         p.fields[0].n_fields = 1),
         "sink \"snk\": option \"list.a.a.a.a.a.a.a\": tables are nested more than 8 deep");
 }
 
-/* ---- Files ------------------------------------------------------------------------------------ */
+/* ---- Files ---- */
 
 struct fixture {
     char root[64];
@@ -519,15 +565,16 @@ static void what_the_linker_misses(void **state)
 {
     struct fixture *f = *state;
     run(f, CC "-shared -DCALL=not_there_at_all -o x.so " PLUGIN_C);
-    expect_bad(f, "needs the symbol \"not_there_at_all\", which no library that it names has: link it "
-                  "with the one that does (-Wl,-z,defs finds this at build time)");
+    expect_bad(f,
+               "needs the symbol \"not_there_at_all\", which no library that it names has: link it "
+               "with the one that does (-Wl,-z,defs finds this at build time)");
     run(f, "echo 'void helper(void) {}' > h.c && " CC "-shared -o libhelper_gone.so.3 h.c && " CC
            "-shared -DCALL=helper -o x.so " PLUGIN_C "./libhelper_gone.so.3 -Wl,-rpath,/nowhere "
            "-Wl,-soname,x && rm libhelper_gone.so.3");
     expect_bad(f, "needs the library ./libhelper_gone.so.3, which is not installed");
     run(f, "mkdir fake && printf 'GLIBC_9.99 { global: helper; };' > v.map && " CC
-           "-shared -nostdlib -Wl,-soname,libc.so.6 -Wl,--version-script=v.map -o fake/libc.so.6 h.c && "
-           CC "-shared -nostdlib -DCALL=helper -o x.so " PLUGIN_C "fake/libc.so.6");
+           "-shared -nostdlib -Wl,-soname,libc.so.6 -Wl,--version-script=v.map -o fake/libc.so.6 "
+           "h.c && " CC "-shared -nostdlib -DCALL=helper -o x.so " PLUGIN_C "fake/libc.so.6");
     expect_bad(f, "needs glibc 9.99, this system has *");
 }
 
@@ -544,7 +591,8 @@ static void objects_that_are_none(void **state)
     expect_bad(f, "its symbol weir_plugin has 3 bytes and is no struct weir_plugin");
     fresh(f);
     run(f, CC "-shared -DMAJOR=9 -o x.so " PLUGIN_C);
-    expect_bad(f, "built for plugin ABI 9.0, this weir has 1.0: the plugin is newer, so update weir");
+    expect_bad(f,
+               "built for plugin ABI 9.0, this weir has 1.0: the plugin is newer, so update weir");
     fresh(f);
     run(f, CC "-shared -DSIZE=70000 -o x.so " PLUGIN_C);
     expect_bad(f, "struct weir_plugin says that it has 70000 bytes, expected *");
@@ -554,13 +602,15 @@ static void objects_that_are_none(void **state)
 static void a_symbol_from_below(void **state)
 {
     struct fixture *f = *state;
-    run(f, "mkdir below && " CC "-shared -Wl,-soname,libbelow.so -o below/libbelow.so " PLUGIN_C "&& "
-           "echo 'int other = 1;' > o.c && " CC "-shared -Wl,--no-as-needed -o x.so o.c "
-           "below/libbelow.so -Wl,-rpath,%s/below", f->dir);
+    run(f,
+        "mkdir below && " CC "-shared -Wl,-soname,libbelow.so -o below/libbelow.so " PLUGIN_C "&& "
+        "echo 'int other = 1;' > o.c && " CC "-shared -Wl,--no-as-needed -o x.so o.c "
+        "below/libbelow.so -Wl,-rpath,%s/below",
+        f->dir);
     expect_bad(f, "no weir plugin: it does not export the object weir_plugin");
 }
 
-/* ---- Folders ---------------------------------------------------------------------------------- */
+/* ---- Folders ---- */
 
 static void other_names_are_no_plugins(void **state)
 {
@@ -643,8 +693,8 @@ static void services_are_found(void **state)
 static void bad_files_do_no_harm(void **state)
 {
     struct fixture *f = *state;
-    run(f, CC "-shared -o z.so " PLUGIN_C "&& echo text > a.so && : > b.so && mkdir c.so && "
-           CC "-shared -DMAJOR=2 -o tiny.so " PLUGIN_C);
+    run(f, CC "-shared -o z.so " PLUGIN_C "&& echo text > a.so && : > b.so && mkdir c.so && " CC
+              "-shared -DMAJOR=2 -o tiny.so " PLUGIN_C);
     f->loader = wr_loader_new((const char *const[]){f->dir, NULL});
     assert_non_null(wr_loader_type(f->loader, WEIR_SINK, weir_cstr("tiny"), NULL));
     assert_int_equal(wr_loader_n_bad(f->loader), 4);

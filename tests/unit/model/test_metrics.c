@@ -15,8 +15,9 @@
 #include <cmocka.h>
 
 #define DROPPED                                                                                    \
-    "# HELP weir_metrics_series_dropped_total Series that were asked for beyond the limit and are "  \
-    "not there.\n# TYPE weir_metrics_series_dropped_total counter\n"                                \
+    "# HELP weir_metrics_series_dropped_total Series that were asked for beyond the limit and "    \
+    "are "                                                                                         \
+    "not there.\n# TYPE weir_metrics_series_dropped_total counter\n"                               \
     "weir_metrics_series_dropped_total "
 
 static struct weir_metric *counter(struct wr_metrics *m, const char *name, const char *label,
@@ -161,7 +162,7 @@ static void odd_numbers(void **state)
     static const struct {
         double v;
         const char *text;
-    } cases[] = {{NAN, "weir_z NaN\n"},      {INFINITY, "weir_z +Inf\n"},
+    } cases[] = {{NAN, "weir_z NaN\n"},        {INFINITY, "weir_z +Inf\n"},
                  {-INFINITY, "weir_z -Inf\n"}, {1.0 / 3, "weir_z 0.33333333333333331\n"},
                  {1e18, "weir_z 1e+18\n"},     {1700000000.25, "weir_z 1700000000.25\n"}};
     for (size_t i = 0; i < WR_COUNT(cases); i++) {
@@ -202,9 +203,10 @@ static void series_are_capped(void **state)
     }
     assert_null(wr_metric(m, WR_GAUGE, "another", "", NULL, 0));
     assert_non_null(counter(m, "c_total", "a", "v0")); /* what is there is still found */
-    assert_text(m, "# HELP weir_c_total Help.\n# TYPE weir_c_total counter\n"
-                   "weir_c_total{a=\"v0\"} 0\nweir_c_total{a=\"v1\"} 0\nweir_c_total{a=\"v2\"} 0\n"
-                   DROPPED "8\n");
+    assert_text(
+        m, "# HELP weir_c_total Help.\n# TYPE weir_c_total counter\n"
+           "weir_c_total{a=\"v0\"} 0\nweir_c_total{a=\"v1\"} 0\nweir_c_total{a=\"v2\"} 0\n" DROPPED
+           "8\n");
     wr_metrics_free(m);
 }
 

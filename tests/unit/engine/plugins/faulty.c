@@ -83,6 +83,7 @@ static const struct weir_type type_refuse = TYPE("refuse", &refuse, faulty_open)
 static const struct weir_type type_away = TYPE("away", &away, faulty_open);
 static const struct weir_type type_hang = TYPE("hang", &hang, faulty_open);
 static const struct weir_type type_closed = TYPE("closed", &refuse, closed_open);
-static const struct weir_type *const types[] = {&type_refuse, &type_away, &type_hang, &type_closed, NULL};
+static const struct weir_type *const types[] = {&type_refuse, &type_away, &type_hang, &type_closed,
+                                                NULL};
 
 WEIR_PLUGIN = {WEIR_PLUGIN_ABI, "faulty", "1.0", "Sinks that fail.", "Apache-2.0", types, NULL};

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A small plugin for the loader's tests, bent by macros: MAJOR, MINOR and SIZE of what it says about
- * itself, NAME of its one sink, SERVICE to offer, CALL for an undefined symbol to need.
+ * A small plugin for the loader's tests, bent by macros: MAJOR, MINOR and SIZE of what it says
+ * about itself, NAME of its one sink, SERVICE to offer, CALL for an undefined symbol to need.
  */
 #include <weir/plugin.h>
 
@@ -70,5 +70,5 @@ static const struct weir_service services[] = {{SERVICE, &table}, {NULL, NULL}};
 #define SERVICES NULL
 #endif
 
-WEIR_PLUGIN = {MAJOR,  MINOR,   (uint32_t)SIZE, "tiny",
-               "1.2.3", "A tiny sink.", "Apache-2.0",   types, SERVICES};
+WEIR_PLUGIN = {MAJOR,          MINOR,        (uint32_t)SIZE, "tiny",  "1.2.3",
+               "A tiny sink.", "Apache-2.0", types,          SERVICES};
