@@ -38,6 +38,8 @@ struct slot {
     struct wr_log_scope *log;
     _Atomic(struct wr_pipeline *) pipeline; /* NULL: not open yet */
     bool stopped, closed;
+    bool over; /* lock: the listener's thread asks no more, `state` is the last one */
+    enum wr_pipeline_state state;
     int64_t drain_at; /* WEIR_NEVER: nobody asked */
     int64_t deadline;
     struct weir_metric *states[N_STATES];
@@ -52,7 +54,8 @@ struct wr_supervisor {
     uint32_t n;
     int signals, changes; /* descriptors */
     uint32_t n_signals;
-    atomic_bool ending; /* a signal came, or exit_on_stop */
+    pthread_mutex_t lock; /* no pipeline is closed while the listener's thread asks it */
+    atomic_bool ending;   /* a signal came, or exit_on_stop */
     bool failed;        /* a pipeline stopped, or left something */
 };
 
@@ -60,17 +63,18 @@ struct wr_supervisor {
 
 /* Is that pipeline no reason to say no? One that has read its sources to their end is none, one
  * that stops or has stopped by itself is. */
-static bool slot_ready(struct slot *slot, const char **ret_state)
+static bool slot_ready(struct wr_supervisor *s, struct slot *slot, const char **ret_state)
 {
     struct wr_pipeline *p = atomic_load(&slot->pipeline);
     *ret_state = "starting";
     if (p == NULL)
         return false;
-    enum wr_pipeline_state state = wr_pipeline_state(p);
+    pthread_mutex_lock(&s->lock);
+    enum wr_pipeline_state state = slot->over ? slot->state : wr_pipeline_state(p);
+    bool ready = state != WR_PIPELINE_RUNNING || wr_pipeline_ready(p);
+    pthread_mutex_unlock(&s->lock);
     *ret_state = state_names[state];
-    if (wr_pipeline_reason(p)[0] != '\0')
-        return false;
-    return state != WR_PIPELINE_RUNNING || wr_pipeline_ready(p);
+    return ready && wr_pipeline_reason(p)[0] == '\0';
 }
 
 static void set_gauges(void *arg)
@@ -79,7 +83,7 @@ static void set_gauges(void *arg)
     for (uint32_t i = 0; i < s->n; i++) {
         struct slot *slot = &s->slots[i];
         const char *name;
-        bool ready = slot_ready(slot, &name) && !atomic_load(&s->ending);
+        bool ready = slot_ready(s, slot, &name) && !atomic_load(&s->ending);
         wr_metric_set(slot->ready, ready ? 1 : 0);
         for (size_t k = 0; k < N_STATES; k++)
             wr_metric_set(slot->states[k], strcmp(state_names[k], name) == 0 ? 1 : 0);
@@ -101,7 +105,7 @@ static bool answer_ready(void *arg, struct wr_buf *out)
     for (uint32_t i = 0; i < s->n; i++) {
         struct slot *slot = &s->slots[i];
         const char *state;
-        bool ready = slot_ready(slot, &state);
+        bool ready = slot_ready(s, slot, &state);
         all = all && ready;
         wr_buf_printf(&list, "%s{\"pipeline\":", i > 0 ? "," : "");
         wr_buf_json(&list, slot->plan->name);
@@ -172,6 +176,7 @@ struct wr_supervisor *wr_supervisor_new(struct wr_plan *const *plans, uint32_t n
     s->n = n;
     s->slots = wr_xalloc((n + 1u) * sizeof(*s->slots));
     s->log = wr_log_scope_new(rt->log, NULL, 0);
+    pthread_mutex_init(&s->lock, NULL);
     s->signals = open_signals();
     s->changes = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     WR_BUG_ON(s->signals < 0 || s->changes < 0);
@@ -200,6 +205,7 @@ void wr_supervisor_free(struct wr_supervisor *s)
     wr_log_scope_free(s->log);
     close(s->signals);
     close(s->changes);
+    pthread_mutex_destroy(&s->lock);
     wr_free(s->slots);
     wr_free(s);
 }
@@ -236,6 +242,17 @@ static void log_start(const struct slot *slot)
            weir_kv_u64("sinks", n[WEIR_SINK]));
 }
 
+/* Closes it behind the listener's back. */
+static struct wr_pipeline_left close_pipeline(struct wr_supervisor *s, struct slot *slot,
+                                              enum wr_pipeline_state state)
+{
+    pthread_mutex_lock(&s->lock);
+    slot->state = state;
+    slot->over = true;
+    pthread_mutex_unlock(&s->lock);
+    return wr_pipeline_close(atomic_load(&slot->pipeline));
+}
+
 /* All of them, or none: what was opened is closed again. */
 static bool start_all(struct wr_supervisor *s)
 {
@@ -244,7 +261,7 @@ static bool start_all(struct wr_supervisor *s)
         n++;
     if (n < s->n) {
         while (n-- > 0)
-            wr_pipeline_close(atomic_load(&s->slots[n].pipeline));
+            (void)close_pipeline(s, &s->slots[n], WR_PIPELINE_STOPPED);
         return false;
     }
     for (uint32_t i = 0; i < s->n; i++) {
@@ -326,9 +343,9 @@ static void read_signals(struct wr_supervisor *s)
         on_signal(s, info.ssi_signo == SIGINT ? "SIGINT" : "SIGTERM");
 }
 
-static void close_pipeline(struct wr_supervisor *s, struct slot *slot)
+static void end_pipeline(struct wr_supervisor *s, struct slot *slot, enum wr_pipeline_state state)
 {
-    struct wr_pipeline_left left = wr_pipeline_close(atomic_load(&slot->pipeline));
+    struct wr_pipeline_left left = close_pipeline(s, slot, state);
     bool bad = slot->stopped || left.events > 0 || left.timed_out;
     slot->closed = true;
     s->failed = s->failed || left.events > 0;
@@ -350,7 +367,7 @@ static void look_at(struct wr_supervisor *s, struct slot *slot)
             begin_end(s);
     }
     if (state == WR_PIPELINE_DONE || state == WR_PIPELINE_STOPPED)
-        close_pipeline(s, slot);
+        end_pipeline(s, slot, state);
 }
 
 /* ---- The loop ---- */
