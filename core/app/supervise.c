@@ -56,7 +56,7 @@ struct wr_supervisor {
     uint32_t n_signals;
     pthread_mutex_t lock; /* no pipeline is closed while the listener's thread asks it */
     atomic_bool ending;   /* a signal came, or exit_on_stop */
-    bool failed;        /* a pipeline stopped, or left something */
+    bool failed;          /* a pipeline stopped, or left something */
 };
 
 /* ---- What the listener asks ---- */
