@@ -57,7 +57,8 @@ static void add_environment(struct folders *f)
 }
 
 /* The folders of a build, and of an install that was moved as a whole: PREFIX/bin/weir finds
- * PREFIX/lib/.../weir/plugins, the part from "/lib" on being that of the install's own folder. */
+ * PREFIX/lib/.../weir/plugins, the part from the last "/lib" on being that of the install's own
+ * folder. */
 static void add_beside_binary(struct folders *f)
 {
     char exe[PATH_MAX];
@@ -71,7 +72,9 @@ static void add_beside_binary(struct folders *f)
     *slash = '\0';
     add_guess(f, exe, "/plugins");
     add_guess(f, exe, "/../plugins");
-    const char *lib = strstr(WEIR_PLUGIN_INSTALL_DIR, "/lib");
+    const char *lib = NULL, *next = strstr(WEIR_PLUGIN_INSTALL_DIR, "/lib");
+    for (; next != NULL; next = strstr(next + 1, "/lib"))
+        lib = next;
     if (lib == NULL)
         return;
     struct wr_buf up = {0};
