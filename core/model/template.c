@@ -250,12 +250,11 @@ static bool read_default(struct compiler *c, struct part *p)
     return true;
 }
 
-static bool read_placeholder(struct compiler *c)
+/* Behind "{{", up to and with "}}". */
+static bool read_inside(struct compiler *c, size_t from)
 {
-    size_t from = c->at;
     struct weir_str literal;
 
-    c->at += 2;
     skip_blanks(c);
     if (peek(c) == '"' || peek(c) == '\'') {
         if (!read_quoted(c, &literal))
@@ -271,9 +270,19 @@ static bool read_placeholder(struct compiler *c)
     if (!looking_at(c, "}}"))
         return c->at >= c->s.len ? fail(c, from, "{{ without }}") : fail(c, c->at, "expected }}");
     c->at += 2;
-    if (touches_foreign(c, from, c->at))
-        return fail(c, from, "what ${...} puts in is text and cannot be part of a placeholder");
     return true;
+}
+
+static bool read_placeholder(struct compiler *c)
+{
+    size_t from = c->at;
+    bool ok;
+
+    c->at += 2;
+    ok = read_inside(c, from);
+    if (touches_foreign(c, from, ok ? c->at : c->at + 1))
+        return fail(c, from, "what ${...} puts in is text and cannot be part of a placeholder");
+    return ok;
 }
 
 static bool compile(struct compiler *c)

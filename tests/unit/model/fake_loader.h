@@ -144,9 +144,11 @@ static const struct weir_option fake_ports_options[] = {
      .doc = "Whether there is an unnamed way, too."},
 };
 
-static void fake_ports(const void *config, void (*add)(void *arg, struct weir_str name), void *arg)
+static void fake_ports(const struct weir_host *h, const void *config,
+                       void (*add)(void *arg, struct weir_str name), void *arg)
 {
     const struct fake_route_config *c = config;
+    (void)h;
 
     for (uint32_t i = 0; i < c->routes.n; i++)
         add(arg, ((const struct weir_pair *)c->routes.items)[i].key);
@@ -171,8 +173,9 @@ static const struct weir_option fake_small_options[] = {
      .doc = "Whether writes are applied in order."},
 };
 
-static uint32_t fake_traits(const void *config)
+static uint32_t fake_traits(const struct weir_host *h, const void *config)
 {
+    (void)h;
     return ((const struct fake_small_config *)config)->ordered ? WEIR_TRAIT_ORDERED : 0;
 }
 
