@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Transform `validate`: events that a JSON Schema does not allow are failed with the place and the
+ * reason; the others pass untouched. The schema is compiled once an instance; what happens to
+ * failed events is the host's option on_error.
+ */
+#include "schema.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define FILE_MAX ((int64_t)4 << 20)
+
+struct config {
+    const struct weir_value *schema;
+    struct weir_str file;
+};
+
+struct validate {
+    const struct weir_host *h;
+    struct weir_arena *arena;
+    struct compiled schema;
+    struct checker checker;
+};
+
+static const struct weir_option options[] = {
+    {.name = "schema",
+     .type = WEIR_OPT_VALUE,
+     .offset = offsetof(struct config, schema),
+     .doc = "The JSON Schema (draft 2020-12), written here as YAML.",
+     .example = "{type: object, required: [type], properties: {type: {type: string}}}"},
+    {.name = "file",
+     .type = WEIR_OPT_PATH,
+     .flags = WEIR_OPT_NONEMPTY,
+     .offset = offsetof(struct config, file),
+     .doc = "Instead of schema: a file with the JSON Schema as JSON, up to 4 MiB.",
+     .example = "schemas/event.json"},
+};
+
+/* ---- The schema's text ---- */
+
+static bool read_whole(FILE *f, char *text, size_t size)
+{
+    return fread(text, 1, size, f) == size && fgetc(f) == EOF;
+}
+
+/* The file's JSON in `a`; NULL: err says why. */
+static const struct weir_value *read_file(const struct weir_host *h, struct weir_arena *a,
+                                          const char *path, struct weir_error *err)
+{
+    struct stat st;
+    const struct weir_value *v = NULL;
+    FILE *f = fopen(path, "re");
+    if (f == NULL || fstat(fileno(f), &st) != 0) {
+        (void)h->error(err, WEIR_E_CONFIG, "bad_file", "cannot read %s: %s", path, strerror(errno));
+    } else if (!S_ISREG(st.st_mode) || st.st_size > FILE_MAX) {
+        (void)h->error(err, WEIR_E_CONFIG, "bad_file", "%s %s", path,
+                       S_ISREG(st.st_mode) ? "is larger than 4 MiB" : "is no regular file");
+    } else {
+        size_t size = (size_t)st.st_size;
+        char *text = h->arena_alloc(a, size + 1);
+        if (text == NULL || !read_whole(f, text, size))
+            (void)h->error(err, WEIR_E_CONFIG, "bad_file", "cannot read all of %s", path);
+        else
+            v = h->value_parse(a, weir_str_n(text, size), err);
+    }
+    if (f != NULL)
+        (void)fclose(f);
+    return v;
+}
+
+/* ---- check ---- */
+
+struct check_arg {
+    const struct weir_report *report;
+    const char *option;
+};
+
+static void report_mistake(void *arg, const char *path, const char *text)
+{
+    const struct check_arg *to = arg;
+    char where[440];
+    if (strcmp(to->option, "file") == 0) {
+        to->report->error(to->report, "file", -1, "%s%s%s", path, path[0] != '\0' ? ": " : "",
+                          text);
+        return;
+    }
+    (void)snprintf(where, sizeof(where), "schema%s%s", path[0] != '\0' && path[0] != '[' ? "." : "",
+                   path);
+    to->report->error(to->report, where, -1, "%s", text);
+}
+
+static void validate_check(const void *config, const struct weir_report *report)
+{
+    const struct config *cf = config;
+    const struct weir_host *h = report->host;
+    struct weir_error err = {0};
+    struct compiled compiled;
+    if ((cf->schema == NULL) == (cf->file.ptr == NULL)) {
+        report->error(report, cf->schema == NULL ? "schema" : "file", -1,
+                      cf->schema == NULL ? "a schema is missing: give it in schema or name its file"
+                                         : "schema is given as well: use one of the two");
+        return;
+    }
+    struct weir_arena *a = h->arena_new(h);
+    const struct weir_value *json = cf->schema;
+    if (a != NULL && json == NULL)
+        json = read_file(h, a, cf->file.ptr, &err);
+    if (json == NULL) {
+        report->error(report, cf->file.ptr != NULL ? "file" : "schema", -1, "%s",
+                      a == NULL ? "no memory for the schema" : err.text);
+    } else if (a != NULL) {
+        struct check_arg arg = {report, cf->schema != NULL ? "schema" : "file"};
+        const struct schema_report to = {report_mistake, &arg, cf->schema == NULL};
+        (void)schema_compile(h, a, json, &to, &compiled);
+    }
+    if (a != NULL)
+        h->arena_free(a);
+}
+
+/* ---- Life ---- */
+
+static void keep_first(void *arg, const char *path, const char *text)
+{
+    char *first = arg;
+    if (first[0] == '\0')
+        (void)snprintf(first, WEIR_ERROR_TEXT, "schema%s: %.200s", path, text);
+}
+
+static enum weir_status prepare(struct validate *self, const struct config *cf,
+                                struct weir_error *err)
+{
+    const struct weir_host *h = self->h;
+    char first[WEIR_ERROR_TEXT] = "";
+    const struct schema_report to = {keep_first, first, true};
+    self->arena = h->arena_new(h);
+    if (self->arena == NULL)
+        return h->error(err, WEIR_E_NOMEM, "no_memory", "no memory for the schema");
+    const struct weir_value *json =
+        cf->schema != NULL ? cf->schema : read_file(h, self->arena, cf->file.ptr, err);
+    if (json == NULL)
+        return WEIR_E_CONFIG;
+    if (!schema_compile(h, self->arena, json, &to, &self->schema))
+        return h->error(err, WEIR_E_CONFIG, "bad_schema", "%s", first);
+    self->checker = (struct checker){.h = h, .seed = h->random(h)};
+    if (!regex_scratch_init(h, self->arena, self->schema.regex_states, &self->checker.regex))
+        return h->error(err, WEIR_E_NOMEM, "no_memory", "no memory for the patterns");
+    return WEIR_OK;
+}
+
+static void validate_close(void *take_self)
+{
+    struct validate *self = take_self;
+    if (self == NULL)
+        return;
+    if (self->arena != NULL)
+        self->h->arena_free(self->arena);
+    self->h->free(self);
+}
+
+static enum weir_status validate_open(const struct weir_host *h, const void *config,
+                                      void **ret_self, struct weir_error *err)
+{
+    struct validate *self = h->alloc(sizeof(*self));
+    if (self == NULL)
+        return h->error(err, WEIR_E_NOMEM, "no_memory", "no memory for the transform");
+    self->h = h;
+    enum weir_status status = prepare(self, config, err);
+    if (status != WEIR_OK) {
+        validate_close(self);
+        return status;
+    }
+    *ret_self = self;
+    return WEIR_OK;
+}
+
+static enum weir_status validate_apply(void *self_, struct weir_batch *b, int64_t *ret_again_ns,
+                                       struct weir_error *err)
+{
+    struct validate *self = self_;
+    const struct weir_host *h = self->h;
+    char text[FAILURE_TEXT];
+    (void)ret_again_ns;
+    (void)err;
+    self->checker.scratch = h->scratch(h);
+    for (uint32_t i = 0; i < b->n_events; i++) {
+        struct weir_event *ev = weir_event_at(b, i);
+        struct weir_result result = {.verdict = WEIR_VERDICT_REJECTED};
+        if ((ev->flags & WEIR_EVENT_GONE) != 0)
+            continue;
+        const struct weir_value *v = h->event_value(h, b, ev);
+        if (v == NULL || schema_check(&self->checker, self->schema.root, v, &result.code, text))
+            continue;
+        result.message = weir_cstr(text);
+        h->event_fail(h, b, ev, &result);
+    }
+    return WEIR_OK;
+}
+
+static const struct weir_transform transform = {
+    .size = sizeof(transform),
+    .apply = validate_apply,
+};
+
+static const struct weir_type type_validate = {
+    .size = sizeof(type_validate),
+    .kind = WEIR_TRANSFORM,
+    .name = "validate",
+    .summary = "Passes the events that a JSON Schema allows and fails the others.",
+    .doc =
+        "An event that the schema does not allow fails with code `invalid` and a message such as "
+        "`/age: expected a number >= 0, found -1 (#/properties/age/minimum)`; it goes where "
+        "`on_error` "
+        "says. Valid events pass byte for byte.\n"
+        "\n"
+        "**Supported** of draft 2020-12: `type` `enum` `const` - `properties` `patternProperties` "
+        "`additionalProperties` `propertyNames` `required` `minProperties` `maxProperties` "
+        "`dependentRequired` `dependentSchemas` - `items` `prefixItems` `contains` `minContains` "
+        "`maxContains` `minItems` `maxItems` `uniqueItems` - `minLength` `maxLength` (in "
+        "characters) "
+        "`pattern` `format` - `minimum` `maximum` `exclusiveMinimum` `exclusiveMaximum` "
+        "`multipleOf` - "
+        "`allOf` `anyOf` `oneOf` `not` `if` `then` `else` - `$ref` to `#` and `#/...`, `$defs` "
+        "(and "
+        "`definitions`) - `true` and `false` as schemas. `title`, `description`, `default`, "
+        "`examples`, `deprecated`, `readOnly`, `writeOnly`, `$comment`, `$id` (at the top) and "
+        "`$schema` (2020-12) may be there and check nothing. Every other keyword is an error of "
+        "`weir check`; nothing is ignored.\n"
+        "\n"
+        "**Numbers** are exact: 1.0 is an integer and equals 1, 64-bit integers are compared as "
+        "such, "
+        "`multipleOf: 0.01` counts in decimals.\n"
+        "\n"
+        "**Formats** are checked: `date-time`, `date`, `time` (RFC 3339), `email` (ASCII, "
+        "unquoted), "
+        "`hostname`, `ipv4`, `ipv6`, `uri` (with a scheme), `uuid`.\n"
+        "\n"
+        "**Patterns** are ECMA-262 expressions over Unicode characters, searched for anywhere in "
+        "the "
+        "string, without look-around, back references and `\\p{...}`; the time is linear in the "
+        "string's length, whatever it holds.\n"
+        "\n"
+        "Limits: 40 schemas on one value (`allOf`, `$ref`, ... inside each other), 128 levels of "
+        "values (`too_deep`), 5,000,000 steps an event (`too_complex`).",
+    .needs_always = WEIR_NEEDS_VALUE,
+    .options = WEIR_OPTIONS(options, struct config),
+    .transform = &transform,
+    .check = validate_check,
+    .open = validate_open,
+    .close = validate_close,
+};
+
+static const struct weir_type *const types[] = {&type_validate, NULL};
+
+WEIR_PLUGIN = {WEIR_PLUGIN_ABI, "validate", "0.1.0", "Events checked against a JSON Schema.",
+               "Apache-2.0",    types,      NULL};
