@@ -58,6 +58,8 @@ void wr_instance_close(struct wr_instance *take_inst)
     struct wr_unit *unit = take_inst->unit;
     if (take_inst->self != NULL)
         unit->comp->type->close(take_inst->self);
+    while (take_inst->held != NULL) /* what it forgot: its ack was ended by the lane */
+        take_inst->host.held_drop(&take_inst->host, take_inst->held);
     if (take_inst->conditions != NULL)
         unit->pipeline->plan->condition_service->close(take_inst->conditions);
     wr_arena_done(&take_inst->scratch);

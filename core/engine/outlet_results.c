@@ -246,21 +246,10 @@ static const struct weir_result *keep_failed(struct wr_shard *s, struct wr_write
     return worst;
 }
 
-static void observe_latency(struct wr_shard *s, const struct wr_write *w, int64_t now)
-{
-    uint32_t n = w->b->pub.n_events, from = 0;
-    for (uint32_t i = 1; i <= n; i++) {
-        if (i < n && w->meta[i].entry == w->meta[from].entry)
-            continue;
-        const struct wr_entry *entry = w->meta[from].entry;
-        int64_t took = now - entry->batch->entered_ns;
-        wr_metric_observe_n(s->outlet->latency, (double)took / 1e9, i - from);
-        from = i;
-    }
-}
-
-/* Events that got through: one settle call an entry, not an event. */
+/* Events that got through: one settle call and one observation an entry, not an event. */
 struct through {
+    struct weir_metric *latency;
+    int64_t now;
     struct wr_entry *entry;
     uint32_t n;
     size_t bytes;
@@ -268,9 +257,13 @@ struct through {
 
 static void flush_through(struct through *t)
 {
-    if (t->n != 0)
-        wr_buffer_settle(t->entry, t->n, t->bytes);
-    *t = (struct through){0};
+    if (t->n == 0)
+        return;
+    double took = (double)(t->now - t->entry->batch->entered_ns) / 1e9;
+    wr_metric_observe_n(t->latency, took, t->n);
+    wr_buffer_settle(t->entry, t->n, t->bytes);
+    t->n = 0;
+    t->bytes = 0;
 }
 
 static void deliver(struct wr_shard *s, struct weir_event *ev, const struct wr_meta *meta,
@@ -293,8 +286,7 @@ void wr_shard_finish(struct wr_shard *s, struct wr_write *w, int64_t now)
     bool overwrites = (o->unit->comp->traits & WEIR_TRAIT_OVERWRITES) != 0;
     uint32_t failed = 0, delivered = 0;
     size_t bytes = 0;
-    struct through t = {0};
-    observe_latency(s, w, now);
+    struct through t = {.latency = o->latency, .now = now};
     const struct weir_result *why = keep_failed(s, w, &failed, clock->wall(clock));
     if (why != NULL)
         begin_backoff(s, why, failed, now);
