@@ -7,6 +7,9 @@
 #include "http_source.h"
 
 #include <string.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 enum { PLAIN, QUOTE, OPEN, CLOSE, COMMA, ESCAPE };
 
@@ -31,33 +34,130 @@ static size_t string_end(struct weir_str text, size_t at)
     return text.len;
 }
 
+/* Where a walk over a value is. Ends outside of every bracket, at a comma or a closing bracket. */
+struct walk {
+    size_t at;
+    uint32_t depth;
+    bool in_string;
+};
+
+/* Goes on to the value's end, or to `limit` or a little beyond it. True at the end. */
+static bool walk_bytes(struct weir_str text, struct walk *w, size_t limit)
+{
+    while (w->at < limit) {
+        if (w->in_string) {
+            w->at = string_end(text, w->at);
+            w->in_string = false;
+            continue;
+        }
+        uint8_t kind = kind_at(text, w->at);
+        if (w->depth == 0 && (kind == COMMA || kind == CLOSE))
+            return true;
+        if (kind == OPEN)
+            w->depth++;
+        else if (kind == CLOSE)
+            w->depth--;
+        w->in_string = kind == QUOTE;
+        w->at++;
+    }
+    return false;
+}
+
+#ifdef __SSE2__
+
+#define BLOCK 64
+
+/* A bit for each of 64 bytes. */
+struct bits {
+    uint64_t quote, escape, open, close;
+};
+
+static inline uint64_t equal_bits(const __m128i *v, char c)
+{
+    uint64_t bits = 0;
+    for (int i = 0; i < 4; i++) {
+        __m128i equal = _mm_cmpeq_epi8(v[i], _mm_set1_epi8(c));
+        bits |= (uint64_t)(uint32_t)_mm_movemask_epi8(equal) << (16 * i);
+    }
+    return bits;
+}
+
+/* '[' and '{' differ in one bit, as do ']' and '}'. */
+static inline struct bits bits_of(const char *p)
+{
+    __m128i v[4], folded[4];
+    for (int i = 0; i < 4; i++) {
+        v[i] = _mm_loadu_si128((const __m128i *)(const void *)(p + 16 * i));
+        folded[i] = _mm_or_si128(v[i], _mm_set1_epi8(0x20));
+    }
+    return (struct bits){equal_bits(v, '"'), equal_bits(v, '\\'), equal_bits(folded, '{'),
+                         equal_bits(folded, '}')};
+}
+
+/* Bit i: the parity of bits 0 to i. Between two quotes all bits are set. */
+static inline uint64_t parity(uint64_t x)
+{
+    for (int shift = 1; shift < BLOCK; shift *= 2)
+        x ^= x << shift;
+    return x;
+}
+
+/* One block, or the part of it up to where the outermost bracket closes. False at backslashes: those
+ * are walked by bytes. */
+static bool walk_block(struct weir_str text, struct walk *w)
+{
+    struct bits b = bits_of(text.ptr + w->at);
+    if (b.escape != 0)
+        return false;
+    uint64_t inside = parity(b.quote) ^ (w->in_string ? ~UINT64_C(0) : 0);
+    uint64_t close = b.close & ~inside, open = b.open & ~inside;
+    uint32_t n_close = (uint32_t)__builtin_popcountll(close);
+    if (n_close < w->depth) {
+        w->depth += (uint32_t)__builtin_popcountll(open) - n_close;
+        w->in_string = inside >> 63 != 0;
+        w->at += BLOCK;
+        return true;
+    }
+    for (uint64_t left = open | close; left != 0; left &= left - 1) {
+        uint64_t bit = left & -left;
+        w->depth += (bit & open) != 0 ? 1 : (uint32_t)-1;
+        if (w->depth == 0) {
+            w->in_string = false;
+            w->at += (size_t)__builtin_ctzll(bit) + 1;
+            return true;
+        }
+    }
+    w->in_string = inside >> 63 != 0;
+    w->at += BLOCK;
+    return true;
+}
+
+static bool walk_on(struct weir_str text, struct walk *w)
+{
+    while (w->depth != 0 && text.len - w->at >= BLOCK && walk_block(text, w))
+        ;
+    /* Outside of brackets: to the end, or into the next one. */
+    size_t step = w->depth == 0 ? 1 : BLOCK;
+    return walk_bytes(text, w, text.len - w->at > step ? w->at + step : text.len);
+}
+
+#else
+
+static bool walk_on(struct weir_str text, struct walk *w)
+{
+    return walk_bytes(text, w, text.len);
+}
+
+#endif
+
 /* At the comma or closing bracket that ends the value which begins at `at`; text.len where none
  * does. */
 static size_t value_end(struct weir_str text, size_t at)
 {
-    uint32_t depth = 0;
-    while (at < text.len) {
-        switch (kind_at(text, at)) {
-        case QUOTE:
-            at = string_end(text, at + 1);
-            continue;
-        case OPEN:
-            depth++;
-            break;
-        case CLOSE:
-            if (depth == 0)
-                return at;
-            depth--;
-            break;
-        case COMMA:
-            if (depth == 0)
-                return at;
-            break;
-        default:
-            break;
-        }
-        at++;
-    }
+    struct walk w = {.at = at};
+    while (w.at < text.len)
+        if (walk_on(text, &w))
+            return w.at;
     return text.len;
 }
 

@@ -73,7 +73,7 @@ static const struct weir_option options[] = {
      .max = 86400 * WEIR_NS_PER_S, .flags = WEIR_OPT_ADVANCED,
      .doc = "The Retry-After header of 429 and 503, in whole seconds."},
     {.name = "connection_memory", .type = WEIR_OPT_SIZE,
-     .offset = offsetof(struct config, connection_memory), .def = "128KiB", .min = 16 * 1024,
+     .offset = offsetof(struct config, connection_memory), .def = "64KiB", .min = 16 * 1024,
      .max = 16 * MIB, .flags = WEIR_OPT_ADVANCED,
      .doc = "Memory of a connection; its half is read at once, and heads must fit into it."},
 };
