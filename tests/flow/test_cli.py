@@ -287,9 +287,9 @@ def test_plugin_path_and_its_order(weir, tmp_path):
     second = compile_plugin(tmp_path / "second/b.so").parent
     env = {"WEIR_PLUGIN_PATH": f"{first}:{second}:{weir.plugin_path}"}
     shown = weir.command("plugins", env=env)
-    assert shown.code == 0 and f"{first}/a.so" in shown.out and "b.so" not in shown.out
+    assert shown.code == 0 and f"{first}/a.so" in shown.out and "/b.so" not in shown.out
     shown = weir.command("plugins", "--plugin-dir", second, env=env)
-    assert f"{second}/b.so" in shown.out and "a.so" not in shown.out
+    assert f"{second}/b.so" in shown.out and "/a.so" not in shown.out
     # A folder of WEIR_PLUGIN_PATH that is not there shows.
     shown = weir.command("plugins", env={"WEIR_PLUGIN_PATH": f"/nowhere/x:{weir.plugin_path}"})
     assert shown.code == 1
