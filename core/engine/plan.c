@@ -125,6 +125,8 @@ static void check_id(struct wr_planner *p, struct wr_draft *d)
     if (first == d)
         return;
     d->skip = true;
+    if (first->kind == d->kind)
+        return; /* the same key twice in one map, which has been reported */
     wr_plan_error(p, "duplicate-id", d->field->pos, &d->path,
                   &(struct wr_diag){.message = wr_arena_xprintf(
                                         p->arena, "the id %.*s is taken by the %s on line %u", WR_STR(quoted),

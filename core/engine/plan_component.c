@@ -207,6 +207,7 @@ static bool bind_without_type(struct wr_planner *p, struct wr_draft *draft)
 
     wr_options_hide_guess(&b, draft->field->value);
     (void)wr_options_bind(&b, &target, 1, only_common(p, draft), &draft->path, draft->field->pos);
+    draft->bound = true;
     return false;
 }
 
@@ -229,6 +230,7 @@ static bool bind_with_type(struct wr_planner *p, struct wr_draft *draft)
     targets[0].config = draft->c.config;
     ok = wr_options_bind(&b, targets, with_drop ? 3 : 2, draft->field->value, &draft->path,
                          draft->field->pos);
+    draft->bound = true;
     keep_conditions(&list, &draft->c);
     draft->c.needs = b.needs;
     return ok;

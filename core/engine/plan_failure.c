@@ -93,11 +93,13 @@ static void contradiction(struct wr_planner *p, const char *code, const struct w
 static void check_last_resort(struct wr_planner *p, struct wr_draft *d)
 {
     const struct wr_node *map = d->field->value;
+    const struct wr_field *f = wr_node_field(map, weir_cstr("on_reject"));
 
     if (wr_node_field(map, weir_cstr("dead_letter")) != NULL)
         contradiction(p, "dead-letter-loop", d, "dead_letter",
                       "a dead-letter sink cannot have a dead letter of its own", "take the option out");
-    if (wr_node_field(map, weir_cstr("on_reject")) != NULL && d->common.opt.sink.on_reject != WR_ON_STOP)
+    if (f != NULL && f->value->kind == WR_NODE_SCALAR &&
+        (wr_str_is(f->value->text, "dead_letter") || wr_str_is(f->value->text, "drop")))
         contradiction(p, "dead-letter-loop", d, "on_reject",
                       "what a dead-letter sink cannot take must stop the pipeline, or it would be lost",
                       "write stop, or take the option out");
@@ -113,14 +115,14 @@ static void check_last_resort(struct wr_planner *p, struct wr_draft *d)
 static bool check_failure(struct wr_planner *p, struct wr_draft *d)
 {
     static const char *const hint = "name a sink: `dead_letter: ID` at the top of the file or here";
-    bool given = wr_node_field(d->field->value, weir_cstr(failure_name(d))) != NULL;
-    bool stops = false;
+    const struct wr_field *f = wr_node_field(d->field->value, weir_cstr(failure_name(d)));
+    bool given = f != NULL, stops = false;
 
     if (d->c.dead_letter >= 0 || dead_letter_node(d->field->value) != NULL ||
         dead_letter_node(p->root) != NULL)
         return false; /* there is one, or a wrong name that has been reported */
     if (*failure_value(d) == WR_ON_DEAD_LETTER) {
-        if (given)
+        if (given && f->value->kind == WR_NODE_SCALAR && wr_str_is(f->value->text, "dead_letter"))
             contradiction(p, "dead-letter-missing", d, failure_name(d), "there is no dead-letter sink",
                           hint);
         stops = !given;
@@ -138,7 +140,7 @@ void wr_plan_failures(struct wr_planner *p)
 
     for (uint32_t i = 0; i < p->n; i++) {
         struct wr_draft *d = &p->drafts[i];
-        if (d->kind == WEIR_SOURCE || d->field->value->kind != WR_NODE_MAP)
+        if (d->kind == WEIR_SOURCE || !d->bound)
             continue;
         if (d->c.is_dead_letter) {
             check_last_resort(p, d);

@@ -62,6 +62,7 @@ struct wr_draft {
     struct wr_input *inputs;
     uint32_t n_inputs;
     bool has_inputs;   /* the option was given */
+    bool bound;        /* its options were read, right or wrong */
     bool ports_known;  /* its options were right */
     bool has_unnamed;  /* there is an unnamed way out */
     bool *port_read;   /* for each of c.ports */

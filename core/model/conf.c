@@ -73,6 +73,16 @@ static void complain(struct reader *r, const char *code, struct wr_pos pos, stru
                            .code = code, .pos = pos, .message = message, .hint = weir_cstr(hint)});
 }
 
+/* Does "${" stand on the line of that byte, before it? */
+static bool behind_interpolation(struct weir_str s, size_t byte)
+{
+    for (size_t i = byte < s.len ? byte : s.len; i > 0 && s.ptr[i - 1] != '\n'; i--) {
+        if (s.ptr[i - 1] == '$' && i < s.len && s.ptr[i] == '{')
+            return true;
+    }
+    return false;
+}
+
 static const char *syntax_hint(const struct reader *r, size_t byte)
 {
     struct weir_str s = r->text->text;
@@ -81,6 +91,8 @@ static const char *syntax_hint(const struct reader *r, size_t byte)
 
     if (c == '\t')
         return "indent with spaces: YAML does not allow tabs there";
+    if (behind_interpolation(s, byte))
+        return "inside [ ] and { } put quotes round a text with ${...}";
     if (strstr(problem, "cannot start any token"))
         return "put quotes round a text that begins with this character";
     if (strstr(problem, "mapping values are not allowed"))
