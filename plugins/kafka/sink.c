@@ -42,16 +42,22 @@ static void slot_put(struct sink *s, struct slot *slot)
 
 /* ---- Reports ------------------------------------------------------------------------------- */
 
+/* The verdict on an event that failed; `m` as verdict_of(). The text names the topic. */
 static struct weir_result judge(const struct sink *s, rd_kafka_resp_err_t code,
-                                const rd_kafka_message_t *m)
+                                const rd_kafka_message_t *m, const char *topic)
 {
     const struct weir_host *h = s->client.host;
-    char text[8];
-    if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
-        return (struct weir_result){.verdict = WEIR_VERDICT_OK};
-    if (rd_kafka_fatal_error(s->rk, text, sizeof(text)) != RD_KAFKA_RESP_ERR_NO_ERROR)
-        code = RD_KAFKA_RESP_ERR__FATAL;
-    return verdict_of(code, m, s->literal != NULL, h->wall(h));
+    char text[WEIR_ERROR_TEXT / 2];
+    struct weir_arena *a = h->scratch(h);
+    struct weir_result r = verdict_of(code, m, s->literal != NULL, h->wall(h));
+    if (rd_kafka_fatal_error(s->rk, text, sizeof(text)) != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        r = verdict_of(RD_KAFKA_RESP_ERR__FATAL, m, false, 0);
+        r.message = h->arena_printf(a, "the producer can do nothing more: %s", text);
+    } else {
+        r.message = h->arena_printf(a, "topic '%s': %.*s", topic, (int)r.message.len,
+                                    r.message.ptr);
+    }
+    return r;
 }
 
 static void on_report(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque)
@@ -62,10 +68,9 @@ static void on_report(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque)
     uint64_t ticket = slot->ticket;
     uint32_t index = slot->index;
     slot_put(s, slot);
-    struct weir_result r = judge(s, m->err, m);
-    if (r.verdict != WEIR_VERDICT_OK && m->err != RD_KAFKA_RESP_ERR__PURGE_QUEUE &&
-        m->err != RD_KAFKA_RESP_ERR__PURGE_INFLIGHT)
-        client_fault(&s->client, m->err, rd_kafka_message_errstr(m), rd_kafka_topic_name(m->rkt));
+    struct weir_result r = {.verdict = WEIR_VERDICT_OK};
+    if (m->err != RD_KAFKA_RESP_ERR_NO_ERROR)
+        r = judge(s, m->err, m, rd_kafka_topic_name(m->rkt));
     if (s->writing != NULL && s->writing_ticket == ticket)
         *weir_result_at(s->writing, index) = r;
     else
@@ -225,9 +230,7 @@ static void write_message(struct sink *s, struct weir_batch *b, uint32_t i, rd_k
         return;
     rd_kafka_headers_destroy(take_headers);
     slot_put(s, slot);
-    *r = judge(s, code, NULL);
-    if (r->verdict != WEIR_VERDICT_REJECTED && code != RD_KAFKA_RESP_ERR__QUEUE_FULL)
-        client_fault(&s->client, code, rd_kafka_err2str(code), rd_kafka_topic_name(topic));
+    *r = judge(s, code, NULL, rd_kafka_topic_name(topic));
 }
 
 static void write_event(struct sink *s, struct weir_batch *b, uint32_t i, int64_t deadline_ns,
@@ -347,10 +350,7 @@ static enum weir_status connect_producer(struct sink *s, struct weir_error *err)
     struct weir_str name;
     struct weir_result r = {.verdict = WEIR_VERDICT_NONE};
     rd_kafka_conf_t *conf = sink_conf(s->cfg, &p);
-    bool literal = h->template_is_literal(s->cfg->topic, &name);
-    if (literal && !topic_name_valid(name))
-        problem(&p, "topic", "'%.*s' is no topic name: 1 to 249 letters, digits, '.', '_' and '-'",
-                (int)(name.len > 200 ? 200 : name.len), name.ptr);
+    check_topic(s->cfg, h, &p);
     if (p.n > 0) {
         rd_kafka_conf_destroy(conf);
         return WEIR_E_CONFIG;
@@ -360,7 +360,7 @@ static enum weir_status connect_producer(struct sink *s, struct weir_error *err)
     if (s->rk == NULL)
         return WEIR_E_CONFIG;
     s->main_queue = rd_kafka_queue_get_main(s->rk);
-    if (!literal)
+    if (!h->template_is_literal(s->cfg->topic, &name))
         return WEIR_OK;
     s->literal = topics_get(&s->topics, h, s->rk, name, &r);
     if (s->literal != NULL)

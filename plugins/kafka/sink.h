@@ -91,6 +91,7 @@ struct sink {
 };
 
 extern const struct weir_sink kafka_sink_calls;
+void check_topic(const struct sink_config *cfg, const struct weir_host *h, struct problems *p);
 rd_kafka_conf_t *sink_conf(const struct sink_config *cfg, struct problems *p);
 enum weir_status sink_open(const struct weir_host *h, const void *config, void **ret_self,
                            struct weir_error *err);

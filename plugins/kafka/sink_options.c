@@ -104,11 +104,20 @@ rd_kafka_conf_t *sink_conf(const struct sink_config *cfg, struct problems *p)
     return conf;
 }
 
+void check_topic(const struct sink_config *cfg, const struct weir_host *h, struct problems *p)
+{
+    struct weir_str name;
+    if (h->template_is_literal(cfg->topic, &name) && !topic_name_valid(name))
+        problem(p, "topic", "'%.*s' is no topic name: 1 to 249 letters, digits, '.', '_' and '-'",
+                (int)(name.len > 200 ? 200 : name.len), name.ptr);
+}
+
 static void sink_check(const void *config, const struct weir_report *report)
 {
     const struct sink_config *cfg = config;
     struct problems p = {.report = report};
     client_check(&cfg->client, &p);
+    check_topic(cfg, report->host, &p);
     rd_kafka_conf_t *conf = sink_conf(cfg, &p);
     if (p.n == 0)
         client_try(conf, WEIR_SINK, &p);

@@ -266,10 +266,10 @@ def test_hands_over_at_the_deadline_when_the_sink_is_stuck(weir, kafka, own_kafk
     finally:
         stuck.resume()
     first.stop()
-    second_found = set(numbers(kafka.consume(target, total, timeout=30)))
-    assert second_found | set(numbers(stuck.consume(dead_end))) == set(range(total))
+    wait_until(lambda: kafka.committed(group, topic) == kafka.ends(topic), 30)
     second.stop()
-    assert kafka.committed(group, topic) == kafka.ends(topic)
+    found = set(numbers(kafka.consume(target))) | set(numbers(stuck.consume(dead_end)))
+    assert found == set(range(total))
 
 
 def test_static_member_keeps_its_partitions_over_a_restart(weir, kafka, unique):

@@ -1,0 +1,336 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sink `kafka` on a real broker: what it writes, in which order, and what it makes of failures."""
+import collections
+import json
+import threading
+import time
+
+import confluent_kafka
+import pytest
+
+from weirtest import free_port, unique_name, wait_until
+
+
+def pipeline(kafka, source_topic, group, sink, source="", more=""):
+    return f"""
+name: sink
+sources:
+  in:
+    type: kafka
+    brokers: {kafka.brokers}
+    topics: [{source_topic}]
+    group: {group}
+    stop_at_end: true
+    {source}
+sinks:
+  out:
+    type: kafka
+    {sink}
+{more}
+"""
+
+
+def copy(kafka, weir, unique, values, sink, key=None, headers=None, more="", source="", **options):
+    """Runs the values through a sink with those options; gives the ended weir."""
+    topic = kafka.topic()
+    kafka.produce(topic, values, key=key, headers=headers)
+    return weir.run(pipeline(kafka, topic, unique("g"), f"brokers: {kafka.brokers}\n    {sink}",
+                             source, more), **options)
+
+
+def repeated(found):
+    return sorted(n for n, times in collections.Counter(found).items() if times > 1)
+
+
+# ---- What it writes ----------------------------------------------------------------------------
+
+@pytest.mark.sanitize
+def test_topic_key_and_headers_from_templates(weir, kafka, unique):
+    stem = unique_name("by")
+    for kind in ("a", "b"):
+        kafka.topic(name=f"{stem}.{kind}")
+    events = [{"n": n, "kind": "ab"[n % 2], "user": {"id": n % 7}, "note": "ü\0x"} for n in range(200)]
+    copy(kafka, weir, unique, events,
+         f"""topic: "{stem}.{{{{ kind }}}}"
+    key: "u{{{{ user.id }}}}"
+    headers: {{kind: "{{{{ kind }}}}", fixed: here, from: "{{{{ @topic }}}}", kept: replaced}}
+    on_reject: drop""", headers=[("kept", b"old"), ("other", b"\x00")])
+    for kind in ("a", "b"):
+        got = kafka.consume(f"{stem}.{kind}")
+        assert [m.json for m in got] == [e for e in events if e["kind"] == kind]
+        for m in got:
+            assert m.key == b"u%d" % m.json["user"]["id"]
+            assert {k: v for k, v in m.headers.items() if k not in ("weir-id", "from")} == {
+                "kind": kind.encode(), "fixed": b"here", "kept": b"replaced", "other": b"\x00"}
+            assert m.headers["weir-id"] == m.headers["from"] + b"-0-%d" % m.json["n"]
+
+
+def test_partition_of_a_key_is_that_of_other_clients(weir, kafka, unique):
+    target, same = kafka.topic(partitions=7), kafka.topic(partitions=7)
+    keys = [f"key-{n}" for n in range(300)] + ["", "ä", "x" * 300]
+    producer = confluent_kafka.Producer({"bootstrap.servers": kafka.brokers,
+                                         "partitioner": "murmur2_random"})
+    for key in keys:
+        producer.produce(same, b"{}", key=key)
+    producer.flush()
+    copy(kafka, weir, unique, [b"{}"] * len(keys), f"topic: {target}\n    on_reject: drop",
+         key=lambda i, _: keys[i])
+    assert ({m.key: m.partition for m in kafka.consume(target)} ==
+            {m.key: m.partition for m in kafka.consume(same)})
+
+
+def test_time_is_that_of_the_writing_unless_told(weir, kafka, unique):
+    now, old = kafka.topic(), kafka.topic(message_timestamp_before_max_ms=10**13)
+    source = kafka.topic()
+    producer = confluent_kafka.Producer({"bootstrap.servers": kafka.brokers})
+    producer.produce(source, b"{}", timestamp=1_500_000_000_123)
+    producer.flush()
+    for target, more in ((now, ""), (old, "\n    timestamp: event")):
+        weir.run(pipeline(kafka, source, unique("g"),
+                          f"brokers: {kafka.brokers}\n    topic: {target}\n    on_reject: drop{more}"))
+    assert abs(kafka.consume(now)[0].time_ms - time.time() * 1000) < 60000
+    assert kafka.consume(old)[0].time_ms == 1_500_000_000_123
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip", "snappy", "lz4", "zstd"])
+def test_compressions(weir, kafka, unique, compression):
+    target = kafka.topic()
+    values = [json.dumps({"n": n, "text": "abc" * 50}).encode() for n in range(500)]
+    copy(kafka, weir, unique, values,
+         f"topic: {target}\n    on_reject: drop\n    compression: {compression}\n    linger: 20ms")
+    assert [m.value for m in kafka.consume(target)] == values
+
+
+@pytest.mark.sanitize
+def test_order_of_a_key_is_kept(weir, kafka, unique):
+    target = kafka.topic(partitions=5)
+    copy(kafka, weir, unique, [{"n": n} for n in range(50000)],
+         f"topic: {target}\n    key: \"k{{{{ @key }}}}\"\n    on_reject: drop",
+         key=lambda i, _: str(i % 97))
+    by_key = collections.defaultdict(list)
+    for m in kafka.consume(target):
+        by_key[m.key].append(m.json["n"])
+    assert len(by_key) == 97 and sum(map(len, by_key.values())) == 50000
+    for numbers in by_key.values():
+        assert numbers == sorted(numbers)
+
+
+# ---- Away brokers ------------------------------------------------------------------------------
+
+def has_more_than(broker, topic, n):
+    """False also while the broker is not ready to say."""
+    try:
+        return broker.count(topic) > n
+    except confluent_kafka.KafkaException:
+        return False
+
+
+def flood(kafka, topic, total, stop):
+    for start in range(0, total, 500):
+        kafka.produce(topic, [{"n": n} for n in range(start, start + 500)],
+                      key=lambda i, v: str(v["n"] % 20))
+        time.sleep(0.04)
+    stop.set()
+
+
+@pytest.mark.parametrize("what", ["pause", "stop", "kill"])
+def test_a_broker_away_costs_and_repeats_nothing(weir, kafka, own_kafka, unique, what):
+    broker, source, total, done = own_kafka(), kafka.topic(), 40000, threading.Event()
+    target = broker.topic(partitions=3)
+    thread = threading.Thread(target=flood, args=(kafka, source, total, done))
+    thread.start()
+    running = weir.start(pipeline(
+        kafka, source, unique("g"),
+        f"brokers: {broker.brokers}\n    topic: {target}\n    on_reject: drop").replace(
+            "stop_at_end: true", ""))
+    for _ in range(2):
+        wait_until(lambda: has_more_than(broker, target, 1000), 30)
+        if what == "pause":
+            broker.pause()
+            time.sleep(4)
+            broker.resume()
+        elif what == "stop":
+            broker.restart()
+        else:
+            # What a broker has acknowledged but not yet flushed survives kill -9: the pages are the
+            # kernel's.
+            broker.kill()
+            time.sleep(1)
+            broker.start()
+    thread.join()
+    assert done.is_set()
+    running.wait_metric("weir_component_sent_events_total", total, component="out", timeout=90)
+    running.stop()
+    got = broker.consume(target)
+    found = [m.json["n"] for m in got]
+    assert sorted(set(found)) == list(range(total))
+    assert repeated(found) == []
+    by_key = collections.defaultdict(list)
+    for m in got:
+        by_key[m.key].append(m.json["n"])
+    assert all(numbers == sorted(numbers) for numbers in by_key.values())
+
+
+def test_requests_that_time_out_repeat_nothing(weir, kafka, own_kafka, unique):
+    """The broker is stopped for longer than a request may take: what was sent may or may not have
+    arrived, and only the producer's sequence numbers tell."""
+    broker, source, total, done = own_kafka(), kafka.topic(), 30000, threading.Event()
+    target = broker.topic(partitions=2)
+    thread = threading.Thread(target=flood, args=(kafka, source, total, done))
+    thread.start()
+    running = weir.start(pipeline(
+        kafka, source, unique("g"),
+        f"""brokers: {broker.brokers}
+    topic: {target}
+    on_reject: drop
+    rdkafka: {{request.timeout.ms: 2000, socket.timeout.ms: 2500}}""").replace(
+            "stop_at_end: true", ""))
+    for _ in range(2):
+        wait_until(lambda: has_more_than(broker, target, 1000), 30)
+        broker.pause()
+        time.sleep(7)
+        broker.resume()
+        time.sleep(1)
+    thread.join()
+    assert done.is_set()
+    running.wait_metric("weir_component_sent_events_total", total, component="out", timeout=90)
+    running.stop()
+    found = [m.json["n"] for m in broker.consume(target)]
+    assert sorted(set(found)) == list(range(total))
+    assert repeated(found) == []
+
+
+def test_brokers_that_cannot_be_reached_are_named(weir, kafka, unique):
+    source, dead = kafka.topic(), f"127.0.0.1:{free_port()}"
+    kafka.produce(source, [{"n": 1}])
+    running = weir.start(pipeline(kafka, source, unique("g"), f"brokers: {dead}\n    topic: t",
+                                  more="shutdown_timeout: 2s").replace("stop_at_end: true", ""))
+    assert running.wait_log("no Kafka broker can be reached")[0]["component"] == "out"
+    assert dead in running.wait_log("Kafka connection failed")[0]["reason"]
+    began = time.monotonic()
+    running.stop(expect=1)
+    assert time.monotonic() - began < 12
+    assert running.find_log("pipeline ended")[0]["events_left"] == 1
+
+
+# ---- Events that cannot be written -------------------------------------------------------------
+
+@pytest.mark.sanitize
+def test_too_large_is_rejected_alone(weir, kafka, unique):
+    target, dead = kafka.topic(max_message_bytes=100000), kafka.topic()
+    values = [{"n": 0}, {"n": 1, "fill": "x" * 60000}, {"n": 2, "fill": "y" * 3000}, {"n": 3}]
+    copy(kafka, weir, unique, values, f"topic: {target}\n    max_message: 50KB\n    on_reject: dead_letter",
+         more=f"""  failed: {{type: kafka, brokers: "{kafka.brokers}", topic: {dead}}}
+dead_letter: failed""")
+    assert [m.json["n"] for m in kafka.consume(target)] == [0, 2, 3]
+    letter = kafka.consume(dead)
+    assert len(letter) == 1 and "too_large" in letter[0].value.decode()
+
+
+def test_too_large_for_the_topic_is_rejected(weir, kafka, unique):
+    target = kafka.topic(max_message_bytes=10000)
+    running = copy(kafka, weir, unique, [{"n": 0}, {"n": 1, "fill": "x" * 60000}, {"n": 2}],
+                   f"topic: {target}\n    on_reject: drop\n    compression: none\n"
+                   "    rdkafka: {batch.size: 5000}")
+    assert [m.json["n"] for m in kafka.consume(target)] == [0, 2]
+    assert running.find_log("event rejected", code="too_large")
+
+
+@pytest.mark.sanitize
+def test_a_fixed_topic_that_is_missing_is_waited_for(weir, kafka, own_kafka, unique):
+    broker, source = own_kafka("auto.create.topics.enable=false"), kafka.topic()
+    target = unique_name("later")
+    kafka.produce(source, [{"n": n} for n in range(100)])
+    running = weir.start(pipeline(
+        kafka, source, unique("g"),
+        f"brokers: {broker.brokers}\n    topic: {target}\n    on_reject: drop\n"
+        "    retry: {max: 1s}\n    rdkafka: {topic.metadata.propagation.max.ms: 1000}").replace(
+            "stop_at_end: true", ""))
+    running.wait_log(f"topic '{target}': the topic does not exist", component="out")
+    time.sleep(3)
+    broker.topic(name=target)
+    assert [m.json["n"] for m in broker.consume(target, 100)] == list(range(100))
+    running.stop()
+
+
+def test_a_rendered_topic_that_is_missing_rejects_the_event(weir, kafka, own_kafka, unique):
+    broker, source = own_kafka("auto.create.topics.enable=false"), kafka.topic()
+    stem, dead = unique_name("made"), kafka.topic()
+    broker.topic(name=f"{stem}.good")
+    kafka.produce(source, [{"to": "good"}, {"to": "none"}, {"to": "bad name"}, {"no": "to"}, {"to": "good"}])
+    weir.run(pipeline(kafka, source, unique("g"), f"""brokers: {broker.brokers}
+    topic: "{stem}.{{{{ to }}}}"
+    rdkafka: {{topic.metadata.propagation.max.ms: 1000}}
+    on_reject: dead_letter""", more=f"""  failed: {{type: kafka, brokers: "{kafka.brokers}", topic: {dead}}}
+dead_letter: failed"""))
+    assert len(broker.consume(f"{stem}.good")) == 2
+    letters = [m.value.decode() for m in kafka.consume(dead)]
+    assert len(letters) == 3
+    for word in ("unknown_topic", "bad_topic", 'field to'):
+        assert sum(word in letter for letter in letters) >= 1, (word, letters)
+
+
+def test_a_compacted_topic_rejects_what_has_no_key(weir, kafka, unique):
+    target = kafka.topic(cleanup_policy="compact")
+    copy(kafka, weir, unique, [{"n": n} for n in range(100)], f"topic: {target}\n    on_reject: drop",
+         key=lambda i, _: None if i % 10 == 3 else f"k{i}")
+    found = [m.json["n"] for m in kafka.consume(target)]
+    assert sorted(set(found)) == [n for n in range(100) if n % 10 != 3]
+    assert repeated(found) == []
+
+
+# ---- Wrong configurations ----------------------------------------------------------------------
+
+def sink_file(options):
+    lines = "\n".join(f"    {k}: {v}" for k, v in options.items())
+    return f"""
+name: wrong
+sources:
+  in: {{type: generate, count: 1}}
+sinks:
+  out:
+    type: kafka
+    on_reject: drop
+{lines}
+"""
+
+
+GOOD = {"brokers": "127.0.0.1:9092", "topic": "t"}
+
+WRONG = [
+    ({"brokers": None}, "brokers"),
+    ({"topic": None}, "topic"),
+    ({"topic": "'{{ type }}'"}, "topic"),
+    ({"topic": "'bad name'"}, "'bad name' is no topic name"),
+    ({"topic": "'events.{{ type '"}, "topic"),
+    ({"compression": "brotli"}, "zstd"),
+    ({"linger": "1m"}, "linger"),
+    ({"max_message": "10B"}, "max_message"),
+    ({"queue": "2MiB"}, "is smaller than max_message"),
+    ({"rdkafka": "{enable.idempotence: false}"}, "write an event twice or out of order"),
+    ({"rdkafka": "{acks: 1}"}, "all in-sync replicas"),
+    ({"rdkafka": "{message.timeout.ms: 1000}"}, "until it is delivered"),
+    ({"rdkafka": "{transactional.id: x}"}, "without transactions"),
+    ({"rdkafka": "{linger.ms: 10}"}, "use the option linger"),
+    ({"rdkafka": "{max.in.flight: 100}"}, "max.in.flight"),
+    ({"rdkafka": "{batch.size: many}"}, "Invalid value"),
+    ({"rdkafka": "{plugin.library.paths: /tmp/x.so}"}, "loads foreign code"),
+    ({"sasl": "{mechanism: SCRAM-SHA-256, user: me}"}, "needs sasl.password"),
+    ({"tls": "{key: nowhere.key}"}, "nowhere.key"),
+    ({"timestamp": "later"}, "event"),
+]
+
+
+@pytest.mark.parametrize("change, message", WRONG, ids=[f"{next(iter(c))}-{i}" for i, (c, _) in enumerate(WRONG)])
+def test_check_finds(weir, change, message):
+    options = {k: v for k, v in {**GOOD, **change}.items() if v is not None}
+    checked = weir.check(sink_file(options), expect=1)
+    assert message in checked.text
+    assert "sinks.out" in checked.text
+
+
+def test_check_finds_nothing_in_a_good_file(weir):
+    checked = weir.check(sink_file({**GOOD, "key": "'{{ user_id }}'", "headers": "{a: b}",
+                                    "rdkafka": "{socket.timeout.ms: 20000, partitioner: consistent_random}",
+                                    "topic": "'events.{{ type }}'"}), expect=0)
+    assert "warning" not in checked.text and "error" not in checked.text
