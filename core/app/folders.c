@@ -39,10 +39,9 @@ static void add_guess(struct folders *f, const char *front, const char *back)
 {
     struct wr_buf path = {0};
     wr_buf_printf(&path, "%s%s", front, back);
-    char *real = is_folder(path.ptr) ? realpath(path.ptr, NULL) : NULL;
-    if (real != NULL)
+    char real[PATH_MAX];
+    if (is_folder(path.ptr) && realpath(path.ptr, real) != NULL)
         add(f, real, strlen(real));
-    free(real);
     wr_buf_done(&path);
 }
 

@@ -182,7 +182,7 @@ const char *wr_pipeline_reason(struct wr_pipeline *p)
 bool wr_pipeline_ready(struct wr_pipeline *p)
 {
     return !atomic_load(&p->failed) && !atomic_load(&p->draining) &&
-           atomic_load(&p->lanes_polling) == p->n_lanes;
+           atomic_load(&p->lanes_polling) == atomic_load(&p->lanes_left);
 }
 
 static void tell(struct wr_pipeline *p)

@@ -42,7 +42,7 @@ void wr_pipeline_start(struct wr_pipeline *p, void (*notify)(void *arg), void *a
 enum wr_pipeline_state wr_pipeline_state(struct wr_pipeline *p);
 /* Why it is STOPPED, "" else. Valid until free. */
 const char *wr_pipeline_reason(struct wr_pipeline *p);
-/* Every lane polls and nothing has failed. */
+/* Every lane that has not ended polls, and nothing has failed. */
 bool wr_pipeline_ready(struct wr_pipeline *p);
 /* Begins the drain: sources stop, lanes and outlets empty, until the deadline (monotonic ns), which a
  * later call may bring forward. Returns at once; DONE follows by notify. [any] */
