@@ -21,11 +21,24 @@ void client_init(struct client *c, const struct weir_host *host, const struct cl
                                                 "other"};
     c->host = host;
     c->cfg = cfg;
+    pthread_mutex_init(&c->log_mutex, NULL);
     for (int i = 0; i < N_FAULTS; i++) {
         const char *labels[] = {"error", words[i], NULL};
         c->faults[i] =
             host->counter(host, "kafka_errors_total", "Errors that the Kafka client saw.", labels);
     }
+}
+
+void client_done(struct client *c)
+{
+    pthread_mutex_destroy(&c->log_mutex);
+}
+
+void client_mute(struct client *c)
+{
+    pthread_mutex_lock(&c->log_mutex);
+    c->muted = true;
+    pthread_mutex_unlock(&c->log_mutex);
 }
 
 int ms_until(const struct weir_host *host, int64_t deadline_ns, int most)
@@ -99,9 +112,8 @@ static void on_error(rd_kafka_t *rk, int code, const char *reason, void *opaque)
     client_fault(c, code, reason, NULL);
 }
 
-static void on_log(const rd_kafka_t *rk, int level, const char *fac, const char *text)
+static void pass_log(struct client *c, int level, const char *fac, const char *text)
 {
-    struct client *c = rd_kafka_opaque(rk);
     enum weir_log_level to = WEIR_LOG_DEBUG;
     /* What on_error hears of as well is not said twice. */
     bool twice = strcmp(fac, "FAIL") == 0 || strcmp(fac, "ERROR") == 0 || strcmp(fac, "FATAL") == 0;
@@ -123,6 +135,15 @@ static void on_log(const rd_kafka_t *rk, int level, const char *fac, const char 
     char message[64];
     snprintf(message, sizeof(message), "librdkafka says %s", fac);
     c->host->log(c->host, to, message, kv + 1, 1);
+}
+
+static void on_log(const rd_kafka_t *rk, int level, const char *fac, const char *text)
+{
+    struct client *c = rd_kafka_opaque(rk);
+    pthread_mutex_lock(&c->log_mutex);
+    if (!c->muted)
+        pass_log(c, level, fac, text);
+    pthread_mutex_unlock(&c->log_mutex);
 }
 
 /* ---- Making one ---------------------------------------------------------------------------- */

@@ -9,6 +9,8 @@
 #include <librdkafka/rdkafka.h>
 #include <weir/plugin.h>
 
+#include <pthread.h>
+
 struct tls_config {
     bool enabled;
     struct weir_str ca;
@@ -93,6 +95,8 @@ struct client {
     const struct weir_host *host;
     const struct client_config *cfg;
     struct weir_metric *faults[N_FAULTS];
+    pthread_mutex_t log_mutex; /* librdkafka's threads log; guards muted */
+    bool muted;
 };
 
 /* Where a configuration's errors go: all of them to `report`, or the first one to `err`. */
@@ -125,6 +129,11 @@ void client_try(rd_kafka_conf_t *take_conf, enum weir_kind kind, struct problems
 void client_check(const struct client_config *cfg, struct problems *p);
 
 void client_init(struct client *c, const struct weir_host *host, const struct client_config *cfg);
+/* After the handle has been destroyed. */
+void client_done(struct client *c);
+/* The handle cannot be destroyed and outlives the instance: nothing of the host is used any more.
+ */
+void client_mute(struct client *c);
 /* A connected client that logs and reports errors through `c`. NULL with err. Takes conf. */
 rd_kafka_t *client_new(struct client *c, rd_kafka_type_t type, rd_kafka_conf_t *take_conf,
                        struct weir_error *err);

@@ -11,30 +11,36 @@
 /* A longer `weir-id` header is no id of ours. */
 #define ID_MOST 512
 
-/* Attached messages: `m` is set once the batch has it, so that a refused attachment gives it back.
- */
+/* An attached message: `m` is set once the batch has it, so that a refused attachment gives it
+ * back. May outlive the instance's host. */
 struct attached {
-    const struct weir_host *host;
+    struct source *source;
+    void (*free)(void *);
     rd_kafka_message_t *m;
 };
 
 static void dispose(void *arg)
 {
     struct attached *a = arg;
-    if (a->m != NULL)
+    if (a->m != NULL) {
         rd_kafka_message_destroy(a->m);
-    a->host->free(a);
+        atomic_fetch_sub(&a->source->n_attached, 1);
+    }
+    a->free(a);
 }
 
-static bool attach(const struct weir_host *h, struct weir_batch *b, rd_kafka_message_t *m)
+static bool attach(struct source *s, struct weir_batch *b, rd_kafka_message_t *m)
 {
+    const struct weir_host *h = s->client.host;
     struct attached *a = h->alloc(sizeof(*a));
     if (a == NULL)
         return false;
-    a->host = h;
+    a->source = s;
+    a->free = h->free;
     if (!h->batch_attach(b, dispose, a, m->len + m->key_len))
         return false;
     a->m = m;
+    atomic_fetch_add(&s->n_attached, 1);
     return true;
 }
 
@@ -110,15 +116,16 @@ static bool add_headers(const struct weir_host *h, struct weir_arena *a, bool co
 }
 
 /* Payload, key and headers. Attaches last: nothing can fail behind it. */
-static bool fill(const struct weir_host *h, struct weir_batch *b, struct weir_event *ev,
+static bool fill(struct source *s, struct weir_batch *b, struct weir_event *ev,
                  rd_kafka_message_t *m)
 {
+    const struct weir_host *h = s->client.host;
     bool copy = m->len + m->key_len <= COPY_MOST;
     if (m->payload == NULL)
         ev->flags |= WEIR_EVENT_TOMB;
     return keep(h, b->arena, copy, m->payload, m->len, &ev->payload) &&
            keep(h, b->arena, copy, m->key, m->key_len, &ev->key) &&
-           add_headers(h, b->arena, copy, m, ev) && (copy || attach(h, b, m));
+           add_headers(h, b->arena, copy, m, ev) && (copy || attach(s, b, m));
 }
 
 bool message_emit(struct source *s, struct weir_batch *b, struct part *p,
@@ -137,7 +144,7 @@ bool message_emit(struct source *s, struct weir_batch *b, struct part *p,
     ev->stream = p->stream;
     ev->position = take_m->offset;
     ev->next = take_m->offset + 1;
-    if (!fill(h, b, ev, take_m)) {
+    if (!fill(s, b, ev, take_m)) {
         h->batch_truncate(b, before);
         return false;
     }

@@ -54,8 +54,8 @@ static struct weir_result judge(const struct sink *s, rd_kafka_resp_err_t code,
         r = verdict_of(RD_KAFKA_RESP_ERR__FATAL, m, false, 0);
         r.message = h->arena_printf(a, "the producer can do nothing more: %s", text);
     } else {
-        r.message = h->arena_printf(a, "topic '%s': %.*s", topic, (int)r.message.len,
-                                    r.message.ptr);
+        r.message =
+            h->arena_printf(a, "topic '%s': %.*s", topic, (int)r.message.len, r.message.ptr);
     }
     return r;
 }
@@ -340,6 +340,7 @@ void sink_close(void *take_self)
         next = at->next;
         h->free(at);
     }
+    client_done(&s->client);
     h->free(s);
 }
 

@@ -313,7 +313,9 @@ static bool leave_group(struct source *s, int64_t deadline_ns)
     return closed;
 }
 
-static void close_consumer(struct source *s)
+/* False where the handle has to stay: the library waits for ever for a message that a sink which
+ * did not end its write still points into. */
+static bool close_consumer(struct source *s)
 {
     const struct weir_host *h = s->client.host;
     int64_t deadline = h->now(h) + CLOSE_DEADLINE;
@@ -326,7 +328,15 @@ static void close_consumer(struct source *s)
     bool left = leave_group(s, deadline);
     rd_kafka_queue_destroy(s->replies);
     rd_kafka_queue_destroy(s->queue);
-    rd_kafka_destroy_flags(s->rk, left ? 0 : RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+    uint64_t attached = atomic_load(&s->n_attached);
+    if (attached == 0) {
+        rd_kafka_destroy_flags(s->rk, left ? 0 : RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+        return true;
+    }
+    struct weir_kv kv = weir_kv_u64("messages", attached);
+    h->log(h, WEIR_LOG_WARN, "messages are still in use: the Kafka client is left open", &kv, 1);
+    client_mute(&s->client);
+    return false;
 }
 
 void source_close(void *take_self)
@@ -335,13 +345,16 @@ void source_close(void *take_self)
     if (s == NULL)
         return;
     const struct weir_host *h = s->client.host;
-    if (s->rk != NULL)
-        close_consumer(s);
+    bool closed = s->rk == NULL || close_consumer(s);
+    h->free(s->parts);
+    s->parts = NULL;
+    if (!closed)
+        return;
     if (s->wake_fd >= 0)
         close(s->wake_fd);
     if (s->data_fd >= 0)
         close(s->data_fd);
-    h->free(s->parts);
+    client_done(&s->client);
     h->free(s);
 }
 

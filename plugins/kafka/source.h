@@ -16,6 +16,8 @@
 
 #include "client.h"
 
+#include <stdatomic.h>
+
 struct source_config {
     struct client_config client;
     struct weir_list topics; /* of struct weir_str */
@@ -90,6 +92,8 @@ struct source {
 
     rd_kafka_message_t *held[HELD_CAP]; /* a ring */
     uint32_t held_first, n_held;
+
+    _Atomic uint64_t n_attached; /* messages that events still point into */
 
     struct rebalance rebalance;
     int64_t drain_ns;
