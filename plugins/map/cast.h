@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * map/cast.h: values of one type made from values of another, exactly or not at all.
+ */
+#ifndef MAP_CAST_H
+#define MAP_CAST_H
+
+#include <weir/plugin.h>
+
+enum cast {
+    CAST_STRING,
+    CAST_INT,
+    CAST_FLOAT,
+    CAST_BOOL,
+    CAST_JSON,
+    CAST_TIME,
+    CAST_TIME_FROM_S,
+    CAST_TIME_FROM_MS,
+    CAST_EPOCH_S,
+    CAST_EPOCH_MS
+};
+
+/* The words of the option, NULL at the end. */
+extern const char *const cast_words[];
+
+enum cast_result {
+    CAST_SAME,  /* it has that type already */
+    CAST_DONE,  /* *ret is the new value, in `a` */
+    CAST_WRONG, /* it cannot be: `expected` says what can */
+    CAST_NO_MEMORY
+};
+
+/* null stays null. */
+enum cast_result cast_value(const struct weir_host *h, struct weir_arena *a, enum cast to,
+                            const struct weir_value *v, struct weir_value **ret,
+                            const char **ret_expected);
+
+#endif

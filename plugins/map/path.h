@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * map/path.h: places inside an event's value, written as in templates: user.name, items[0].price,
+ * ["odd.name"].
+ */
+#ifndef MAP_PATH_H
+#define MAP_PATH_H
+
+#include <weir/plugin.h>
+
+#define PATH_STEPS_MAX 32
+
+struct step {
+    struct weir_str name; /* ptr NULL: index */
+    uint32_t index;
+};
+
+struct path {
+    struct weir_str text; /* as written */
+    struct step *steps;
+    uint32_t n;
+};
+
+/* Reads text into ret; its memory is `a`, or the text's. NULL, or what is wrong at byte
+ * *ret_offset. */
+const char *path_parse(const struct weir_host *h, struct weir_arena *a, struct weir_str text,
+                       struct path *ret, size_t *ret_offset);
+
+/* The value there, NULL where there is none. */
+const struct weir_value *path_get(const struct weir_host *h, const struct weir_value *root,
+                                  const struct path *p);
+
+/* Puts a value there. Objects are made on the way where there is nothing or null; an array takes an
+ * index that it has, or its length to append. False: `why` says what is in the way (or, empty: no
+ * memory), and part of the way may have been made. */
+bool path_set(const struct weir_host *h, struct weir_arena *a, struct weir_value *root,
+              const struct path *p, struct weir_value *take_v, char why[200]);
+
+/* False where nothing was there. */
+bool path_remove(const struct weir_host *h, struct weir_value *root, const struct path *p);
+
+/* The same parent, and names at the end: then a field can be renamed in its place. */
+bool path_siblings(const struct path *a, const struct path *b);
+/* Gives the last name of `from` the last name of `to`, in its place. */
+bool path_rename(const struct weir_host *h, struct weir_arena *a, struct weir_value *root,
+                 const struct path *from, const struct path *to);
+
+const char *type_words(enum weir_value_type type);
+
+#endif
