@@ -95,13 +95,6 @@ static bool dead_letter(struct leftovers *l, const struct weir_event *ev,
     return wr_dead_letter_add(l->dead, ev, &failure);
 }
 
-static void log_failure(struct leftovers *l, const struct weir_result *r)
-{
-    WR_LOG(l->unit->log, WEIR_LOG_WARN, "event failed",
-           weir_kv_text("code", r->code != NULL ? r->code : "rejected"),
-           weir_kv_str("reason", r->message));
-}
-
 /* An event that this component cannot handle, by the policy the user chose. */
 static void give_up(struct leftovers *l, struct weir_event *ev, const struct weir_result *r,
                     const char *stage)
@@ -109,7 +102,7 @@ static void give_up(struct leftovers *l, struct weir_event *ev, const struct wei
     const char *code = r->code != NULL ? r->code : "rejected";
     struct wr_why why = wr_why_of(l->unit, WEIR_DROPPED, code, r->message);
     wr_unit_count_error(l->unit, stage, code, 1);
-    log_failure(l, r);
+    wr_unit_log_failure(l->unit, "event failed", ev, r, 1);
     switch (l->policy) {
     case WR_ON_DEAD_LETTER:
         if (dead_letter(l, ev, r))

@@ -104,6 +104,24 @@ void wr_unit_count_dead(struct wr_unit *unit, uint64_t n)
           NULL, n);
 }
 
+void wr_unit_log_failure(struct wr_unit *unit, const char *message, const struct weir_event *ev,
+                         const struct weir_result *r, uint32_t attempts)
+{
+    const struct weir_origin *origin = ev->origin;
+    struct weir_kv kv[8] = {weir_kv_text("code", r->code != NULL ? r->code : "rejected"),
+                            weir_kv_str("reason", r->message), weir_kv_u64("attempts", attempts)};
+    uint32_t n = 3;
+    if (ev->id.len != 0)
+        kv[n++] = weir_kv_str("id", ev->id);
+    if (origin != NULL)
+        kv[n++] = weir_kv_str("origin", origin->name);
+    if (origin != NULL && origin->partition >= 0)
+        kv[n++] = weir_kv_i64("partition", origin->partition);
+    if (origin != NULL)
+        kv[n++] = weir_kv_i64(ev->request != NULL ? "item" : "offset", ev->position);
+    wr_log_write(unit->log, WEIR_LOG_WARN, message, kv, n);
+}
+
 struct wr_why wr_why_of(const struct wr_unit *unit, enum weir_outcome outcome, const char *code,
                         struct weir_str message)
 {

@@ -83,9 +83,7 @@ static void reject(struct wr_shard *s, struct weir_event *ev, const struct wr_me
     const char *code = r->code != NULL ? r->code : "rejected";
     struct wr_why why = wr_why_of(o->unit, WEIR_DROPPED, code, r->message);
     wr_unit_count_error(o->unit, "write", code, 1);
-    WR_LOG(o->unit->log, WEIR_LOG_WARN, "event rejected", weir_kv_text("code", code),
-           weir_kv_str("reason", r->message), weir_kv_str("id", ev->id),
-           weir_kv_u64("attempts", meta->attempts + 1));
+    wr_unit_log_failure(o->unit, "event rejected", ev, r, meta->attempts + 1);
     switch (opt_of(s)->on_reject) {
     case WR_ON_DEAD_LETTER:
         if (add_dead(s, ev, meta, r)) {
@@ -190,7 +188,8 @@ static void count_retryable(struct wr_shard *s, const struct weir_result *r)
 static void begin_backoff(struct wr_shard *s, const struct weir_result *r, uint32_t n, int64_t now)
 {
     struct wr_clock *clock = s->outlet->p->rt.clock;
-    s->fail_streak++;
+    if (now >= s->hold_until)
+        s->fail_streak++; /* writes that were under way together fail together: one try */
     int64_t wait = backoff(s, r->retry_after_ns);
     s->hold_until = now + wait;
     if (r->verdict == WEIR_VERDICT_REOPEN)

@@ -99,6 +99,9 @@ void wr_instance_close(struct wr_instance *take_inst);
 void wr_unit_count_error(struct wr_unit *unit, const char *stage, const char *code, uint64_t n);
 void wr_unit_count_discard(struct wr_unit *unit, const char *reason, uint64_t n);
 void wr_unit_count_dead(struct wr_unit *unit, uint64_t n);
+/* One line about an event that a component could not handle: reason, and what finds it again. */
+void wr_unit_log_failure(struct wr_unit *unit, const char *message, const struct weir_event *ev,
+                         const struct weir_result *r, uint32_t attempts);
 
 /* ---- pipeline.c ---- */
 
