@@ -145,56 +145,46 @@ static void add_name(struct text *t, const char *name, bool *first)
     text_cstr(t, "\":");
 }
 
-static void add_key(struct text *t, struct weir_str key, bool *first, struct weir_arena *arena)
+/* A member of bytes: as text where they are UTF-8, else as base64 by its other name. */
+static void add_bytes(struct text *t, const char *name, const char *name_base64,
+                      struct weir_str bytes, bool *first, struct weir_arena *arena)
 {
     size_t before = t->len;
     bool was_first = *first;
-    add_name(t, "key", first);
-    if (add_string(t, key, arena))
+    if (bytes.ptr == NULL)
+        return;
+    add_name(t, name, first);
+    if (add_string(t, bytes, arena))
         return;
     t->len = before;
     *first = was_first;
-    add_name(t, "key_base64", first);
-    add_base64(t, key);
+    add_name(t, name_base64, first);
+    add_base64(t, bytes);
 }
 
 static void add_headers(struct text *t, const struct weir_event *ev, struct weir_arena *arena)
 {
-    const char *between = "";
-    text_cstr(t, "{");
     for (uint32_t i = 0; i < ev->n_headers; i++) {
-        size_t before = t->len;
-        text_cstr(t, between);
-        if (!add_string(t, ev->headers[i].name, arena)) {
-            t->len = before; /* a name that is no text cannot be carried */
-            continue;
-        }
-        between = ",";
-        text_cstr(t, ":");
-        if (add_string(t, ev->headers[i].value, arena))
-            continue;
-        text_cstr(t, "{\"base64\":");
-        add_base64(t, ev->headers[i].value);
-        text_cstr(t, "}");
+        bool first = true;
+        text_cstr(t, i == 0 ? "[" : ",");
+        add_bytes(t, "name", "name_base64", ev->headers[i].name, &first, arena);
+        add_bytes(t, "value", "value_base64", ev->headers[i].value, &first, arena);
+        text_cstr(t, first ? "{}" : "}");
     }
-    text_cstr(t, "}");
+    text_cstr(t, "]");
 }
 
 static void add_weir(struct text *t, const struct item *it, struct weir_arena *arena)
 {
     const struct weir_event *ev = it->ev;
     bool first = true;
-    if (ev->id.len != 0) {
-        add_name(t, "id", &first);
-        if (!add_string(t, ev->id, arena))
-            add_base64(t, ev->id);
-    }
-    if (ev->key.ptr != NULL)
-        add_key(t, ev->key, &first, arena);
+    if (ev->id.len != 0)
+        add_bytes(t, "id", "id_base64", ev->id, &first, arena);
+    add_bytes(t, "key", "key_base64", ev->key, &first, arena);
     if (ev->time_ns > 0) {
         char digits[24];
         int n = snprintf(digits, sizeof(digits), "%lld", (long long)ev->time_ns);
-        add_name(t, "time", &first);
+        add_name(t, "time_ns", &first);
         text_add(t, weir_str_n(digits, (size_t)n));
     }
     if (ev->n_headers != 0) {
@@ -207,8 +197,11 @@ static void add_weir(struct text *t, const struct item *it, struct weir_arena *a
     } else if ((ev->flags & WEIR_EVENT_TOMB) == 0) {
         add_name(t, "payload", &first);
         add_line(t, it->payload);
+    } else {
+        add_name(t, "tombstone", &first);
+        text_cstr(t, "true");
     }
-    text_cstr(t, first ? "{}\n" : "}\n");
+    text_cstr(t, "}\n");
 }
 
 void compose(struct text *out, enum format format, const struct item *items, uint32_t n,

@@ -133,8 +133,7 @@ static void conn_started(struct lane *s, struct MHD_Connection *mhd, void **cont
         (void)shutdown(info->connect_fd, SHUT_RDWR);
         return;
     }
-    s->conn_number = s->conn_number == INT32_MAX ? 0 : s->conn_number + 1;
-    *c = (struct conn){.lane = s, .mhd = mhd, .fd = info->connect_fd, .number = s->conn_number};
+    *c = (struct conn){.lane = s, .mhd = mhd, .fd = info->connect_fd};
     conn_deadline(c, DEADLINE_IDLE);
 }
 

@@ -151,7 +151,6 @@ struct conn {
     struct lane *lane;
     struct MHD_Connection *mhd;
     int fd;
-    int32_t number;
     bool suspended;
     struct request *request; /* NULL between requests */
     /* In lane->deadlines[deadline] while linked. */
@@ -221,7 +220,6 @@ struct lane {
     atomic_bool woken;       /* by wake(): poll returns at once */
     atomic_bool sleeping;
     atomic_uint n_conns;
-    int32_t conn_number;
     struct conn_list deadlines[N_DEADLINES];
     struct {
         struct request *head, *tail;

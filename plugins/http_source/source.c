@@ -116,6 +116,15 @@ void source_wake(void *self)
         (void)!eventfd_write(s->event_fd, 1);
 }
 
+static void show(struct lane *s)
+{
+    struct shared *sh = s->shared;
+    s->h->metric_set(s->connections,
+                     atomic_load_explicit(&sh->connections, memory_order_relaxed));
+    s->h->metric_set(s->in_flight,
+                     (double)atomic_load_explicit(&sh->in_flight, memory_order_relaxed));
+}
+
 /* Sleeps until something happens or `until`. Either wake sees `sleeping`, or this sees `woken`. */
 static void sleep_until(struct lane *s, int64_t until)
 {
@@ -130,6 +139,7 @@ static void sleep_until(struct lane *s, int64_t until)
     struct pollfd fds[] = {{s->event_fd, POLLIN, 0},
                            {s->epoll_fd, POLLIN, 0},
                            {listen_wanted(s) ? s->shared->listen_fd : -1, POLLIN, 0}};
+    show(s);
     atomic_store(&s->sleeping, true);
     if (!atomic_load(&s->woken) && left > 0)
         (void)ppoll(fds, sizeof(fds) / sizeof(fds[0]), &ts, NULL);
@@ -152,15 +162,6 @@ static void take_ready(struct lane *s, struct weir_batch *b, uint32_t room, size
 {
     while (s->ready.head != NULL && b->n_events < room && *looked_at < BATCH_BYTES)
         *looked_at += request_take(s->ready.head, b);
-}
-
-static void show(struct lane *s)
-{
-    struct shared *sh = s->shared;
-    s->h->metric_set(s->connections,
-                     atomic_load_explicit(&sh->connections, memory_order_relaxed));
-    s->h->metric_set(s->in_flight,
-                     (double)atomic_load_explicit(&sh->in_flight, memory_order_relaxed));
 }
 
 static bool ended(const struct lane *s)

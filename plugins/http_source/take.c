@@ -88,8 +88,7 @@ static bool take_origin(struct taking *t)
     struct weir_origin *origin = t->lane->h->arena_alloc(t->b->arena, sizeof(*origin));
     if (origin == NULL)
         return false;
-    *origin = (struct weir_origin){list_str(&t->lane->config->paths, (uint32_t)t->q->path),
-                                   t->q->conn->number};
+    *origin = (struct weir_origin){list_str(&t->lane->config->paths, (uint32_t)t->q->path), -1};
     t->origin = origin;
     return true;
 }

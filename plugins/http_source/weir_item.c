@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * One line of application/x-weir+ndjson: an event with what a plain JSON text cannot carry. It is
- * what weir's http sink writes with `format: weir`; both sides describe it in their docs.
+ * what weir's http sink writes with `format: weir`; both sides describe it in their docs. The members
+ * have the names that dead letters and the file sink's `format: full` give them.
  *
- *   {"id":"...","key":"...","time":1700000000000000000,"headers":{"name":"value"},"payload":{...}}
+ *   {"id":"a1","key":"u7","time_ns":1700000000000000000,"headers":[{"name":"h","value":"v"}],
+ *    "payload":{...}}
  *
- * payload stays byte for byte as it stands in the line. Bytes that are not UTF-8 come as base64:
- * payload_base64, key_base64, and {"base64":"..."} as a header's value. All members may be missing;
- * without a payload the event is a tombstone. Members that are not known are passed over.
+ * payload stays byte for byte as it stands in the line. Bytes that are not UTF-8, or no JSON, come as
+ * base64: payload_base64, key_base64, name_base64, value_base64. "tombstone":true stands where there
+ * is no payload. Members that are not known are passed over.
  */
 #include "http_source.h"
 
@@ -20,7 +22,7 @@ struct reader {
     struct weir_batch *b;
     struct weir_event *ev;
     struct refusal *why;
-    bool has_payload;
+    bool has_payload, tombstone;
 };
 
 static bool bad_member(struct reader *rd, const char *name, const char *expected)
@@ -122,35 +124,44 @@ static bool read_time(struct reader *rd, struct weir_str text)
     const struct weir_host *h = rd->lane->h;
     const struct weir_value *v = parse(rd, text);
     if (v == NULL || h->value_type(v) != WEIR_INT || h->value_int(v) < 0)
-        return bad_member(rd, "time", "an integer: nanoseconds since 1970");
+        return bad_member(rd, "time_ns", "an integer: nanoseconds since 1970");
     rd->ev->time_ns = h->value_int(v);
     return true;
 }
 
-static bool read_header(struct reader *rd, const struct weir_value *v, struct weir_str *ret)
+/* The bytes of member `name`, or of `name_base64`; false where they are neither. Missing: ptr NULL. */
+static bool read_bytes(struct reader *rd, const struct weir_value *v, const char *name,
+                       const char *name_base64, struct weir_str *ret)
 {
     const struct weir_host *h = rd->lane->h;
-    if (h->value_type(v) == WEIR_STRING) {
-        *ret = h->value_str(v);
-        return true;
-    }
-    v = h->value_get(v, weir_cstr("base64"));
-    return v != NULL && h->value_type(v) == WEIR_STRING && base64_read(rd, h->value_str(v), ret);
+    const struct weir_value *text = h->value_get(v, weir_cstr(name));
+    const struct weir_value *base64 = h->value_get(v, weir_cstr(name_base64));
+    *ret = weir_str_n(NULL, 0);
+    if (text != NULL && h->value_type(text) == WEIR_STRING)
+        *ret = h->value_str(text);
+    else if (base64 != NULL && h->value_type(base64) == WEIR_STRING)
+        return base64_read(rd, h->value_str(base64), ret);
+    else
+        return text == NULL && base64 == NULL;
+    return true;
 }
 
 static bool read_headers(struct reader *rd, struct weir_str text)
 {
     const struct weir_host *h = rd->lane->h;
     const struct weir_value *v = parse(rd, text);
-    uint32_t n = v != NULL && h->value_type(v) == WEIR_OBJECT ? h->value_count(v) : 0;
+    uint32_t n = v != NULL && h->value_type(v) == WEIR_ARRAY ? h->value_count(v) : 0;
     struct weir_header *headers = h->arena_alloc(rd->b->arena, (n + 1) * sizeof(*headers));
-    if (v == NULL || h->value_type(v) != WEIR_OBJECT || headers == NULL)
-        return bad_member(rd, "headers", "an object");
+    if (v == NULL || h->value_type(v) != WEIR_ARRAY || headers == NULL)
+        return bad_member(rd, "headers", "an array");
     struct weir_value_iter it = h->value_iter(v);
     for (uint32_t i = 0; i < n; i++) {
-        const struct weir_value *value = h->value_next(&it, &headers[i].name);
-        if (!read_header(rd, value, &headers[i].value))
-            return bad_member(rd, "headers", "an object of strings, or of {\"base64\":\"...\"}");
+        struct weir_str none;
+        const struct weir_value *header = h->value_next(&it, &none);
+        if (!read_bytes(rd, header, "name", "name_base64", &headers[i].name) ||
+            !read_bytes(rd, header, "value", "value_base64", &headers[i].value) ||
+            headers[i].name.ptr == NULL)
+            return bad_member(rd, "headers", "an array of {\"name\":\"...\",\"value\":\"...\"}");
     }
     rd->ev->headers = headers;
     rd->ev->n_headers = n;
@@ -174,13 +185,25 @@ static bool read_payload_base64(struct reader *rd, struct weir_str text)
     return read_payload(rd, bytes);
 }
 
+static bool read_tombstone(struct reader *rd, struct weir_str text)
+{
+    rd->tombstone = text.len == 4 && memcmp(text.ptr, "true", 4) == 0;
+    return rd->tombstone || (text.len == 5 && memcmp(text.ptr, "false", 5) == 0) ||
+           bad_member(rd, "tombstone", "true or false");
+}
+
 static const struct {
     const char *name;
     bool (*read)(struct reader *rd, struct weir_str text);
 } members[] = {
-    {"payload", read_payload}, {"id", read_id},           {"key", read_key},
-    {"time", read_time},       {"headers", read_headers}, {"key_base64", read_key_base64},
+    {"payload", read_payload},
+    {"id", read_id},
+    {"key", read_key},
+    {"time_ns", read_time},
+    {"headers", read_headers},
+    {"key_base64", read_key_base64},
     {"payload_base64", read_payload_base64},
+    {"tombstone", read_tombstone},
 };
 
 static bool read_member(struct reader *rd, struct weir_str name, struct weir_str value)
@@ -201,8 +224,11 @@ bool weir_item_read(struct lane *s, struct weir_batch *b, struct weir_str line,
     while (member_next(line, &at, &name, &value, &wrong))
         if (!read_member(&rd, name, value))
             return false;
-    if (wrong == NULL)
+    if (wrong == NULL && rd.has_payload != rd.tombstone)
         return true;
+    if (wrong == NULL)
+        wrong = rd.tombstone ? "a tombstone has no payload"
+                             : "it has no payload, and does not say \"tombstone\":true";
     refuse(why, MHD_HTTP_BAD_REQUEST, "bad_item",
            "the line is not an item {\"id\", \"key\", \"headers\", \"payload\"}: %s", wrong);
     why->offset = (int64_t)at;
