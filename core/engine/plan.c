@@ -101,6 +101,7 @@ static const struct wr_node *section(struct wr_planner *p, enum weir_kind kind)
     if (f == NULL || (f->value->kind == WR_NODE_SCALAR && !f->value->broken &&
                       wr_scalar_type(f->value) == WR_SCALAR_NULL))
         return NULL;
+    p->partial = p->partial || f->value->broken;
     if (f->value->kind == WR_NODE_MAP)
         return f->value->n > 0 ? f->value : NULL;
     wr_plan_error(p, "wrong-type", f->value->pos, &path,
@@ -125,6 +126,7 @@ static void check_id(struct wr_planner *p, struct wr_draft *d)
     if (first == d)
         return;
     d->skip = true;
+    p->wiring_failed = true;
     if (first->kind == d->kind)
         return; /* the same key twice in one map, which has been reported */
     wr_plan_error(p, "duplicate-id", d->field->pos, &d->path,
@@ -151,8 +153,11 @@ static void need_some(struct wr_planner *p, enum weir_kind kind, const char *cod
 {
     const struct wr_field *f = wr_node_field(p->root, weir_cstr(wr_kind_words(kind)));
 
-    if (p->n_kind[kind] > 0 || (f != NULL && (f->value->kind == WR_NODE_LIST || f->value->broken)))
+    if (p->n_kind[kind] > 0 || p->partial)
         return;
+    if (f != NULL && (f->value->kind == WR_NODE_LIST ||
+                      (f->value->kind == WR_NODE_SCALAR && wr_scalar_type(f->value) != WR_SCALAR_NULL)))
+        return; /* no map: that has been said */
     wr_plan_error(p, code, f != NULL ? f->pos : (struct wr_pos){.text = p->text}, NULL,
                   &(struct wr_diag){.message = wr_arena_xprintf(p->arena, "the pipeline has no %s",
                                                                 wr_kind_words(kind)),
@@ -318,11 +323,12 @@ static void make_plan(struct wr_planner *p)
         wr_plan_error(p, "wrong-type", conf.root->pos, NULL,
                       &(struct wr_diag){.message = weir_cstr("a pipeline file is a map"),
                                         .expected = weir_cstr("a map with sources and sinks"),
-                                        .found = wr_node_found(p->arena, conf.root, true)});
+                                        .found = wr_node_found(p->arena, conf.root, false)});
         return;
     }
     (void)wr_conf_interpolate(p->arena, &conf, p->dir, p->diags);
     p->root = conf.root;
+    p->partial = conf.root->broken;
     read_top(p);
 }
 

@@ -85,6 +85,7 @@ struct wr_planner {
     uint32_t n;
     uint32_t n_kind[WEIR_SINK + 1];
     int32_t dead_letter; /* draft, -1 = none */
+    bool partial;        /* the file lacks something: what is missing is no news */
     bool wiring_failed;  /* some input could not be resolved: what is unread is no news */
 };
 

@@ -148,7 +148,7 @@ static void read_inputs(struct wr_planner *p, struct wr_draft *d)
     d->inputs = wr_arena_xalloc(p->arena, (n->n + 1) * sizeof(*d->inputs));
     if (n->kind == WR_NODE_SCALAR && n->text.len > 0 && !n->broken)
         named_input(p, d, n);
-    else if (n->kind != WR_NODE_LIST)
+    else if (n->kind != WR_NODE_LIST || n->broken)
         p->wiring_failed = true; /* the binder has said so */
     for (uint32_t i = 0; n->kind == WR_NODE_LIST && i < n->n; i++) {
         if (n->items[i]->kind == WR_NODE_SCALAR && !n->items[i]->broken)
@@ -184,6 +184,10 @@ static void default_input(struct wr_planner *p, uint32_t i)
 {
     struct wr_draft *d = &p->drafts[i], *from;
 
+    if (p->partial || p->n_kind[WEIR_SOURCE] == 0) {
+        p->wiring_failed = true; /* a greater lack has been reported */
+        return;
+    }
     if (!is_line(p)) {
         bad_input(p, "missing-inputs", d, NULL,
                   wr_arena_xprintf(p->arena, "%s \"%.*s\" does not say what it reads: give it inputs",
@@ -273,7 +277,7 @@ static void check_read(struct wr_planner *p, struct wr_draft *d)
     if (d->kind == WEIR_SINK || !d->ports_known)
         return;
     take_drops(p, d);
-    if (p->wiring_failed)
+    if (p->wiring_failed || p->partial || p->n_kind[WEIR_SINK] == 0)
         return;
     if (d->c.n_ports == 0 && !d->unnamed_read)
         wr_plan_error(p, "unread-component", d->field->pos, &d->path,

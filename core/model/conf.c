@@ -108,7 +108,7 @@ static void syntax_error(struct reader *r)
     yaml_mark_t mark = y->problem_mark;
     struct weir_str message;
 
-    if (y->context != NULL)
+    if (y->context != NULL && strstr(y->context, "the next token") == NULL)
         message = wr_arena_xprintf(r->a, "not well-formed YAML: %s %s that begins on line %zu",
                                    y->problem ? y->problem : "error", y->context,
                                    y->context_mark.line + 1);
@@ -201,7 +201,8 @@ static struct anchor *open_anchor(struct reader *r, const yaml_char_t *name, str
 }
 
 /* Tags that say what is so anyway are let pass; !!str makes a scalar text. */
-static void take_tag(struct reader *r, struct wr_node *n, const yaml_char_t *tag)
+static void take_tag(struct reader *r, struct wr_node *n, const yaml_event_t *ev,
+                     const yaml_char_t *tag)
 {
     struct weir_str t = yaml_str(tag);
     static const char *const own[] = {[WR_NODE_SCALAR] = "tag:yaml.org,2002:str",
@@ -211,7 +212,7 @@ static void take_tag(struct reader *r, struct wr_node *n, const yaml_char_t *tag
     if (tag == NULL)
         return;
     if (!wr_str_is(t, "!") && !wr_str_is(t, own[n->kind])) {
-        complain(r, "yaml-tag", n->pos,
+        complain(r, "yaml-tag", pos_of(r, ev->start_mark, ev->start_mark),
                  wr_arena_xprintf(r->a, "the tag %.*s is not supported", WR_STR(t)),
                  "leave the tag out");
         return;
@@ -245,7 +246,7 @@ static struct wr_node *read_scalar(struct reader *r, const yaml_event_t *ev)
     n->text = wr_arena_xcopy(
         r->a, weir_str_n((const char *)ev->data.scalar.value, ev->data.scalar.length));
     n->raw = n->text;
-    take_tag(r, n, ev->data.scalar.tag);
+    take_tag(r, n, ev, ev->data.scalar.tag);
     n->next_scalar = r->conf->scalars;
     r->conf->scalars = n;
     if (an != NULL)
@@ -310,8 +311,10 @@ static void read_list(struct reader *r, struct wr_node *n, uint32_t depth)
 
     n->height = 1;
     while (read_next(r, YAML_SEQUENCE_END_EVENT, depth, &item)) {
-        if (item == NULL)
+        if (item == NULL) {
+            n->broken = true;
             continue;
+        }
         if (n->n == cap) {
             cap = cap ? cap * 2 : 8;
             items = wr_xrealloc(items, cap * sizeof(struct wr_node *));
@@ -412,8 +415,10 @@ static void read_map(struct reader *r, struct wr_node *n, uint32_t depth)
         usable = read_key(r, &ev, depth, &f);
         if (!read_next(r, YAML_NO_EVENT, depth, &f.value))
             break;
-        if (!usable || f.value == NULL)
+        if (!usable || f.value == NULL) {
+            n->broken = true;
             continue;
+        }
         if (n->n == cap) {
             cap = cap ? cap * 2 : 8;
             fields = wr_xrealloc(fields, cap * sizeof(*fields));
@@ -436,7 +441,7 @@ static struct wr_node *read_container(struct reader *r, const yaml_event_t *ev, 
     struct anchor *an = open_anchor(
         r, map ? ev->data.mapping_start.anchor : ev->data.sequence_start.anchor, n);
 
-    take_tag(r, n, map ? ev->data.mapping_start.tag : ev->data.sequence_start.tag);
+    take_tag(r, n, ev, map ? ev->data.mapping_start.tag : ev->data.sequence_start.tag);
     if (depth >= WR_CONF_DEPTH_MAX)
         limit(r, "yaml-depth", n->pos, "the file is nested more than 64 deep");
     else if (map)

@@ -49,7 +49,8 @@ struct wr_node {
     struct wr_field *fields;
     struct wr_node **items;
     bool secret; /* some of it came from ${file:...} */
-    bool broken; /* its interpolation failed, which has been reported */
+    bool broken; /* a scalar: its interpolation failed; else: something in it was left out; either
+                    way it has been reported */
     uint32_t weight, height; /* nodes in it and depth of it, aliases followed */
     struct wr_node *next_scalar; /* all scalar values of the document */
 };

@@ -287,6 +287,15 @@ static bool bind_map(struct wr_binder *b, const struct weir_option *o, uint32_t 
     return ok;
 }
 
+/* A map or list that lacks something can still be looked through where it is wanted. */
+static bool is_whole_enough(const struct weir_option *o, const struct wr_node *n)
+{
+    if (n->kind == WR_NODE_LIST)
+        return o->type == WEIR_OPT_LIST && n->n > 0;
+    return n->kind == WR_NODE_MAP &&
+           (o->type == WEIR_OPT_TABLE || (o->type == WEIR_OPT_MAP && n->n > 0));
+}
+
 static bool bind_any(struct wr_binder *b, const struct weir_option *o, uint32_t stride,
                      const struct wr_node *n, const struct wr_path *path, struct wr_pos pos,
                      void *config)
@@ -295,7 +304,7 @@ static bool bind_any(struct wr_binder *b, const struct weir_option *o, uint32_t 
 
     if (o->flags & WEIR_OPT_SECRET)
         hide(b, n);
-    if (n->broken) {
+    if (n->broken && !is_whole_enough(o, n)) {
         b->n_errors++; /* reported where it broke */
         return false;
     }
@@ -447,7 +456,7 @@ bool wr_options_bind(struct wr_binder *b, const struct wr_target *targets, uint3
         bind_defaults(b, &targets[t].options, path, targets[t].config);
     for (uint32_t i = 0; i < map->n; i++)
         bind_field(b, targets, n, map, &map->fields[i], path);
-    for (uint32_t t = 0; t < n; t++)
+    for (uint32_t t = 0; t < n && !map->broken; t++)
         check_required(b, &targets[t].options, map, path, pos);
     return b->n_errors == before;
 }

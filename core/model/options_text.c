@@ -118,7 +118,8 @@ void wr_option_range(struct wr_buf *out, const struct weir_option *o)
 
 static void add_choices(struct wr_buf *out, const struct weir_option *o)
 {
-    wr_buf_text(out, "one of ");
+    if (o->choices != NULL && o->choices[0] != NULL && o->choices[1] != NULL)
+        wr_buf_text(out, "one of ");
     for (uint32_t i = 0; o->choices != NULL && o->choices[i] != NULL; i++)
         wr_buf_printf(out, "%s%s", i ? ", " : "", o->choices[i]);
 }

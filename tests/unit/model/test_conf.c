@@ -169,8 +169,8 @@ static void rules_are_told_all_at_once(void **state)
 {
     (void)state;
     conf_fails("a: 1\nb: 2\na: 3\n<<: 4\n\"a\": 5\nc: !mine 6\nd: *none\n? [x]\n: 1\n&k e: 1\nf: !!int 7\n",
-               "duplicate-key 3:1\nyaml-merge 4:1\nduplicate-key 5:1\nyaml-tag 6:10\nyaml-alias 7:4\n"
-               "yaml-key 8:3\nyaml-key 10:1\nyaml-tag 11:10\n");
+               "duplicate-key 3:1\nyaml-merge 4:1\nduplicate-key 5:1\nyaml-tag 6:4\nyaml-alias 7:4\n"
+               "yaml-key 8:3\nyaml-key 10:1\nyaml-tag 11:4\n");
     conf_fails("a: &x [*x]\n", "yaml-alias 1:8\n");
     conf_fails("a: 1\n---\nb: 2\n", "yaml-documents 2:1\n");
     conf_fails("k: {{ field }}\n", "yaml-key 1:5\n");
