@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * weir.copy, type, meta, rename, drop, hold, join, derive: what scripts do with events beyond
+ * reading and writing fields.
+ */
+#include "api.h"
+
+#include "convert.h"
+#include "handle.h"
+#include "hold.h"
+#include "output.h"
+
+#include <pthread.h>
+#include <string.h>
+
+/* ---- Looking ---- */
+
+/* Plain Lua values that outlive the call. */
+static int weir_copy(lua_State *L)
+{
+    luaL_checkany(L, 1);
+    hold_resolve(L, 1);
+    lua_settop(L, 1);
+    struct node *n = handle_node(L, 1);
+    if (n != NULL) {
+        convert_push(L, node_value(L, n));
+        return 1;
+    }
+    if (lua_istable(L, 1))
+        convert_push(L, convert_from(L, 1, vm_tmp(vm_of(L)), "weir.copy"));
+    return 1;
+}
+
+/* "object", "array", "null", "metadata", or Lua's own word. */
+static int weir_type(lua_State *L)
+{
+    luaL_checkany(L, 1);
+    hold_resolve(L, 1);
+    const struct weir_host *h = vm_of(L)->h;
+    if (!lua_islightuserdata(L, 1)) {
+        lua_pushstring(L, luaL_typename(L, 1));
+        return 1;
+    }
+    if (handle_is_null(L, 1)) {
+        lua_pushliteral(L, "null");
+        return 1;
+    }
+    static const char *const words[] = {"null",   "boolean", "number", "number", "number",
+                                        "number", "string",  "array",  "object"};
+    struct node *n = handle_node(L, 1);
+    lua_pushstring(L, n != NULL ? words[h->value_type(node_value(L, n))] : "metadata");
+    return 1;
+}
+
+static int weir_meta(lua_State *L)
+{
+    hold_resolve(L, 1);
+    const struct slot *s = handle_slot(L, 1);
+    handle_push(L, HANDLE_META, (uint32_t)(s - vm_of(L)->slots));
+    return 1;
+}
+
+/* ---- Changing ---- */
+
+/* A new name for a field, in its place and with its exact value. */
+static int weir_rename(lua_State *L)
+{
+    struct vm *vm = vm_of(L);
+    const struct weir_host *h = vm->h;
+    struct weir_str from, to;
+    from.ptr = luaL_checklstring(L, 2, &from.len);
+    to.ptr = luaL_checklstring(L, 3, &to.len);
+    struct node *n = handle_node(L, 1);
+    luaL_argcheck(L, n != NULL && h->value_type(node_value(L, n)) == WEIR_OBJECT, 1,
+                  "expected an event or an object in one");
+    uint32_t node = (uint32_t)(n - vm->nodes);
+    if (h->value_get(n->v, from) == NULL) {
+        lua_pushboolean(L, 0);
+        return 1;
+    }
+    vm_written(L, to.len);
+    vm_charge(L, h->value_count(n->v) / 4);
+    if (!h->object_rename(vm->b->arena, node_edit(L, node), from, to))
+        return luaL_error(L, "cannot rename to '%s': it is not UTF-8, or memory is used up",
+                          to.ptr);
+    vm->slots[vm->nodes[node].slot].version++;
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+/* ---- Dropping ---- */
+
+#define REASON_MAX 40
+#define REASONS_MAX 256
+
+/* Reasons of drops live as long as the process: acks speak of them after their state is gone. */
+static struct {
+    pthread_mutex_t mutex;
+    uint32_t n;
+    char texts[REASONS_MAX][REASON_MAX + 1];
+} reasons = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+
+static const char *keep_reason(const char *text)
+{
+    const char *kept = "lua_drop"; /* when there are too many different ones */
+    pthread_mutex_lock(&reasons.mutex);
+    uint32_t i = 0;
+    while (i < reasons.n && strcmp(reasons.texts[i], text) != 0)
+        i++;
+    if (i < REASONS_MAX) {
+        if (i == reasons.n)
+            memcpy(reasons.texts[reasons.n++], text, strlen(text) + 1);
+        kept = reasons.texts[i];
+    }
+    pthread_mutex_unlock(&reasons.mutex);
+    return kept;
+}
+
+static const char *check_reason(lua_State *L, int arg)
+{
+    size_t len;
+    const char *text = luaL_checklstring(L, arg, &len);
+    static const char allowed[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.";
+    luaL_argcheck(L, len != 0 && len <= REASON_MAX && strspn(text, allowed) == len, arg,
+                  "a reason is 1 to 40 letters, digits, '_', '-' or '.': it is a metric's label");
+    return text;
+}
+
+static int weir_drop(lua_State *L)
+{
+    struct slot *s = handle_slot(L, 1);
+    const char *reason = lua_isnoneornil(L, 2) ? NULL : keep_reason(check_reason(L, 2));
+    if (s->held != NULL)
+        return luaL_error(L, "a held event is not dropped this way: join it, or give it out");
+    if (s->wish == WISH_HOLD)
+        return luaL_error(L, "the event is held already");
+    s->wish = WISH_DROP;
+    s->reason = reason;
+    return 0;
+}
+
+void api_events_open(lua_State *L)
+{
+    static const luaL_Reg readers[] = {
+        {"copy", weir_copy}, {"type", weir_type}, {"meta", weir_meta}, {NULL, NULL}};
+    static const luaL_Reg changers[] = {{"rename", weir_rename}, {"drop", weir_drop},
+                                        {"hold", hold_new},      {"join", made_join},
+                                        {"derive", made_derive}, {NULL, NULL}};
+    luaL_setfuncs(L, readers, 0);
+    if (!vm_of(L)->opt.condition)
+        luaL_setfuncs(L, changers, 0);
+}
