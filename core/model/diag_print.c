@@ -61,11 +61,12 @@ struct wr_mask wr_tracked_line(struct wr_tracked *t, uint32_t line)
     if (line == 0 || line > t->n_lines)
         return span;
     span.start = t->lines[line - 1];
-    for (span.end = span.start; span.end < s.len; span.end++) {
-        size_t at = span.end;
-        if (line_break(s, &at))
-            break;
-    }
+    if (line == t->n_lines)
+        return span;
+    /* the break before the next line has at most three bytes */
+    span.end = t->lines[line] > span.start + 3 ? t->lines[line] - 3 : span.start;
+    for (size_t at = span.end; !line_break(s, &at); at = span.end)
+        span.end++;
     return span;
 }
 
@@ -175,11 +176,11 @@ static uint32_t count_chars(struct weir_str s)
 static void view_fill(struct view *v, const struct wr_tracked *t, struct wr_mask line, bool guess)
 {
     struct weir_str text = t->text->text, head = weir_str_n(text.ptr, line.end);
-    size_t secret = guess ? guess_secret(text, line) : SIZE_MAX;
+    size_t secret = guess ? guess_secret(text, line) : SIZE_MAX, at = line.start;
 
     if (v->from > 1)
         view_put(v, "...", 3, 3, false);
-    for (size_t at = line.start; at < line.end;) {
+    for (; at < line.end && v->col <= v->to;) {
         size_t until = masked_until(t, at, secret, line.end), from = at;
         if (until > at) {
             uint32_t n = count_chars(weir_str_n(text.ptr + at, until - at));

@@ -243,96 +243,116 @@ static bool read_condition(const struct scalar *s, const struct weir_condition *
     return true;
 }
 
-/* ---- VALUE ----------------------------------------------------------------------------------- */
+/* ---- VALUE: written as JSON text, which is then parsed --------------------------------------- */
 
-static struct weir_value *make_value(const struct scalar *s, const struct wr_node *n);
+static bool add_value(const struct scalar *s, const struct wr_node *n, const struct wr_path *path,
+                      struct wr_buf *out);
 
-static struct weir_value *bad_value(const struct scalar *s, const struct wr_node *n,
-                                    const char *message, const char *hint)
+static bool bad_value(const struct scalar *s, const struct wr_node *n, const struct wr_path *path,
+                      const char *message, const char *hint)
 {
-    wr_bind_error(s->b, "bad-value", n->pos, s->path,
+    wr_bind_error(s->b, "bad-value", n->pos, path,
                   &(struct wr_diag){.message = weir_cstr(message),
                                     .found = wr_node_found(s->b->arena, n, is_secret(s)),
                                     .hint = weir_cstr(hint)});
-    return NULL;
+    return false;
 }
 
-static struct weir_value *make_number(const struct scalar *s, const struct wr_node *n)
+static bool add_number(const struct scalar *s, const struct wr_node *n, const struct wr_path *path,
+                       struct wr_buf *out)
 {
-    struct weir_arena *a = s->b->arena;
+    bool whole = wr_scalar_type(n) == WR_SCALAR_INT;
     uint64_t u;
     int64_t i;
     double d;
 
-    if (wr_scalar_type(n) == WR_SCALAR_INT && wr_read_int(n->text, &i))
-        return wr_make_int(a, i);
-    if (wr_scalar_type(n) == WR_SCALAR_INT && wr_read_uint(n->text, &u))
-        return wr_make_uint(a, u);
-    if (wr_scalar_type(n) == WR_SCALAR_FLOAT && wr_read_float(n->text, &d))
-        return wr_make_real(a, d);
-    return bad_value(s, n, "the number cannot be kept exactly", "put quotes round it to keep its text");
+    if (whole && wr_read_int(n->text, &i))
+        wr_buf_printf(out, "%lld", (long long)i);
+    else if (whole && wr_read_uint(n->text, &u))
+        wr_buf_printf(out, "%llu", (unsigned long long)u);
+    else if (!whole && wr_read_float(n->text, &d))
+        wr_buf_printf(out, "%.17g%s", d, d >= -1e15 && d <= 1e15 && d == (double)(int64_t)d ? ".0" : "");
+    else
+        return bad_value(s, n, path, "the number cannot be kept exactly",
+                         "put quotes round it to keep its text");
+    return true;
 }
 
-static struct weir_value *make_scalar(const struct scalar *s, const struct wr_node *n)
+static bool add_scalar(const struct scalar *s, const struct wr_node *n, const struct wr_path *path,
+                       struct wr_buf *out)
 {
-    struct weir_arena *a = s->b->arena;
-
     switch (wr_scalar_type(n)) {
     case WR_SCALAR_NULL:
-        return wr_make_null(a);
+        wr_buf_text(out, "null");
+        return true;
     case WR_SCALAR_BOOL:
-        return wr_make_bool(a, (n->text.ptr[0] | 0x20) == 't');
+        wr_buf_text(out, (n->text.ptr[0] | 0x20) == 't' ? "true" : "false");
+        return true;
     case WR_SCALAR_INT:
     case WR_SCALAR_FLOAT:
-        return make_number(s, n);
+        return add_number(s, n, path, out);
     default:
-        return wr_make_str(a, n->text);
+        wr_buf_json(out, n->text);
+        return true;
     }
 }
 
-static struct weir_value *make_list(const struct scalar *s, const struct wr_node *n)
+static bool add_list(const struct scalar *s, const struct wr_node *n, const struct wr_path *path,
+                     struct wr_buf *out)
 {
-    struct weir_value *list = wr_make_array(s->b->arena);
     bool ok = true;
 
+    wr_buf_text(out, "[");
     for (uint32_t i = 0; i < n->n; i++) {
-        struct wr_path at = {s->path, {0}, i};
-        struct scalar item = {s->b, s->o, s->type, n->items[i], &at};
-        struct weir_value *v = make_value(&item, n->items[i]);
-        ok = v != NULL && wr_array_append(s->b->arena, list, v) && ok;
+        struct wr_path at = {path, {0}, i};
+        wr_buf_text(out, i > 0 ? "," : "");
+        ok = add_value(s, n->items[i], &at, out) && ok;
     }
-    return ok ? list : NULL;
+    wr_buf_text(out, "]");
+    return ok;
 }
 
-static struct weir_value *make_map(const struct scalar *s, const struct wr_node *n)
+static bool add_map(const struct scalar *s, const struct wr_node *n, const struct wr_path *path,
+                    struct wr_buf *out)
 {
-    struct weir_value *map = wr_make_object(s->b->arena);
     bool ok = true;
 
+    wr_buf_text(out, "{");
     for (uint32_t i = 0; i < n->n; i++) {
-        struct wr_path at = {s->path, n->fields[i].key, -1};
-        struct scalar item = {s->b, s->o, s->type, n->fields[i].value, &at};
-        struct weir_value *v = make_value(&item, n->fields[i].value);
-        ok = v != NULL && wr_object_set(s->b->arena, map, n->fields[i].key, v) && ok;
+        struct wr_path at = {path, n->fields[i].key, -1};
+        wr_buf_text(out, i > 0 ? "," : "");
+        wr_buf_json(out, n->fields[i].key);
+        wr_buf_text(out, ":");
+        ok = add_value(s, n->fields[i].value, &at, out) && ok;
     }
-    return ok ? map : NULL;
+    wr_buf_text(out, "}");
+    return ok;
 }
 
-static struct weir_value *make_value(const struct scalar *s, const struct wr_node *n)
+static bool add_value(const struct scalar *s, const struct wr_node *n, const struct wr_path *path,
+                      struct wr_buf *out)
 {
     if (n->broken) {
         s->b->n_errors++; /* reported where it broke */
-        return NULL;
+        return false;
     }
     if (n->kind == WR_NODE_SCALAR)
-        return make_scalar(s, n);
-    return n->kind == WR_NODE_LIST ? make_list(s, n) : make_map(s, n);
+        return add_scalar(s, n, path, out);
+    return n->kind == WR_NODE_LIST ? add_list(s, n, path, out) : add_map(s, n, path, out);
 }
 
 static bool read_value(const struct scalar *s, const struct weir_value **dst)
 {
-    const struct weir_value *v = make_value(s, s->n);
+    struct weir_error err = {.offset = -1};
+    const struct weir_value *v = NULL;
+    struct wr_buf json = {0};
 
+    if (add_value(s, s->n, s->path, &json)) {
+        v = wr_value_parse(s->b->arena, wr_buf_view(&json), &err);
+        if (v == NULL)
+            bad_value(s, s->n, s->path, "the value cannot be kept as JSON", NULL);
+    }
+    wr_buf_done(&json);
     if (v == NULL)
         return false;
     *dst = v;
