@@ -107,7 +107,7 @@ def mongodb(servers_folder):
     yield from _shared("mongodb", servers_folder)
 
 
-def _own(name):
+def _own(name, request):
     started = []
 
     def start(*args):
@@ -117,24 +117,27 @@ def _own(name):
         return server.start()
 
     yield start
+    # Whichever fixture was asked for first: weirs drain while their servers are still there.
+    if "weir" in request.fixturenames:
+        request.getfixturevalue("weir").close()
     for server in started:
         server.stop()
         shutil.rmtree(server.folder, ignore_errors=True)
 
 
 @pytest.fixture
-def own_kafka():
-    yield from _own("kafka")
+def own_kafka(request):
+    yield from _own("kafka", request)
 
 
 @pytest.fixture
-def own_redis():
-    yield from _own("redis")
+def own_redis(request):
+    yield from _own("redis", request)
 
 
 @pytest.fixture
-def own_mongodb():
-    yield from _own("mongodb")
+def own_mongodb(request):
+    yield from _own("mongodb", request)
 
 
 # ---- names -----------------------------------------------------------------------------------

@@ -14,14 +14,17 @@ AGAIN = (429, 502, 503)
 class Load:
     """Posts batches of events from several threads over kept-alive connections.
 
-    load = Load(url, events, batch=500, clients=4, token="t").start()
+    load = Load(url, events, batch=500, clients=4, token="t", rate=None).start()
+                             rate: events a second at most, all clients together
     load.wait_answered(1000)   until so many events were answered 200
     load.join()                until all were; fails the test where an answer was unexpected
     load.answered              ids answered 200 so far; load.repeated: batches that were sent again
     """
 
-    def __init__(self, url, events, batch=500, clients=4, token=None, timeout=60):
+    def __init__(self, url, events, batch=500, clients=4, token=None, timeout=60,
+                 rate=None):
         self.url = url
+        self.rate = rate
         self.headers = {"Content-Type": "application/x-ndjson"}
         if token:
             self.headers["Authorization"] = f"Bearer {token}"
@@ -34,7 +37,7 @@ class Load:
         self._lock = threading.Lock()
         self._batches = queue.SimpleQueue()
         for at in range(0, len(events), batch):
-            self._batches.put(events[at:at + batch])
+            self._batches.put((at, events[at:at + batch]))
         self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(clients)]
 
     def start(self):
@@ -47,9 +50,11 @@ class Load:
         session = requests.Session()
         while not self.problems:
             try:
-                batch = self._batches.get_nowait()
+                at, batch = self._batches.get_nowait()
             except queue.Empty:
                 return
+            if self.rate:
+                time.sleep(max(0.0, self.began + at / self.rate - time.monotonic()))
             body = "".join(json.dumps(event) + "\n" for event in batch).encode()
             while not self.problems and not self._post(session, body, batch):
                 with self._lock:

@@ -152,6 +152,7 @@ class Running:
     def __init__(self, weir, command, port, env, stdin):
         number = len(weir.started) + 1
         self.command = command
+        self.problems = None
         self.address = f"127.0.0.1:{port}"
         self.stdout_path = weir.folder / f"weir-{number}.stdout"
         self.stderr_path = weir.folder / f"weir-{number}.stderr"
@@ -260,6 +261,11 @@ class Running:
 
     def close(self):
         """After the test: ends the process if it still runs. Gives a list of problems."""
+        if self.problems is None:
+            self.problems = self._close()
+        return self.problems
+
+    def _close(self):
         problems = []
         if self.alive:
             self.signal(signal.SIGCONT)

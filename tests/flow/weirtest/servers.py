@@ -183,13 +183,15 @@ class Kafka(Server):
         Without `count`: all that the topic holds now."""
         consumer = self._reader(topic)
         try:
-            ends = {p: consumer.get_watermark_offsets(p, 10)[1] for p in consumer.assignment()}
-            found, deadline, at = [], time.monotonic() + timeout, {p.partition: 0 for p in ends}
+            bounds = {p.partition: consumer.get_watermark_offsets(p, 10)
+                      for p in consumer.assignment()}
+            found, deadline = [], time.monotonic() + timeout
+            at = {p: begin for p, (begin, _) in bounds.items()}
             while True:
                 now = time.monotonic()
                 if count is not None and len(found) >= count and now < deadline - quiet:
                     deadline = now + quiet
-                if count is None and all(at[p.partition] >= end for p, end in ends.items()):
+                if count is None and all(at[p] >= end for p, (_, end) in bounds.items()):
                     return found
                 if now >= deadline:
                     break
@@ -209,6 +211,7 @@ class Kafka(Server):
         consumer = confluent_kafka.Consumer({
             "bootstrap.servers": self.brokers, "group.id": unique_name("reader"),
             "enable.auto.commit": False, "enable.partition.eof": True,
+            "auto.offset.reset": "earliest",
             "fetch.message.max.bytes": 16000000})
         partitions = self.admin.list_topics(topic, timeout=10).topics[topic].partitions
         assert partitions, f"there is no topic {topic}"
@@ -217,16 +220,26 @@ class Kafka(Server):
 
     def count(self, topic):
         """How many records the topic's partitions hold (by offsets)."""
-        return sum(self.ends(topic).values())
+        return sum(end - begin for begin, end in self.bounds(topic).values())
 
     def ends(self, topic):
         """{partition: offset behind its last record}"""
+        return {p: end for p, (_, end) in self.bounds(topic).items()}
+
+    def bounds(self, topic):
+        """{partition: (offset of its first record, offset behind its last)}"""
         consumer = self._reader(topic)
         try:
-            return {p.partition: consumer.get_watermark_offsets(p, 10)[1]
+            return {p.partition: consumer.get_watermark_offsets(p, 10)
                     for p in consumer.assignment()}
         finally:
             consumer.close()
+
+    def purge(self, topic):
+        """Removes all records; the offsets go on."""
+        ends = [confluent_kafka.TopicPartition(topic, p, end) for p, end in self.ends(topic).items()]
+        for done in self.admin.delete_records(ends).values():
+            done.result(20)
 
     def committed(self, group, topic):
         """{partition: committed offset} of a group; partitions without one are left out."""
