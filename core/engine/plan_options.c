@@ -37,7 +37,7 @@ static const char *const buffers[] = {"memory", NULL};
      .flags = WEIR_OPT_NONEMPTY,                                                                  \
      .offset = AT(inputs),                                                                        \
      .doc = "Ids of the components to read from, a port as `id.port`; may be left out where the " \
-            "file is one line from one source to one sink.",                                      \
+            "file is one line from one source to one sink, and by transforms that begin one.",                                      \
      .example = "[events, kinds.login]"}
 #define DEAD_LETTER_OPTION                                                                        \
     {.name = "dead_letter",                                                                       \

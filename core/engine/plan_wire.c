@@ -172,6 +172,19 @@ static bool is_line(const struct wr_planner *p)
     return p->n_kind[WEIR_SOURCE] == 1 && sinks == 1;
 }
 
+/* A transform at the beginning of the file: one source, and only such transforms between. What comes
+ * behind may branch. */
+static bool is_line_so_far(const struct wr_planner *p, uint32_t i)
+{
+    if (p->n_kind[WEIR_SOURCE] != 1 || p->drafts[i].kind != WEIR_TRANSFORM)
+        return false;
+    for (uint32_t k = 1; k < i; k++) {
+        if (p->drafts[k].has_inputs)
+            return false;
+    }
+    return true;
+}
+
 /* The component before d in the line: transforms follow the source, drafts are in that order. */
 static uint32_t previous(const struct wr_planner *p, uint32_t i)
 {
@@ -188,7 +201,7 @@ static void default_input(struct wr_planner *p, uint32_t i)
         p->wiring_failed = true; /* a greater lack has been reported */
         return;
     }
-    if (!is_line(p)) {
+    if (!is_line(p) && !is_line_so_far(p, i)) {
         bad_input(p, "missing-inputs", d, NULL,
                   wr_arena_xprintf(p->arena, "%s \"%.*s\" does not say what it reads: give it inputs",
                                    wr_kind_word(d->kind), WR_STR(d->field->key)));

@@ -372,6 +372,24 @@ static void an_unnamed_way_beside_ports(void **state)
     rig_done(&r);
 }
 
+static void a_line_may_branch_later(void **state)
+{
+    struct plan_rig r;
+    (void)state;
+
+    planned(&r, "sources: {in: {type: src}}\ntransforms:\n  a: {type: pass}\n  b: {type: pass}\n"
+                "  c: {type: pass, inputs: [a]}\n"
+                "sinks: {s: {type: out, inputs: [b]}, t: {type: out, inputs: [c]}}\n");
+    outs(&r, 0, "a:0");
+    outs(&r, 1, "b:0 c:0");
+    rig_done(&r);
+    says("sources: {in: {type: src}}\ntransforms:\n  a: {type: pass, on_error: stop}\n"
+         "  c: {type: pass, inputs: [a], on_error: stop}\n  d: {type: pass, on_error: stop}\n"
+         "sinks: {s: {type: out, on_reject: stop}, t: {type: out, inputs: [d, c], on_reject: stop}}\n",
+         "missing-inputs 5:3 transforms.d.inputs\n"
+         "missing-inputs 6:9 sinks.s.inputs\n");
+}
+
 static void a_line_with_ports_needs_inputs(void **state)
 {
     (void)state;
@@ -607,6 +625,7 @@ int main(void)
         cmocka_unit_test(inputs_that_are_wrong),
         cmocka_unit_test(what_nobody_reads),
         cmocka_unit_test(an_unnamed_way_beside_ports),
+        cmocka_unit_test(a_line_may_branch_later),
         cmocka_unit_test(a_line_with_ports_needs_inputs),
         cmocka_unit_test(cycles_are_named),
         cmocka_unit_test(dead_letters),
