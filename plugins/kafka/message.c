@@ -23,8 +23,8 @@ static void dispose(void *arg)
 {
     struct attached *a = arg;
     if (a->m != NULL) {
-        rd_kafka_message_destroy(a->m);
         atomic_fetch_sub(&a->source->n_attached, 1);
+        rd_kafka_message_destroy(a->m); /* the source may go with the last one */
     }
     a->free(a);
 }

@@ -313,10 +313,39 @@ static bool leave_group(struct source *s, int64_t deadline_ns)
     return closed;
 }
 
-/* False where the handle has to stay: the library waits for ever for a message that a sink which
- * did not end its write still points into. */
-static bool close_consumer(struct source *s)
+static void source_free(struct source *take_s)
 {
+    void (*release)(void *) = take_s->free;
+    if (take_s->wake_fd >= 0)
+        close(take_s->wake_fd);
+    if (take_s->data_fd >= 0)
+        close(take_s->data_fd);
+    client_done(&take_s->client);
+    release(take_s);
+}
+
+static void *bury(void *arg)
+{
+    struct source *s = arg;
+    rd_kafka_destroy_flags(s->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+    source_free(s);
+    return NULL;
+}
+
+/* The library's end can take long: it waits for answers of a broker that is away, and for messages
+ * that a sink which did not end its write still points into. It waits in a thread of its own, which
+ * knows nothing of the host any more; the process may end meanwhile. */
+static void end_in_background(struct source *take_s)
+{
+    pthread_t thread;
+    client_mute(&take_s->client);
+    if (pthread_create(&thread, NULL, bury, take_s) == 0)
+        pthread_detach(thread);
+}
+
+static void close_consumer(struct source *take_s)
+{
+    struct source *s = take_s;
     const struct weir_host *h = s->client.host;
     int64_t deadline = h->now(h) + CLOSE_DEADLINE;
     commit_finish(s, deadline);
@@ -325,37 +354,25 @@ static bool close_consumer(struct source *s)
     for (uint32_t i = 0; i < s->n_parts; i++)
         s->parts[i]->giving_up = true;
     parts_close(s);
+    h->free(s->parts);
     bool left = leave_group(s, deadline);
     rd_kafka_queue_destroy(s->replies);
     rd_kafka_queue_destroy(s->queue);
-    uint64_t attached = atomic_load(&s->n_attached);
-    if (attached == 0) {
-        rd_kafka_destroy_flags(s->rk, left ? 0 : RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
-        return true;
+    if (!left || atomic_load(&s->n_attached) != 0) {
+        end_in_background(s);
+        return;
     }
-    struct weir_kv kv = weir_kv_u64("messages", attached);
-    h->log(h, WEIR_LOG_WARN, "messages are still in use: the Kafka client is left open", &kv, 1);
-    client_mute(&s->client);
-    return false;
+    rd_kafka_destroy(s->rk);
+    source_free(s);
 }
 
 void source_close(void *take_self)
 {
     struct source *s = take_self;
-    if (s == NULL)
-        return;
-    const struct weir_host *h = s->client.host;
-    bool closed = s->rk == NULL || close_consumer(s);
-    h->free(s->parts);
-    s->parts = NULL;
-    if (!closed)
-        return;
-    if (s->wake_fd >= 0)
-        close(s->wake_fd);
-    if (s->data_fd >= 0)
-        close(s->data_fd);
-    client_done(&s->client);
-    h->free(s);
+    if (s != NULL && s->rk != NULL)
+        close_consumer(s);
+    else if (s != NULL)
+        source_free(s);
 }
 
 static enum weir_status subscribe(struct source *s, struct weir_error *err)
@@ -404,6 +421,7 @@ enum weir_status source_open(const struct weir_host *h, const void *config, void
     if (s == NULL)
         return h->error(err, WEIR_E_NOMEM, "no_memory", "memory is used up");
     s->cfg = config;
+    s->free = h->free;
     client_init(&s->client, h, &s->cfg->client);
     s->n_rebalances = h->counter(h, "kafka_rebalances_total",
                                  "Times that the group gave or took partitions.", NULL);

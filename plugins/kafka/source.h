@@ -80,6 +80,7 @@ struct rebalance {
 struct source {
     struct client client; /* first: the opaque of the handle */
     const struct source_config *cfg;
+    void (*free)(void *); /* the host's: may be needed after it has gone */
     rd_kafka_t *rk;
     rd_kafka_queue_t *queue;   /* messages, rebalances, errors */
     rd_kafka_queue_t *replies; /* to commits */

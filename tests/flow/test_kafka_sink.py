@@ -2,6 +2,7 @@
 """The sink `kafka` on a real broker: what it writes, in which order, and what it makes of failures."""
 import collections
 import json
+import subprocess
 import threading
 import time
 
@@ -211,6 +212,57 @@ def test_brokers_that_cannot_be_reached_are_named(weir, kafka, unique):
     running.stop(expect=1)
     assert time.monotonic() - began < 12
     assert running.find_log("pipeline ended")[0]["events_left"] == 1
+
+
+BREAK_PRODUCER = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <librdkafka/rdkafka.h>
+#include <stdatomic.h>
+rd_kafka_error_t *rd_kafka_produceva(rd_kafka_t *rk, const rd_kafka_vu_t *vu, size_t n)
+{
+    static atomic_int calls;
+    rd_kafka_error_t *(*next)(rd_kafka_t *, const rd_kafka_vu_t *, size_t) =
+        (rd_kafka_error_t * (*)(rd_kafka_t *, const rd_kafka_vu_t *, size_t))
+            dlsym(RTLD_NEXT, "rd_kafka_produceva");
+    int call = atomic_fetch_add(&calls, 1);
+    if (call == 5000 || call == 12345)
+        rd_kafka_test_fatal_error(rk, RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER, "for the test");
+    return next(rk, vu, n);
+}
+"""
+
+
+def test_a_fatal_error_is_overcome_by_a_new_producer(weir, kafka, unique):
+    source, target = kafka.topic(), kafka.topic(partitions=3)
+    shim = weir.write(BREAK_PRODUCER, "shim.c").with_suffix(".so")
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", shim, shim.with_suffix(".c"), "-lrdkafka"], check=True)
+    kafka.produce(source, [{"n": n} for n in range(20000)], key=lambda i, _: str(i % 10))
+    running = weir.run(pipeline(kafka, source, unique("g"),
+                                f"brokers: {kafka.brokers}\n    topic: {target}\n    on_reject: drop"),
+                       env={"LD_PRELOAD": shim})
+    assert set(m.json["n"] for m in kafka.consume(target)) == set(range(20000))
+    assert len(running.find_log("the Kafka client can do nothing more", reason="test_fatal_error: for the test")) == 2
+    assert running.find_log("for the test", code="fatal")
+    assert running.find_log("sink takes events again")
+
+
+def test_ends_while_the_broker_does_not_answer(weir, kafka, own_kafka, unique):
+    broker, source = own_kafka(), kafka.topic()
+    target = broker.topic()
+    running = weir.start(pipeline(
+        kafka, source, unique("g"), f"brokers: {broker.brokers}\n    topic: {target}",
+        more="shutdown_timeout: 2s").replace("stop_at_end: true", ""))
+    kafka.produce(source, [{"n": 1}])
+    broker.consume(target, 1)
+    broker.pause()
+    kafka.produce(source, [{"n": n} for n in range(100)])
+    running.wait_metric("weir_component_received_events_total", 101, component="out")
+    began = time.monotonic()
+    running.stop(expect=1)
+    assert time.monotonic() - began < 10
+    broker.resume()
+    assert running.find_log("pipeline ended")[0]["events_left"] == 100
 
 
 # ---- Events that cannot be written -------------------------------------------------------------

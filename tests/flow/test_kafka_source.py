@@ -280,7 +280,7 @@ def test_static_member_keeps_its_partitions_over_a_restart(weir, kafka, unique):
 
     first, second = weir.start(text("one")), weir.start(text("two"))
     wait_until(lambda: kafka.members(group) == 2, 30)
-    wait_until(lambda: first.find_log("partitions taken on", partitions=2), 30)
+    wait_until(lambda: second.find_log("partitions taken on", partitions=2), 30)
     before = first.metric("weir_kafka_rebalances_total", component="in")
     second.stop()
     second = weir.start(text("two"))
