@@ -75,7 +75,8 @@ void wr_buf_printf(struct wr_buf *b, const char *fmt, ...)
 
 static void json_char(struct wr_buf *b, uint32_t cp, const char *bytes, size_t n)
 {
-    static const char names[] = {['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', ['\f'] = 'f', ['\r'] = 'r'};
+    static const char names[] = {
+        ['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', ['\f'] = 'f', ['\r'] = 'r'};
 
     if (cp == WR_UTF8_BAD)
         wr_buf_add(b, "\xef\xbf\xbd", 3);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * engine/describe.c: the reference of component types, from their tables. Names of nested options are
- * dotted: batch.events; `tls[].x` is one in a list, `routes.*.x` one in a map.
+ * engine/describe.c: the reference of component types, from their tables. Names of nested options
+ * are dotted: batch.events; `tls[].x` is one in a list, `routes.*.x` one in a map.
  */
 #include <base/str.h>
 #include <engine/describe.h>
@@ -18,18 +18,13 @@ struct printer {
 
 static const char *type_word(enum weir_option_type type)
 {
-    static const char *const words[] = {[WEIR_OPT_BOOL] = "bool",
-                                        [WEIR_OPT_INT] = "int",
-                                        [WEIR_OPT_FLOAT] = "float",
-                                        [WEIR_OPT_STRING] = "text",
-                                        [WEIR_OPT_DURATION] = "duration",
-                                        [WEIR_OPT_SIZE] = "size",
-                                        [WEIR_OPT_ENUM] = "one of",
-                                        [WEIR_OPT_PATH] = "path",
-                                        [WEIR_OPT_TEMPLATE] = "template",
-                                        [WEIR_OPT_CONDITION] = "condition",
-                                        [WEIR_OPT_VALUE] = "any value",
-                                        [WEIR_OPT_TABLE] = "options"};
+    static const char *const words[] = {
+        [WEIR_OPT_BOOL] = "bool",         [WEIR_OPT_INT] = "int",
+        [WEIR_OPT_FLOAT] = "float",       [WEIR_OPT_STRING] = "text",
+        [WEIR_OPT_DURATION] = "duration", [WEIR_OPT_SIZE] = "size",
+        [WEIR_OPT_ENUM] = "one of",       [WEIR_OPT_PATH] = "path",
+        [WEIR_OPT_TEMPLATE] = "template", [WEIR_OPT_CONDITION] = "condition",
+        [WEIR_OPT_VALUE] = "any value",   [WEIR_OPT_TABLE] = "options"};
 
     return type >= WEIR_OPT_BOOL && type <= WEIR_OPT_TABLE ? words[type] : "map of components";
 }
@@ -154,7 +149,9 @@ static void print_option(const struct printer *p, const struct weir_option *o, u
         print_lines(p, o, name.ptr, wr_buf_view(&kind), wr_buf_view(&def), depth);
     if (o->fields != NULL) {
         struct weir_options fields = wr_option_fields(o, stride);
-        wr_buf_text(&name, o->type == WEIR_OPT_LIST ? "[]." : o->type == WEIR_OPT_MAP ? ".*." : ".");
+        wr_buf_text(&name, o->type == WEIR_OPT_LIST  ? "[]."
+                           : o->type == WEIR_OPT_MAP ? ".*."
+                                                     : ".");
         print_table(p, &fields, name.ptr, depth + 1);
     }
     wr_buf_done(&name);
@@ -174,12 +171,14 @@ static void print_table(const struct printer *p, const struct weir_options *tabl
     }
 }
 
-static void print_section(const struct printer *p, const char *title, const struct weir_options *tables,
-                          uint32_t n)
+static void print_section(const struct printer *p, const char *title,
+                          const struct weir_options *tables, uint32_t n)
 {
     if (p->markdown)
-        wr_buf_printf(p->out, "\n### %s\n\n| option | type | default | what it does |\n"
-                              "| --- | --- | --- | --- |\n", title);
+        wr_buf_printf(p->out,
+                      "\n### %s\n\n| option | type | default | what it does |\n"
+                      "| --- | --- | --- | --- |\n",
+                      title);
     else
         wr_buf_printf(p->out, "\n%s\n", title);
     for (uint32_t i = 0; i < n; i++)
@@ -239,8 +238,9 @@ static void list_plugin(struct wr_loader *l, const struct wr_plugin *plugin, enu
         if ((*types)->kind != kind ||
             wr_loader_type(l, kind, weir_cstr((*types)->name), NULL) != *types)
             continue;
-        wr_buf_printf(out, "  %-14s  %s\n%18splugin %s %s, %.*s\n", (*types)->name, (*types)->summary, "",
-                      plugin->plugin->name, plugin->plugin->version, WR_STR(plugin->path));
+        wr_buf_printf(out, "  %-14s  %s\n%18splugin %s %s, %.*s\n", (*types)->name,
+                      (*types)->summary, "", plugin->plugin->name, plugin->plugin->version,
+                      WR_STR(plugin->path));
     }
 }
 

@@ -13,7 +13,8 @@
  * everything that the loader can find. */
 void wr_describe_list(struct wr_loader *l, struct wr_buf *out);
 
-/* One type: its options, then those that every component of its kind has. False where type is NULL. */
+/* One type: its options, then those that every component of its kind has. False where type is NULL.
+ */
 bool wr_describe_type(const struct weir_type *type, struct wr_buf *out, bool markdown);
 
 /* The options at the top of a pipeline file. */

@@ -104,11 +104,12 @@ static const struct wr_node *section(struct wr_planner *p, enum weir_kind kind)
     p->partial = p->partial || f->value->broken;
     if (f->value->kind == WR_NODE_MAP)
         return f->value->n > 0 ? f->value : NULL;
-    wr_plan_error(p, "wrong-type", f->value->pos, &path,
-                  &(struct wr_diag){.message = wr_arena_xprintf(p->arena, "%s is a map of ids to components",
-                                                                wr_kind_words(kind)),
-                                    .expected = weir_cstr("a map"),
-                                    .found = wr_node_found(p->arena, f->value, false)});
+    wr_plan_error(
+        p, "wrong-type", f->value->pos, &path,
+        &(struct wr_diag){.message = wr_arena_xprintf(p->arena, "%s is a map of ids to components",
+                                                      wr_kind_words(kind)),
+                          .expected = weir_cstr("a map"),
+                          .found = wr_node_found(p->arena, f->value, false)});
     return NULL;
 }
 
@@ -118,10 +119,11 @@ static void check_id(struct wr_planner *p, struct wr_draft *d)
     const struct wr_draft *first;
 
     if (!wr_plan_is_name(id))
-        wr_plan_error(p, "bad-id", d->field->pos, &d->path,
-                      &(struct wr_diag){
-                          .message = wr_arena_xprintf(p->arena, "%.*s cannot be an id", WR_STR(quoted)),
-                          .expected = weir_cstr("1 to 64 characters of a-z, 0-9, _ and -")});
+        wr_plan_error(
+            p, "bad-id", d->field->pos, &d->path,
+            &(struct wr_diag){
+                .message = wr_arena_xprintf(p->arena, "%.*s cannot be an id", WR_STR(quoted)),
+                .expected = weir_cstr("1 to 64 characters of a-z, 0-9, _ and -")});
     first = &p->drafts[wr_plan_find(p, id)];
     if (first == d)
         return;
@@ -129,10 +131,11 @@ static void check_id(struct wr_planner *p, struct wr_draft *d)
     p->wiring_failed = true;
     if (first->kind == d->kind)
         return; /* the same key twice in one map, which has been reported */
-    wr_plan_error(p, "duplicate-id", d->field->pos, &d->path,
-                  &(struct wr_diag){.message = wr_arena_xprintf(
-                                        p->arena, "the id %.*s is taken by the %s on line %u", WR_STR(quoted),
-                                        wr_kind_word(first->kind), first->field->pos.line)});
+    wr_plan_error(
+        p, "duplicate-id", d->field->pos, &d->path,
+        &(struct wr_diag){.message = wr_arena_xprintf(
+                              p->arena, "the id %.*s is taken by the %s on line %u", WR_STR(quoted),
+                              wr_kind_word(first->kind), first->field->pos.line)});
 }
 
 static void add_section(struct wr_planner *p, enum weir_kind kind, const struct wr_node *map,
@@ -155,14 +158,16 @@ static void need_some(struct wr_planner *p, enum weir_kind kind, const char *cod
 
     if (p->n_kind[kind] > 0 || p->partial)
         return;
-    if (f != NULL && (f->value->kind == WR_NODE_LIST ||
-                      (f->value->kind == WR_NODE_SCALAR && wr_scalar_type(f->value) != WR_SCALAR_NULL)))
+    if (f != NULL &&
+        (f->value->kind == WR_NODE_LIST ||
+         (f->value->kind == WR_NODE_SCALAR && wr_scalar_type(f->value) != WR_SCALAR_NULL)))
         return; /* no map: that has been said */
-    wr_plan_error(p, code, f != NULL ? f->pos : (struct wr_pos){.text = p->text}, NULL,
-                  &(struct wr_diag){.message = wr_arena_xprintf(p->arena, "the pipeline has no %s",
-                                                                wr_kind_words(kind)),
-                                    .hint = wr_arena_xprintf(p->arena, "add a map \"%s\" of at least one %s",
-                                                             wr_kind_words(kind), wr_kind_word(kind))});
+    wr_plan_error(
+        p, code, f != NULL ? f->pos : (struct wr_pos){.text = p->text}, NULL,
+        &(struct wr_diag){
+            .message = wr_arena_xprintf(p->arena, "the pipeline has no %s", wr_kind_words(kind)),
+            .hint = wr_arena_xprintf(p->arena, "add a map \"%s\" of at least one %s",
+                                     wr_kind_words(kind), wr_kind_word(kind))});
 }
 
 static void read_components(struct wr_planner *p, const struct wr_path paths[])
@@ -242,8 +247,8 @@ static void collect_outs(struct wr_planner *p, uint32_t from, const uint32_t *pl
         const struct wr_draft *reader = &p->drafts[i];
         for (uint32_t k = 0; k < reader->n_inputs; k++) {
             if (reader->inputs[k].from == from)
-                edges[c->n_outs++] = (struct reader_edge){
-                    reader->field->pos, i, {place[i], reader->inputs[k].port}};
+                edges[c->n_outs++] =
+                    (struct reader_edge){reader->field->pos, i, {place[i], reader->inputs[k].port}};
         }
     }
     if (n > 1)
@@ -300,7 +305,8 @@ static void read_top(struct wr_planner *p)
     uint32_t *order;
 
     (void)wr_options_bind(&b, &target, 1, p->root, NULL, p->root->pos);
-    p->plan->name = p->top.name.len > 0 ? p->top.name : wr_arena_xcopy(p->arena, stem(p->plan->file));
+    p->plan->name =
+        p->top.name.len > 0 ? p->top.name : wr_arena_xcopy(p->arena, stem(p->plan->file));
     read_components(p, paths);
     order = wr_arena_xalloc(p->arena, (p->n + 1) * sizeof(*order));
     if (wr_plan_order(p, order))

@@ -56,7 +56,8 @@ static void add_where(struct wr_buf *hint, struct wr_loader *l, struct weir_str 
     }
 }
 
-static void unknown_type(struct wr_planner *p, const struct wr_draft *draft, const struct wr_node *node)
+static void unknown_type(struct wr_planner *p, const struct wr_draft *draft,
+                         const struct wr_node *node)
 {
     const char *words[WORDS_MAX], *other[WORDS_MAX], *nearest;
     struct weir_str name = node->text, quoted = wr_quote(p->arena, name);
@@ -80,12 +81,12 @@ static void unknown_type(struct wr_planner *p, const struct wr_draft *draft, con
         }
     }
     add_where(&hint, p->loader, name);
-    wr_plan_error(p, "unknown-type", node->pos, &path,
-                  &(struct wr_diag){.message = wr_arena_xprintf(p->arena, "unknown %s type %.*s",
-                                                                wr_kind_word(draft->kind),
-                                                                WR_STR(quoted)),
-                                    .expected = wr_buf_view(&expected),
-                                    .hint = wr_buf_view(&hint)});
+    wr_plan_error(
+        p, "unknown-type", node->pos, &path,
+        &(struct wr_diag){.message = wr_arena_xprintf(p->arena, "unknown %s type %.*s",
+                                                      wr_kind_word(draft->kind), WR_STR(quoted)),
+                          .expected = wr_buf_view(&expected),
+                          .hint = wr_buf_view(&hint)});
     wr_buf_done(&expected);
     wr_buf_done(&hint);
 }
@@ -175,8 +176,9 @@ static bool check_table(struct wr_planner *p, const struct wr_draft *draft)
             continue;
         wr_plan_error(p, "bad-plugin", draft->field->pos, &draft->path,
                       &(struct wr_diag){.message = wr_arena_xprintf(
-                                            p->arena, "the plugin's type %s has an option \"%s\" of "
-                                                      "its own, which belongs to weir itself",
+                                            p->arena,
+                                            "the plugin's type %s has an option \"%s\" of "
+                                            "its own, which belongs to weir itself",
                                             draft->c.type->name, o.name)});
         ok = false;
     }
@@ -249,8 +251,8 @@ static void reported(const struct weir_report *r, bool error, const char *path, 
                      const char *fmt, va_list ap)
 {
     struct check *c = r->priv;
-    struct wr_pos pos = wr_node_resolve(c->draft->field->value, c->draft->field->pos,
-                                        path ? path : "", offset);
+    struct wr_pos pos =
+        wr_node_resolve(c->draft->field->value, c->draft->field->pos, path ? path : "", offset);
     struct wr_buf text = {0};
     struct wr_path below = {&c->draft->path, weir_cstr(path), -1};
     const struct wr_path *at = path != NULL && path[0] != '\0' ? &below : &c->draft->path;
@@ -258,7 +260,8 @@ static void reported(const struct weir_report *r, bool error, const char *path, 
     wr_buf_vprintf(&text, fmt, ap);
     if (error) {
         c->ok = false;
-        wr_plan_error(c->p, "component-check", pos, at, &(struct wr_diag){.message = wr_buf_view(&text)});
+        wr_plan_error(c->p, "component-check", pos, at,
+                      &(struct wr_diag){.message = wr_buf_view(&text)});
     } else {
         wr_plan_warning(c->p, "component-warning", pos, at,
                         &(struct wr_diag){.message = wr_buf_view(&text)});
@@ -319,10 +322,11 @@ static void bad_port(struct port_list *list, const char *what, struct weir_str n
     struct weir_str quoted = wr_quote(list->p->arena, name);
 
     list->ok = false;
-    wr_plan_error(list->p, "bad-port", list->draft->field->pos, &list->draft->path,
-                  &(struct wr_diag){.message = wr_arena_xprintf(list->p->arena, "the port %.*s %s",
-                                                                WR_STR(quoted), what),
-                                    .expected = weir_cstr("1 to 64 characters of a-z, 0-9, _ and -")});
+    wr_plan_error(
+        list->p, "bad-port", list->draft->field->pos, &list->draft->path,
+        &(struct wr_diag){
+            .message = wr_arena_xprintf(list->p->arena, "the port %.*s %s", WR_STR(quoted), what),
+            .expected = weir_cstr("1 to 64 characters of a-z, 0-9, _ and -")});
 }
 
 static void add_port(void *arg, struct weir_str name)
@@ -397,14 +401,15 @@ static void resolve_sink(struct wr_planner *p, struct wr_draft *draft)
     }
     if (o->in_flight > 1 && f != NULL) {
         struct wr_path path = {&draft->path, weir_cstr("in_flight"), -1};
-        wr_plan_error(p, "in-flight", f->value->pos, &path,
-                      &(struct wr_diag){
-                          .message = wr_arena_xprintf(
-                              p->arena, "a %s sink with these options has one write in flight at a time",
-                              draft->c.type->name),
-                          .expected = weir_cstr("1"),
-                          .found = wr_node_found(p->arena, f->value, false),
-                          .hint = weir_cstr("raise concurrency instead")});
+        wr_plan_error(
+            p, "in-flight", f->value->pos, &path,
+            &(struct wr_diag){.message = wr_arena_xprintf(
+                                  p->arena,
+                                  "a %s sink with these options has one write in flight at a time",
+                                  draft->c.type->name),
+                              .expected = weir_cstr("1"),
+                              .found = wr_node_found(p->arena, f->value, false),
+                              .hint = weir_cstr("raise concurrency instead")});
     }
     o->in_flight = 1;
 }
@@ -415,7 +420,8 @@ static void ask_type(struct wr_planner *p, struct wr_draft *draft)
     struct wr_component *c = &draft->c;
 
     ask_ports(p, draft);
-    c->needs |= type->needs != NULL ? type->needs(wr_host_control(), c->config) : type->needs_always;
+    c->needs |=
+        type->needs != NULL ? type->needs(wr_host_control(), c->config) : type->needs_always;
     c->traits = type->traits != NULL ? type->traits(wr_host_control(), c->config) : 0;
     if (draft->kind == WEIR_SINK) {
         if (c->n_conditions > 0)
@@ -432,12 +438,12 @@ void wr_plan_component(struct wr_planner *p, struct wr_draft *draft)
     wr_common_init(&draft->common, draft->kind);
     draft->has_inputs = wr_node_field(map, weir_cstr("inputs")) != NULL;
     if (map->kind != WR_NODE_MAP) {
-        wr_plan_error(p, "wrong-type", map->pos, &draft->path,
-                      &(struct wr_diag){
-                          .message = wr_arena_xprintf(p->arena, "a %s is a map of its options",
-                                                      wr_kind_word(draft->kind)),
-                          .expected = weir_cstr("a map with the key \"type\""),
-                          .found = wr_node_found(p->arena, map, false)});
+        wr_plan_error(
+            p, "wrong-type", map->pos, &draft->path,
+            &(struct wr_diag){.message = wr_arena_xprintf(p->arena, "a %s is a map of its options",
+                                                          wr_kind_word(draft->kind)),
+                              .expected = weir_cstr("a map with the key \"type\""),
+                              .found = wr_node_found(p->arena, map, false)});
         return;
     }
     draft->c.type = find_type(p, draft);

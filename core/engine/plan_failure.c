@@ -7,7 +7,8 @@
 #include <engine/plan_private.h>
 
 /* The sink that `dead_letter` names at `node`, or -1 with a diagnostic. */
-static int32_t named_sink(struct wr_planner *p, const struct wr_node *node, const struct wr_path *up)
+static int32_t named_sink(struct wr_planner *p, const struct wr_node *node,
+                          const struct wr_path *up)
 {
     struct wr_path path = {up, weir_cstr("dead_letter"), -1};
     struct wr_buf expected = {0};
@@ -21,7 +22,8 @@ static int32_t named_sink(struct wr_planner *p, const struct wr_node *node, cons
     for (uint32_t k = 0; k < p->n; k++) {
         if (p->drafts[k].kind != WEIR_SINK)
             continue;
-        wr_buf_printf(&expected, "%s%.*s", n ? ", " : "one of the sinks ", WR_STR(p->drafts[k].field->key));
+        wr_buf_printf(&expected, "%s%.*s", n ? ", " : "one of the sinks ",
+                      WR_STR(p->drafts[k].field->key));
         words[n++] = p->drafts[k].field->key.ptr;
     }
     wr_plan_error(p, "unknown-dead-letter", node->pos, &path,
@@ -97,12 +99,14 @@ static void check_last_resort(struct wr_planner *p, struct wr_draft *d)
 
     if (wr_node_field(map, weir_cstr("dead_letter")) != NULL)
         contradiction(p, "dead-letter-loop", d, "dead_letter",
-                      "a dead-letter sink cannot have a dead letter of its own", "take the option out");
+                      "a dead-letter sink cannot have a dead letter of its own",
+                      "take the option out");
     if (f != NULL && f->value->kind == WR_NODE_SCALAR &&
         (wr_str_is(f->value->text, "dead_letter") || wr_str_is(f->value->text, "drop")))
-        contradiction(p, "dead-letter-loop", d, "on_reject",
-                      "what a dead-letter sink cannot take must stop the pipeline, or it would be lost",
-                      "write stop, or take the option out");
+        contradiction(
+            p, "dead-letter-loop", d, "on_reject",
+            "what a dead-letter sink cannot take must stop the pipeline, or it would be lost",
+            "write stop, or take the option out");
     if (d->common.opt.sink.on_unavailable != WR_UNAVAILABLE_WAIT)
         contradiction(p, "dead-letter-loop", d, "on_unavailable",
                       "a dead-letter sink can only wait for its server", "take the option out");
@@ -123,13 +127,14 @@ static bool check_failure(struct wr_planner *p, struct wr_draft *d)
         return false; /* there is one, or a wrong name that has been reported */
     if (*failure_value(d) == WR_ON_DEAD_LETTER) {
         if (given && f->value->kind == WR_NODE_SCALAR && wr_str_is(f->value->text, "dead_letter"))
-            contradiction(p, "dead-letter-missing", d, failure_name(d), "there is no dead-letter sink",
-                          hint);
+            contradiction(p, "dead-letter-missing", d, failure_name(d),
+                          "there is no dead-letter sink", hint);
         stops = !given;
         *failure_value(d) = WR_ON_STOP;
     }
     if (d->kind == WEIR_SINK && d->common.opt.sink.on_unavailable == WR_UNAVAILABLE_DEAD_LETTER)
-        contradiction(p, "dead-letter-missing", d, "on_unavailable", "there is no dead-letter sink", hint);
+        contradiction(p, "dead-letter-missing", d, "on_unavailable", "there is no dead-letter sink",
+                      hint);
     return stops;
 }
 
@@ -150,13 +155,15 @@ void wr_plan_failures(struct wr_planner *p)
         }
     }
     if (first != NULL)
-        wr_plan_warning(p, "no-dead-letter", first->field->pos, &first->path,
-                        &(struct wr_diag){
-                            .message = wr_arena_xprintf(
-                                p->arena, "no dead letter is named: an event that cannot be handled stops "
-                                          "the pipeline (%.*s)",
-                                WR_STR(wr_buf_view(&ids))),
-                            .hint = weir_cstr("name a sink at the top of the file: `dead_letter: ID`, or say "
-                                              "drop or stop")});
+        wr_plan_warning(
+            p, "no-dead-letter", first->field->pos, &first->path,
+            &(struct wr_diag){
+                .message = wr_arena_xprintf(
+                    p->arena,
+                    "no dead letter is named: an event that cannot be handled stops "
+                    "the pipeline (%.*s)",
+                    WR_STR(wr_buf_view(&ids))),
+                .hint = weir_cstr("name a sink at the top of the file: `dead_letter: ID`, or say "
+                                  "drop or stop")});
     wr_buf_done(&ids);
 }

@@ -5,10 +5,10 @@
 #include <base/check.h>
 #include <engine/plan_private.h>
 
-#define TABLE(array, type)                                                                        \
-    (struct weir_options)                                                                         \
-    {                                                                                             \
-        (array), (uint32_t)WR_COUNT(array), (uint32_t)sizeof((array)[0]), sizeof(type)            \
+#define TABLE(array, type)                                                                         \
+    (struct weir_options)                                                                          \
+    {                                                                                              \
+        (array), (uint32_t)WR_COUNT(array), (uint32_t)sizeof((array)[0]), sizeof(type)             \
     }
 #define AT(member) offsetof(struct wr_common, member)
 
@@ -17,36 +17,35 @@ static const char *const failures[] = {"dead_letter", "drop", "stop", NULL};
 static const char *const unavailables[] = {"wait", "dead_letter", NULL};
 static const char *const buffers[] = {"memory", NULL};
 
-#define TYPE_OPTION                                                                               \
-    {.name = "type",                                                                              \
-     .type = WEIR_OPT_STRING,                                                                     \
-     .flags = WEIR_OPT_REQUIRED | WEIR_OPT_NONEMPTY,                                              \
-     .offset = AT(type),                                                                          \
-     .doc = "The component type; `weir plugins` lists them.",                                     \
-     .example = "kafka"}
-#define DESCRIPTION_OPTION                                                                        \
-    {.name = "description",                                                                       \
-     .type = WEIR_OPT_STRING,                                                                     \
-     .offset = AT(description),                                                                   \
-     .doc = "What this component is for, for people.",                                            \
-     .example = "keeps sessions warm"}
-#define INPUTS_OPTION                                                                             \
-    {.name = "inputs",                                                                            \
-     .type = WEIR_OPT_LIST,                                                                       \
-     .of = WEIR_OPT_STRING,                                                                       \
-     .flags = WEIR_OPT_NONEMPTY,                                                                  \
-     .offset = AT(inputs),                                                                        \
-     .doc = "Ids of the components to read from, a port as `id.port`; may be left out where the " \
-            "file is one line from one source to one sink, and by transforms that begin one.",                                      \
-     .example = "[events, kinds.login]"}
-#define DEAD_LETTER_OPTION                                                                        \
-    {.name = "dead_letter",                                                                       \
-     .type = WEIR_OPT_STRING,                                                                     \
-     .flags = WEIR_OPT_NONEMPTY,                                                                  \
-     .offset = AT(dead_letter),                                                                   \
-     .doc = "Id of the sink that takes what this component could not; default is the one named "  \
-            "at the top of the file.",                                                            \
-     .example = "failed"}
+#define TYPE_OPTION                                                                                \
+    {                                                                                              \
+        .name = "type", .type = WEIR_OPT_STRING, .flags = WEIR_OPT_REQUIRED | WEIR_OPT_NONEMPTY,   \
+        .offset = AT(type), .doc = "The component type; `weir plugins` lists them.",               \
+        .example = "kafka"                                                                         \
+    }
+#define DESCRIPTION_OPTION                                                                         \
+    {                                                                                              \
+        .name = "description", .type = WEIR_OPT_STRING, .offset = AT(description),                 \
+        .doc = "What this component is for, for people.", .example = "keeps sessions warm"         \
+    }
+#define INPUTS_OPTION                                                                              \
+    {                                                                                              \
+        .name = "inputs", .type = WEIR_OPT_LIST, .of = WEIR_OPT_STRING,                            \
+        .flags = WEIR_OPT_NONEMPTY, .offset = AT(inputs),                                          \
+        .doc =                                                                                     \
+            "Ids of the components to read from, a port as `id.port`; may be left out where the "  \
+            "file is one line from one source to one sink, and by transforms that begin one.",     \
+        .example = "[events, kinds.login]"                                                         \
+    }
+#define DEAD_LETTER_OPTION                                                                         \
+    {                                                                                              \
+        .name = "dead_letter", .type = WEIR_OPT_STRING, .flags = WEIR_OPT_NONEMPTY,                \
+        .offset = AT(dead_letter),                                                                 \
+        .doc =                                                                                     \
+            "Id of the sink that takes what this component could not; default is the one named "   \
+            "at the top of the file.",                                                             \
+        .example = "failed"                                                                        \
+    }
 
 static const struct weir_option source_options[] = {
     TYPE_OPTION,
@@ -86,21 +85,24 @@ static const struct weir_option transform_options[] = {
 static const struct weir_option batch_options[] = {
     {.name = "events",
      .type = WEIR_OPT_INT,
-     .offset = offsetof(struct wr_sink_options, batch.events) - offsetof(struct wr_sink_options, batch),
+     .offset =
+         offsetof(struct wr_sink_options, batch.events) - offsetof(struct wr_sink_options, batch),
      .min = 1,
      .max = 1000000,
      .doc = "Write when so many events are there; default is the type's.",
      .example = "1000"},
     {.name = "bytes",
      .type = WEIR_OPT_SIZE,
-     .offset = offsetof(struct wr_sink_options, batch.bytes) - offsetof(struct wr_sink_options, batch),
+     .offset =
+         offsetof(struct wr_sink_options, batch.bytes) - offsetof(struct wr_sink_options, batch),
      .min = 1,
      .max = INT64_C(1) << 30,
      .doc = "Write when the events have so many bytes; default is the type's.",
      .example = "4MiB"},
     {.name = "timeout",
      .type = WEIR_OPT_DURATION,
-     .offset = offsetof(struct wr_sink_options, batch.timeout) - offsetof(struct wr_sink_options, batch),
+     .offset =
+         offsetof(struct wr_sink_options, batch.timeout) - offsetof(struct wr_sink_options, batch),
      .min = 0,
      .max = 3600 * WEIR_NS_PER_S,
      .doc = "Write what is there when the first event has waited so long; default is the type's.",
@@ -110,14 +112,16 @@ static const struct weir_option batch_options[] = {
 static const struct weir_option buffer_options[] = {
     {.name = "type",
      .type = WEIR_OPT_ENUM,
-     .offset = offsetof(struct wr_sink_options, buffer.type) - offsetof(struct wr_sink_options, buffer),
+     .offset =
+         offsetof(struct wr_sink_options, buffer.type) - offsetof(struct wr_sink_options, buffer),
      .def = "memory",
      .choices = buffers,
      .doc = "What stands between the lanes and this sink.",
      .example = "memory"},
     {.name = "size",
      .type = WEIR_OPT_SIZE,
-     .offset = offsetof(struct wr_sink_options, buffer.size) - offsetof(struct wr_sink_options, buffer),
+     .offset =
+         offsetof(struct wr_sink_options, buffer.size) - offsetof(struct wr_sink_options, buffer),
      .def = "32MiB",
      .min = 1,
      .max = INT64_C(1) << 40,
@@ -128,7 +132,8 @@ static const struct weir_option buffer_options[] = {
 static const struct weir_option retry_options[] = {
     {.name = "attempts",
      .type = WEIR_OPT_INT,
-     .offset = offsetof(struct wr_sink_options, retry.attempts) - offsetof(struct wr_sink_options, retry),
+     .offset =
+         offsetof(struct wr_sink_options, retry.attempts) - offsetof(struct wr_sink_options, retry),
      .def = "10",
      .min = 0,
      .max = 1000000,
@@ -137,7 +142,8 @@ static const struct weir_option retry_options[] = {
      .example = "5"},
     {.name = "initial",
      .type = WEIR_OPT_DURATION,
-     .offset = offsetof(struct wr_sink_options, retry.initial) - offsetof(struct wr_sink_options, retry),
+     .offset =
+         offsetof(struct wr_sink_options, retry.initial) - offsetof(struct wr_sink_options, retry),
      .def = "100ms",
      .min = WEIR_NS_PER_MS,
      .max = 3600 * WEIR_NS_PER_S,
@@ -145,7 +151,8 @@ static const struct weir_option retry_options[] = {
      .example = "200ms"},
     {.name = "max",
      .type = WEIR_OPT_DURATION,
-     .offset = offsetof(struct wr_sink_options, retry.max) - offsetof(struct wr_sink_options, retry),
+     .offset =
+         offsetof(struct wr_sink_options, retry.max) - offsetof(struct wr_sink_options, retry),
      .def = "30s",
      .min = WEIR_NS_PER_MS,
      .max = 24 * 3600 * WEIR_NS_PER_S,

@@ -35,7 +35,8 @@ static void report_cycle(struct wr_planner *p, const struct trail *end, uint32_t
         if (t->draft == first)
             break;
     }
-    wr_plan_error(p, "cycle", d->field->pos, &d->path, &(struct wr_diag){.message = wr_buf_view(&text)});
+    wr_plan_error(p, "cycle", d->field->pos, &d->path,
+                  &(struct wr_diag){.message = wr_buf_view(&text)});
     wr_buf_done(&text);
 }
 

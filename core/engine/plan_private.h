@@ -35,7 +35,6 @@ struct wr_top {
     int64_t shutdown_timeout, drain_delay;
 };
 
-
 /* Tables over struct wr_common (`drop` apart, for types with ports) and struct wr_top. */
 struct weir_options wr_common_options(enum weir_kind kind);
 struct weir_options wr_drop_option(void);
@@ -61,14 +60,14 @@ struct wr_draft {
     struct wr_component c;
     struct wr_input *inputs;
     uint32_t n_inputs;
-    bool has_inputs;   /* the option was given */
-    bool bound;        /* its options were read, right or wrong */
-    bool ports_known;  /* its options were right */
-    bool has_unnamed;  /* there is an unnamed way out */
-    bool *port_read;   /* for each of c.ports */
+    bool has_inputs;  /* the option was given */
+    bool bound;       /* its options were read, right or wrong */
+    bool ports_known; /* its options were right */
+    bool has_unnamed; /* there is an unnamed way out */
+    bool *port_read;  /* for each of c.ports */
     bool unnamed_read;
-    bool skip;         /* cannot be wired: its id stands twice */
-    int mark;          /* of the walks through the graph */
+    bool skip; /* cannot be wired: its id stands twice */
+    int mark;  /* of the walks through the graph */
 };
 
 struct wr_planner {
@@ -109,7 +108,8 @@ void wr_plan_component(struct wr_planner *p, struct wr_draft *draft);
 void wr_plan_dead_letters(struct wr_planner *p); /* before the wiring: who is one */
 void wr_plan_failures(struct wr_planner *p);     /* on_error, on_reject, on_unavailable */
 void wr_plan_wire(struct wr_planner *p);
-/* Drafts in the order of the plan's components into ret_order; false with diagnostics on a cycle. */
+/* Drafts in the order of the plan's components into ret_order; false with diagnostics on a cycle.
+ */
 bool wr_plan_order(struct wr_planner *p, uint32_t *ret_order);
 
 #endif

@@ -58,8 +58,9 @@ static void bad_input(struct wr_planner *p, const char *code, const struct wr_dr
     wr_plan_error(p, code, node != NULL ? node->pos : reader->field->pos, &path,
                   &(struct wr_diag){.message = message,
                                     .expected = wr_buf_view(&expected),
-                                    .hint = node != NULL ? wr_plan_did_you_mean(p, node->text, words, n)
-                                                         : weir_str_n(NULL, 0)});
+                                    .hint = node != NULL
+                                                ? wr_plan_did_you_mean(p, node->text, words, n)
+                                                : weir_str_n(NULL, 0)});
     wr_buf_done(&expected);
 }
 
@@ -82,8 +83,9 @@ static void add_input(struct wr_planner *p, struct wr_draft *reader, const struc
         if (reader->inputs[i].from != from || reader->inputs[i].port != port)
             continue;
         wr_plan_error(p, "duplicate-input", node->pos, &path,
-                      &(struct wr_diag){.message = wr_arena_xprintf(
-                                            p->arena, "the input \"%.*s\" stands twice", WR_STR(node->text))});
+                      &(struct wr_diag){
+                          .message = wr_arena_xprintf(p->arena, "the input \"%.*s\" stands twice",
+                                                      WR_STR(node->text))});
         return;
     }
     reader->inputs[reader->n_inputs++] = (struct wr_input){node, from, port};
@@ -104,7 +106,8 @@ static void named_input(struct wr_planner *p, struct wr_draft *reader, const str
 {
     const char *dot = memchr(node->text.ptr, '.', node->text.len);
     size_t n = dot != NULL ? (size_t)(dot - node->text.ptr) : node->text.len;
-    struct weir_str id = weir_str_n(node->text.ptr, n), port = {0}, shown = wr_quote(p->arena, node->text);
+    struct weir_str id = weir_str_n(node->text.ptr, n), port = {0},
+                    shown = wr_quote(p->arena, node->text);
     int32_t from = wr_plan_find(p, id);
     struct wr_draft *d = from >= 0 ? &p->drafts[from] : NULL;
     uint32_t number;
@@ -112,8 +115,9 @@ static void named_input(struct wr_planner *p, struct wr_draft *reader, const str
     if (dot != NULL)
         port = weir_str_n(dot + 1, node->text.len - n - 1);
     if (d == NULL) {
-        bad_input(p, "unknown-input", reader, node,
-                  wr_arena_xprintf(p->arena, "there is no component %.*s to read from", WR_STR(shown)));
+        bad_input(
+            p, "unknown-input", reader, node,
+            wr_arena_xprintf(p->arena, "there is no component %.*s to read from", WR_STR(shown)));
         return;
     }
     if (d->kind == WEIR_SINK) {
@@ -131,7 +135,8 @@ static void named_input(struct wr_planner *p, struct wr_draft *reader, const str
     if (dot != NULL && number == 0)
         bad_input(p, "unknown-port", reader, node,
                   wr_arena_xprintf(p->arena, "%.*s \"%.*s\" has no port of the name \"%.*s\"",
-                                   WR_STR(weir_cstr(wr_kind_word(d->kind))), WR_STR(id), WR_STR(port)));
+                                   WR_STR(weir_cstr(wr_kind_word(d->kind))), WR_STR(id),
+                                   WR_STR(port)));
     else if (dot == NULL && !d->has_unnamed)
         bad_input(p, "missing-port", reader, node,
                   wr_arena_xprintf(p->arena, "\"%.*s\" has several ports: say which one to read",
@@ -172,8 +177,8 @@ static bool is_line(const struct wr_planner *p)
     return p->n_kind[WEIR_SOURCE] == 1 && sinks == 1;
 }
 
-/* A transform at the beginning of the file: one source, and only such transforms between. What comes
- * behind may branch. */
+/* A transform at the beginning of the file: one source, and only such transforms between. What
+ * comes behind may branch. */
 static bool is_line_so_far(const struct wr_planner *p, uint32_t i)
 {
     if (p->n_kind[WEIR_SOURCE] != 1 || p->drafts[i].kind != WEIR_TRANSFORM)
@@ -203,16 +208,17 @@ static void default_input(struct wr_planner *p, uint32_t i)
     }
     if (!is_line(p) && !is_line_so_far(p, i)) {
         bad_input(p, "missing-inputs", d, NULL,
-                  wr_arena_xprintf(p->arena, "%s \"%.*s\" does not say what it reads: give it inputs",
+                  wr_arena_xprintf(p->arena,
+                                   "%s \"%.*s\" does not say what it reads: give it inputs",
                                    wr_kind_word(d->kind), WR_STR(d->field->key)));
         return;
     }
     from = &p->drafts[previous(p, i)];
     if (from->ports_known && !from->has_unnamed) {
         bad_input(p, "missing-inputs", d, NULL,
-                  wr_arena_xprintf(p->arena,
-                                   "\"%.*s\" must say which port of \"%.*s\" it reads: give it inputs",
-                                   WR_STR(d->field->key), WR_STR(from->field->key)));
+                  wr_arena_xprintf(
+                      p->arena, "\"%.*s\" must say which port of \"%.*s\" it reads: give it inputs",
+                      WR_STR(d->field->key), WR_STR(from->field->key)));
         return;
     }
     from->unnamed_read = true;
@@ -226,9 +232,10 @@ static void wire_one(struct wr_planner *p, uint32_t i)
 
     if (d->has_inputs && d->kind == WEIR_SOURCE) {
         struct wr_path path = inputs_path(d);
-        wr_plan_error(p, "source-inputs", wr_node_field(d->field->value, path.key)->pos, &path,
-                      &(struct wr_diag){.message = weir_cstr("a source reads from outside and has no inputs"),
-                                        .hint = weir_cstr("take the option out")});
+        wr_plan_error(
+            p, "source-inputs", wr_node_field(d->field->value, path.key)->pos, &path,
+            &(struct wr_diag){.message = weir_cstr("a source reads from outside and has no inputs"),
+                              .hint = weir_cstr("take the option out")});
     } else if (d->has_inputs) {
         read_inputs(p, d);
     } else if (d->kind != WEIR_SOURCE && !(d->kind == WEIR_SINK && d->c.is_dead_letter)) {
@@ -248,10 +255,11 @@ static bool names_port(struct wr_planner *p, struct wr_draft *d, const struct wr
         return false;
     port = port_of(d, node->text);
     if (port != 0 && d->port_read[port - 1]) {
-        wr_plan_error(p, "dropped-port-read", node->pos, &path,
-                      &(struct wr_diag){.message = wr_arena_xprintf(
-                                            p->arena, "the port \"%.*s\" is dropped here and read elsewhere",
-                                            WR_STR(node->text))});
+        wr_plan_error(
+            p, "dropped-port-read", node->pos, &path,
+            &(struct wr_diag){.message = wr_arena_xprintf(
+                                  p->arena, "the port \"%.*s\" is dropped here and read elsewhere",
+                                  WR_STR(node->text))});
         return true;
     }
     if (port != 0) {
@@ -263,12 +271,13 @@ static bool names_port(struct wr_planner *p, struct wr_draft *d, const struct wr
     for (uint32_t i = 0; i < d->c.n_ports; i++)
         words[i] = d->c.ports[i].ptr;
     add_words(&expected, words, d->c.n_ports);
-    wr_plan_error(p, "unknown-port", node->pos, &path,
-                  &(struct wr_diag){.message = wr_arena_xprintf(
-                                        p->arena, "\"%.*s\" has no port of the name \"%.*s\"",
-                                        WR_STR(d->field->key), WR_STR(node->text)),
-                                    .expected = wr_buf_view(&expected),
-                                    .hint = wr_plan_did_you_mean(p, node->text, words, d->c.n_ports)});
+    wr_plan_error(
+        p, "unknown-port", node->pos, &path,
+        &(struct wr_diag){.message = wr_arena_xprintf(p->arena,
+                                                      "\"%.*s\" has no port of the name \"%.*s\"",
+                                                      WR_STR(d->field->key), WR_STR(node->text)),
+                          .expected = wr_buf_view(&expected),
+                          .hint = wr_plan_did_you_mean(p, node->text, words, d->c.n_ports)});
     wr_buf_done(&expected);
     return false;
 }
@@ -294,22 +303,22 @@ static void check_read(struct wr_planner *p, struct wr_draft *d)
         return;
     if (d->c.n_ports == 0 && !d->unnamed_read)
         wr_plan_error(p, "unread-component", d->field->pos, &d->path,
-                      &(struct wr_diag){.message = wr_arena_xprintf(
-                                            p->arena, "nobody reads %s \"%.*s\"", wr_kind_word(d->kind),
-                                            WR_STR(d->field->key)),
-                                        .hint = wr_arena_xprintf(
-                                            p->arena, "name it in the inputs of a transform or sink, or "
-                                                      "take it out")});
+                      &(struct wr_diag){
+                          .message = wr_arena_xprintf(p->arena, "nobody reads %s \"%.*s\"",
+                                                      wr_kind_word(d->kind), WR_STR(d->field->key)),
+                          .hint = wr_arena_xprintf(
+                              p->arena, "name it in the inputs of a transform or sink, or "
+                                        "take it out")});
     for (uint32_t i = 0; i < d->c.n_ports; i++) {
         if (d->port_read[i])
             continue;
-        wr_plan_error(p, "unread-port", d->field->pos, &d->path,
-                      &(struct wr_diag){
-                          .message = wr_arena_xprintf(p->arena, "nobody reads the port \"%.*s.%.*s\"",
-                                                      WR_STR(d->field->key), WR_STR(d->c.ports[i])),
-                          .hint = wr_arena_xprintf(p->arena,
-                                                   "read it, or let its events go: drop: [%.*s]",
-                                                   WR_STR(d->c.ports[i]))});
+        wr_plan_error(
+            p, "unread-port", d->field->pos, &d->path,
+            &(struct wr_diag){
+                .message = wr_arena_xprintf(p->arena, "nobody reads the port \"%.*s.%.*s\"",
+                                            WR_STR(d->field->key), WR_STR(d->c.ports[i])),
+                .hint = wr_arena_xprintf(p->arena, "read it, or let its events go: drop: [%.*s]",
+                                         WR_STR(d->c.ports[i]))});
     }
 }
 

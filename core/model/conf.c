@@ -113,8 +113,8 @@ static void syntax_error(struct reader *r)
                                    y->problem ? y->problem : "error", y->context,
                                    y->context_mark.line + 1);
     else
-        message = wr_arena_xprintf(r->a, "not well-formed YAML: %s",
-                                   y->problem ? y->problem : "error");
+        message =
+            wr_arena_xprintf(r->a, "not well-formed YAML: %s", y->problem ? y->problem : "error");
     complain(r, "yaml-syntax", pos_of(r, mark, mark), message,
              syntax_hint(r, byte_at(r, mark.index)));
     wr_diags_mask_guess(r->d, r->text);
@@ -264,14 +264,15 @@ static struct wr_node *read_alias(struct reader *r, const yaml_event_t *ev, uint
         an = an->next;
     if (an == NULL || an->open) {
         complain(r, "yaml-alias", pos,
-                 wr_arena_xprintf(r->a, an == NULL ? "there is no anchor &%.*s before this alias"
-                                                   : "the anchor &%.*s holds this alias itself",
+                 wr_arena_xprintf(r->a,
+                                  an == NULL ? "there is no anchor &%.*s before this alias"
+                                             : "the anchor &%.*s holds this alias itself",
                                   WR_STR(name)),
                  NULL);
         return NULL;
     }
-    if (an->node->weight > WR_CONF_NODES_MAX - (r->n_nodes < WR_CONF_NODES_MAX ? r->n_nodes
-                                                                              : WR_CONF_NODES_MAX))
+    if (an->node->weight >
+        WR_CONF_NODES_MAX - (r->n_nodes < WR_CONF_NODES_MAX ? r->n_nodes : WR_CONF_NODES_MAX))
         limit(r, "yaml-nodes", pos, "the file has more than 100,000 values");
     else
         r->n_nodes += an->node->weight;
@@ -346,12 +347,11 @@ static bool read_key(struct reader *r, yaml_event_t *take_ev, uint32_t depth, st
             (void)read_node(r, take_ev, depth);
         return false;
     }
-    ret->key = wr_arena_xcopy(r->a, weir_str_n((const char *)take_ev->data.scalar.value,
-                                               take_ev->data.scalar.length));
+    ret->key = wr_arena_xcopy(
+        r->a, weir_str_n((const char *)take_ev->data.scalar.value, take_ev->data.scalar.length));
     if (take_ev->data.scalar.anchor != NULL || take_ev->data.scalar.tag != NULL)
         complain(r, "yaml-key", pos, weir_cstr("a key cannot have an anchor or a tag"), NULL);
-    else if (wr_str_is(ret->key, "<<") &&
-             take_ev->data.scalar.style == YAML_PLAIN_SCALAR_STYLE)
+    else if (wr_str_is(ret->key, "<<") && take_ev->data.scalar.style == YAML_PLAIN_SCALAR_STYLE)
         complain(r, "yaml-merge", pos, weir_cstr("the merge key << is not supported"),
                  "name the options in each place; an alias may stand for a whole value");
     else
@@ -391,7 +391,8 @@ static void check_duplicates(struct reader *r, const struct wr_node *n)
             continue;
         }
         complain(r, "duplicate-key", f->pos,
-                 wr_arena_xprintf(r->a, "the key \"%.*s\" stands twice in this map; first on line %u",
+                 wr_arena_xprintf(r->a,
+                                  "the key \"%.*s\" stands twice in this map; first on line %u",
                                   WR_STR(f->key), g->pos.line),
                  NULL);
     }
@@ -438,8 +439,8 @@ static struct wr_node *read_container(struct reader *r, const yaml_event_t *ev, 
 {
     bool map = ev->type == YAML_MAPPING_START_EVENT;
     struct wr_node *n = new_node(r, map ? WR_NODE_MAP : WR_NODE_LIST, ev);
-    struct anchor *an = open_anchor(
-        r, map ? ev->data.mapping_start.anchor : ev->data.sequence_start.anchor, n);
+    struct anchor *an =
+        open_anchor(r, map ? ev->data.mapping_start.anchor : ev->data.sequence_start.anchor, n);
 
     take_tag(r, n, ev, map ? ev->data.mapping_start.tag : ev->data.sequence_start.tag);
     if (depth >= WR_CONF_DEPTH_MAX)
@@ -521,12 +522,12 @@ static bool check_characters(struct reader *r)
                 pos = (struct wr_pos){r->text, pos.line + 1, 0, 1};
             continue;
         }
-        complain(r, "file-encoding", pos,
-                 cp == WR_UTF8_BAD
-                     ? weir_cstr("the file is not UTF-8 text")
-                     : wr_arena_xprintf(r->a, "control character U+%04X", (unsigned)cp),
-                 cp == WR_UTF8_BAD ? "save it as UTF-8"
-                                   : "in a double-quoted text write it as an escape, such as \\x1b");
+        complain(
+            r, "file-encoding", pos,
+            cp == WR_UTF8_BAD ? weir_cstr("the file is not UTF-8 text")
+                              : wr_arena_xprintf(r->a, "control character U+%04X", (unsigned)cp),
+            cp == WR_UTF8_BAD ? "save it as UTF-8"
+                              : "in a double-quoted text write it as an escape, such as \\x1b");
         wr_diags_mask_guess(r->d, r->text);
         return false;
     }
@@ -551,8 +552,8 @@ bool wr_conf_parse(struct weir_arena *a, const struct wr_text *text, struct wr_d
         return false;
     }
     yaml_parser_set_encoding(&r.yaml, YAML_UTF8_ENCODING);
-    yaml_parser_set_input_string(&r.yaml, (const unsigned char *)(text->text.ptr ? text->text.ptr : ""),
-                                 text->text.len);
+    yaml_parser_set_input_string(
+        &r.yaml, (const unsigned char *)(text->text.ptr ? text->text.ptr : ""), text->text.len);
     read_stream(&r);
     yaml_parser_delete(&r.yaml);
     if (r.stopped)

@@ -18,10 +18,16 @@
 
 enum wr_node_kind { WR_NODE_SCALAR, WR_NODE_LIST, WR_NODE_MAP };
 
-enum wr_node_style { WR_STYLE_PLAIN, WR_STYLE_SINGLE, WR_STYLE_DOUBLE, WR_STYLE_LITERAL, WR_STYLE_FOLDED };
+enum wr_node_style {
+    WR_STYLE_PLAIN,
+    WR_STYLE_SINGLE,
+    WR_STYLE_DOUBLE,
+    WR_STYLE_LITERAL,
+    WR_STYLE_FOLDED
+};
 
-/* A part of an interpolated scalar: text[at, at + len) came from raw[from...]. Foreign parts were put
- * in by ${...}, which stands at raw[from]. */
+/* A part of an interpolated scalar: text[at, at + len) came from raw[from...]. Foreign parts were
+ * put in by ${...}, which stands at raw[from]. */
 struct wr_segment {
     size_t at, len;
     size_t from;
@@ -39,19 +45,19 @@ struct wr_field {
 struct wr_node {
     enum wr_node_kind kind;
     enum wr_node_style style;
-    struct wr_pos pos;     /* of its first character; a block map's is that of its first key */
-    size_t start, end;     /* bytes of pos.text, with quotes */
-    struct weir_str text;  /* of a scalar, a NUL behind */
-    struct weir_str raw;   /* the same before interpolation */
+    struct wr_pos pos;    /* of its first character; a block map's is that of its first key */
+    size_t start, end;    /* bytes of pos.text, with quotes */
+    struct weir_str text; /* of a scalar, a NUL behind */
+    struct weir_str raw;  /* the same before interpolation */
     struct wr_segment *segments; /* NULL where nothing was put in */
     uint32_t n_segments;
-    uint32_t n;            /* fields or items */
+    uint32_t n; /* fields or items */
     struct wr_field *fields;
     struct wr_node **items;
     bool secret; /* some of it came from ${file:...} */
     bool broken; /* a scalar: its interpolation failed; else: something in it was left out; either
                     way it has been reported */
-    uint32_t weight, height; /* nodes in it and depth of it, aliases followed */
+    uint32_t weight, height;     /* nodes in it and depth of it, aliases followed */
     struct wr_node *next_scalar; /* all scalar values of the document */
 };
 
@@ -76,7 +82,13 @@ const struct wr_field *wr_node_field(const struct wr_node *map, struct weir_str 
 struct wr_pos wr_node_pos_at(const struct wr_node *scalar, size_t offset);
 
 /* The type of a scalar in YAML's core schema; quoted and block scalars are strings. */
-enum wr_scalar_type { WR_SCALAR_NULL, WR_SCALAR_BOOL, WR_SCALAR_INT, WR_SCALAR_FLOAT, WR_SCALAR_STRING };
+enum wr_scalar_type {
+    WR_SCALAR_NULL,
+    WR_SCALAR_BOOL,
+    WR_SCALAR_INT,
+    WR_SCALAR_FLOAT,
+    WR_SCALAR_STRING
+};
 enum wr_scalar_type wr_scalar_type(const struct wr_node *scalar);
 
 #endif

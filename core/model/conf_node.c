@@ -3,8 +3,8 @@
  * model/conf_node.c: questions to the nodes of a located tree.
  *
  * The place of a byte inside a scalar is found by walking its source beside its text: characters
- * that are not blank stand in both in the same order, whatever folding, indenting and quoting did to
- * the blanks between them.
+ * that are not blank stand in both in the same order, whatever folding, indenting and quoting did
+ * to the blanks between them.
  */
 #include <base/str.h>
 #include <model/conf.h>
@@ -111,8 +111,11 @@ static void walk_begin(struct walk *w, const struct wr_node *n)
 {
     struct weir_str whole = n->pos.text->text;
 
-    *w = (struct walk){.src = weir_str_n(whole.ptr, n->end), .at = n->start, .line = n->pos.line,
-                       .col = n->pos.col, .style = n->style};
+    *w = (struct walk){.src = weir_str_n(whole.ptr, n->end),
+                       .at = n->start,
+                       .line = n->pos.line,
+                       .col = n->pos.col,
+                       .style = n->style};
     if (w->at >= w->src.len)
         return;
     if (n->style == WR_STYLE_LITERAL || n->style == WR_STYLE_FOLDED) {
@@ -157,7 +160,8 @@ struct wr_pos wr_node_pos_at(const struct wr_node *scalar, size_t offset)
         while (ahead.at < ahead.src.len && !unit(&ahead))
             w = ahead;
     } else {
-        while (blanks-- > 0 && w.at < w.src.len && (w.src.ptr[w.at] == ' ' || w.src.ptr[w.at] == '\t'))
+        while (blanks-- > 0 && w.at < w.src.len &&
+               (w.src.ptr[w.at] == ' ' || w.src.ptr[w.at] == '\t'))
             step(&w);
     }
     return (struct wr_pos){scalar->pos.text, w.line, w.col, 1};

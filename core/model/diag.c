@@ -183,7 +183,8 @@ static int less(uint32_t a, uint32_t b)
 static int compare(const void *va, const void *vb)
 {
     const struct wr_diag_entry *a = va, *b = vb;
-    int c = less(a->tracked ? a->tracked->rank : UINT32_MAX, b->tracked ? b->tracked->rank : UINT32_MAX);
+    int c = less(a->tracked ? a->tracked->rank : UINT32_MAX,
+                 b->tracked ? b->tracked->rank : UINT32_MAX);
 
     if (c == 0)
         c = less(a->diag.pos.line, b->diag.pos.line);

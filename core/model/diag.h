@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * model/diag.h: everything that is wrong with the pipeline files, collected, then printed for people
- * or as JSON. Every kind of diagnostic has a stable code from one table (model/diag_codes.h).
+ * model/diag.h: everything that is wrong with the pipeline files, collected, then printed for
+ * people or as JSON. Every kind of diagnostic has a stable code from one table
+ * (model/diag_codes.h).
  */
 #ifndef WR_MODEL_DIAG_H
 #define WR_MODEL_DIAG_H
@@ -59,7 +60,8 @@ uint64_t wr_diags_errors_seen(const struct wr_diags *d);
 /* i below both counts together, in order of file, line, column. */
 const struct wr_diag *wr_diags_at(struct wr_diags *d, uint32_t i);
 
-/* file:line:col: error[code]: message, path, expected, found, the source line with a caret, hint. */
+/* file:line:col: error[code]: message, path, expected, found, the source line with a caret, hint.
+ */
 void wr_diags_print(struct wr_diags *d, struct wr_buf *out, bool color);
 /* One JSON array of objects with the same facts. */
 void wr_diags_json(struct wr_diags *d, struct wr_buf *out);

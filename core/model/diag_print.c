@@ -70,7 +70,8 @@ struct wr_mask wr_tracked_line(struct wr_tracked *t, uint32_t line)
     return span;
 }
 
-/* Where the value begins on a line `key: value` whose key sounds like a secret; SIZE_MAX = nowhere. */
+/* Where the value begins on a line `key: value` whose key sounds like a secret; SIZE_MAX = nowhere.
+ */
 static size_t guess_secret(struct weir_str text, struct wr_mask line)
 {
     for (size_t i = line.start; i < line.end; i++) {
@@ -91,7 +92,8 @@ static size_t guess_secret(struct weir_str text, struct wr_mask line)
 }
 
 /* End of the mask that covers byte `at`, or `at`. */
-static size_t masked_until(const struct wr_tracked *t, size_t at, size_t secret_from, size_t line_end)
+static size_t masked_until(const struct wr_tracked *t, size_t at, size_t secret_from,
+                           size_t line_end)
 {
     if (at >= secret_from)
         return line_end;

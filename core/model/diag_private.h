@@ -16,9 +16,9 @@ struct wr_mask {
 struct wr_tracked {
     struct wr_tracked *next;
     const struct wr_text *text;
-    struct wr_text own;  /* what `text` points to where it is our copy */
-    uint32_t rank;       /* in the order of their coming */
-    bool guess;          /* hide what stands behind keys that sound like secrets */
+    struct wr_text own; /* what `text` points to where it is our copy */
+    uint32_t rank;      /* in the order of their coming */
+    bool guess;         /* hide what stands behind keys that sound like secrets */
     struct wr_mask *masks;
     uint32_t n_masks, cap_masks;
     size_t *lines; /* first byte of each line; NULL until asked */

@@ -90,8 +90,7 @@ static void fill_env(struct filler *f, struct weir_str body, size_t from)
     rest = weir_str_n(body.ptr + n, body.len - n);
     if (n == 0 || (rest.len > 0 && (rest.len < 2 || rest.ptr[0] != ':' ||
                                     (rest.ptr[1] != '-' && rest.ptr[1] != '?')))) {
-        complain(f, "bad-interpolation", from,
-                 weir_cstr("not the name of an environment variable"),
+        complain(f, "bad-interpolation", from, weir_cstr("not the name of an environment variable"),
                  "write ${env:NAME}, ${env:NAME:-default} or ${env:NAME:?message}");
         return;
     }
@@ -99,9 +98,10 @@ static void fill_env(struct filler *f, struct weir_str body, size_t from)
     value = weir_cstr(env);
     if (env != NULL && (env[0] != '\0' || rest.len == 0)) {
         if (wr_utf8_check(value) != value.len)
-            complain(f, "env-value", from,
-                     wr_arena_xprintf(f->a, "the environment variable %s is not UTF-8 text", name.ptr),
-                     NULL);
+            complain(
+                f, "env-value", from,
+                wr_arena_xprintf(f->a, "the environment variable %s is not UTF-8 text", name.ptr),
+                NULL);
         else
             add(f, wr_arena_xcopy(f->a, value), from, true);
     } else if (rest.len > 0 && rest.ptr[1] == '-') {
@@ -118,8 +118,8 @@ static void fill_env(struct filler *f, struct weir_str body, size_t from)
     }
 }
 
-/* All of a regular file into b; an errno, 0 for fine, -1 for one that is not regular, -2 for one that
- * is too large. */
+/* All of a regular file into b; an errno, 0 for fine, -1 for one that is not regular, -2 for one
+ * that is too large. */
 static int read_file(const char *path, struct wr_buf *b)
 {
     char block[8192];
@@ -170,7 +170,9 @@ static void fill_file(struct filler *f, struct weir_str body, size_t from)
     rc = read_file(path.ptr, &content);
     trim_newline(&content);
     if (rc != 0)
-        why = rc == -1 ? "it is not a regular file" : rc == -2 ? "it has more than 1 MiB" : strerror(rc);
+        why = rc == -1   ? "it is not a regular file"
+              : rc == -2 ? "it has more than 1 MiB"
+                         : strerror(rc);
     else if (wr_utf8_check(wr_buf_view(&content)) != content.len)
         why = "it is not UTF-8 text";
     else if (content.len > 0 && memchr(content.ptr, '\0', content.len) != NULL)
@@ -193,7 +195,8 @@ static const char *unknown_hint(struct filler *f, struct weir_str body)
     while (n < body.len && is_name_char(body.ptr[n], n == 0))
         n++;
     if (n > 0 && (n == body.len || body.ptr[n] == ':'))
-        return wr_arena_xprintf(f->a, "did you mean ${env:%.*s}? write $${ for the characters themselves",
+        return wr_arena_xprintf(f->a,
+                                "did you mean ${env:%.*s}? write $${ for the characters themselves",
                                 WR_STR(body))
             .ptr;
     return "write ${env:NAME} or ${file:PATH}, or $${ for the characters themselves";

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * model/options.c: walks a located map beside option tables. Scalars are options_scalar.c, words for
- * messages options_text.c.
+ * model/options.c: walks a located map beside option tables. Scalars are options_scalar.c, words
+ * for messages options_text.c.
  */
 #include <base/check.h>
 #include <base/str.h>
@@ -166,11 +166,11 @@ static void wrong_type(struct wr_binder *b, const struct weir_option *o, const s
     struct wr_buf expected = {0};
 
     wr_option_describe(&expected, o, o->type);
-    wr_bind_error(b, "wrong-type", n->pos, path,
-                  &(struct wr_diag){
-                      .message = weir_cstr("the value has the wrong type"),
-                      .expected = wr_buf_view(&expected),
-                      .found = wr_node_found(b->arena, n, (o->flags & WEIR_OPT_SECRET) != 0)});
+    wr_bind_error(
+        b, "wrong-type", n->pos, path,
+        &(struct wr_diag){.message = weir_cstr("the value has the wrong type"),
+                          .expected = wr_buf_view(&expected),
+                          .found = wr_node_found(b->arena, n, (o->flags & WEIR_OPT_SECRET) != 0)});
     wr_buf_done(&expected);
 }
 
@@ -202,8 +202,8 @@ static bool empty(struct wr_binder *b, const struct weir_option *o, const struct
     if (!(o->flags & WEIR_OPT_NONEMPTY))
         return false;
     wr_bind_error(b, "empty-value", n->pos, path,
-                  &(struct wr_diag){.message = wr_arena_xprintf(
-                                        b->arena, "\"%s\" must not be empty", o->name)});
+                  &(struct wr_diag){
+                      .message = wr_arena_xprintf(b->arena, "\"%s\" must not be empty", o->name)});
     return true;
 }
 
@@ -212,7 +212,8 @@ static bool bind_list(struct wr_binder *b, const struct weir_option *o, uint32_t
 {
     size_t size = wr_option_size(o, o->of);
     bool one = n->kind == WR_NODE_SCALAR && o->of != WEIR_OPT_TABLE &&
-               wr_scalar_type(n) != WR_SCALAR_NULL, ok = true;
+               wr_scalar_type(n) != WR_SCALAR_NULL,
+         ok = true;
     struct weir_list list = {0};
 
     if (n->kind != WR_NODE_LIST && !one) {
@@ -364,10 +365,10 @@ static void unknown_option(struct wr_binder *b, const struct wr_target *targets,
     if (nearest != NULL)
         hint = wr_arena_xprintf(b->arena, "did you mean \"%s\"?", nearest);
     wr_bind_error(b, "unknown-option", f->pos, path,
-                  &(struct wr_diag){.message = wr_arena_xprintf(b->arena, "unknown option %.*s",
-                                                                WR_STR(quoted)),
-                                    .expected = wr_buf_view(&expected),
-                                    .hint = hint});
+                  &(struct wr_diag){
+                      .message = wr_arena_xprintf(b->arena, "unknown option %.*s", WR_STR(quoted)),
+                      .expected = wr_buf_view(&expected),
+                      .hint = hint});
     wr_buf_done(&expected);
 }
 
@@ -378,24 +379,27 @@ static void check_deprecated(struct wr_binder *b, const struct weir_option *o,
     if (o->deprecated_by == NULL)
         return;
     if (wr_node_field(map, weir_cstr(o->deprecated_by)) != NULL) {
-        wr_bind_error(b, "option-twice", f->pos, path,
-                      &(struct wr_diag){.message = wr_arena_xprintf(
-                                            b->arena, "\"%s\" is the old name of \"%s\", which is given too",
-                                            o->name, o->deprecated_by),
-                                        .hint = weir_cstr("take the old one out")});
+        wr_bind_error(
+            b, "option-twice", f->pos, path,
+            &(struct wr_diag){.message = wr_arena_xprintf(
+                                  b->arena, "\"%s\" is the old name of \"%s\", which is given too",
+                                  o->name, o->deprecated_by),
+                              .hint = weir_cstr("take the old one out")});
         return;
     }
-    wr_diags_add(b->diags,
-                 &(struct wr_diag){.code = "deprecated-option",
-                                   .severity = WR_WARNING,
-                                   .pos = f->pos,
-                                   .path = wr_path_text(b->arena, path),
-                                   .message = wr_arena_xprintf(b->arena, "\"%s\" is deprecated", o->name),
-                                   .hint = wr_arena_xprintf(b->arena, "use \"%s\"", o->deprecated_by)});
+    wr_diags_add(
+        b->diags,
+        &(struct wr_diag){.code = "deprecated-option",
+                          .severity = WR_WARNING,
+                          .pos = f->pos,
+                          .path = wr_path_text(b->arena, path),
+                          .message = wr_arena_xprintf(b->arena, "\"%s\" is deprecated", o->name),
+                          .hint = wr_arena_xprintf(b->arena, "use \"%s\"", o->deprecated_by)});
 }
 
 static void bind_field(struct wr_binder *b, const struct wr_target *targets, uint32_t n,
-                       const struct wr_node *map, const struct wr_field *f, const struct wr_path *up)
+                       const struct wr_node *map, const struct wr_field *f,
+                       const struct wr_path *up)
 {
     struct wr_path path = {up, f->key, -1};
     const struct wr_target *target;
@@ -435,13 +439,14 @@ static void check_required(struct wr_binder *b, const struct weir_options *optio
         if (!(o.flags & WEIR_OPT_REQUIRED) || is_given(options, &o, map))
             continue;
         wr_option_describe(&expected, &o, o.type);
-        wr_bind_error(b, "missing-option", pos, &path,
-                      &(struct wr_diag){
-                          .message = wr_arena_xprintf(b->arena, "the option \"%s\" is missing", o.name),
-                          .expected = wr_buf_view(&expected),
-                          .hint = o.example ? wr_arena_xprintf(b->arena, "for example: %s: %s", o.name,
-                                                               o.example)
-                                            : weir_str_n(NULL, 0)});
+        wr_bind_error(
+            b, "missing-option", pos, &path,
+            &(struct wr_diag){
+                .message = wr_arena_xprintf(b->arena, "the option \"%s\" is missing", o.name),
+                .expected = wr_buf_view(&expected),
+                .hint = o.example
+                            ? wr_arena_xprintf(b->arena, "for example: %s: %s", o.name, o.example)
+                            : weir_str_n(NULL, 0)});
         wr_buf_done(&expected);
     }
 }

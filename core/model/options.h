@@ -25,15 +25,15 @@ struct wr_path {
 struct wr_binder {
     struct weir_arena *arena; /* of everything that the structs point to */
     struct wr_diags *diags;
-    const char *dir;          /* absolute; what PATH options are relative to */
-    struct wr_pos origin;     /* who the tables belong to: where mistakes of a default are shown */
+    const char *dir;      /* absolute; what PATH options are relative to */
+    struct wr_pos origin; /* who the tables belong to: where mistakes of a default are shown */
     /* Makes a CONDITION. NULL on error: err->offset is the position inside the text, status
      * UNAVAILABLE says that nobody compiles conditions. */
     const struct weir_condition *(*condition)(void *arg, struct weir_str text,
                                               struct weir_error *err);
     void *condition_arg;
     /* out */
-    uint32_t needs;    /* WEIR_NEEDS_* of the templates */
+    uint32_t needs; /* WEIR_NEEDS_* of the templates */
     uint32_t n_errors;
     bool in_default;
 };
@@ -60,7 +60,8 @@ struct weir_options wr_option_fields(const struct weir_option *o, uint32_t strid
 size_t wr_option_size(const struct weir_option *o, enum weir_option_type type);
 
 /* What goes there, for messages and the reference: "a whole number", "a list of text". */
-void wr_option_describe(struct wr_buf *out, const struct weir_option *o, enum weir_option_type type);
+void wr_option_describe(struct wr_buf *out, const struct weir_option *o,
+                        enum weir_option_type type);
 /* "1 to 100", "at least 1ms"; nothing where there are no limits. */
 void wr_option_range(struct wr_buf *out, const struct weir_option *o);
 
@@ -71,8 +72,8 @@ struct weir_str wr_node_found(struct weir_arena *a, const struct wr_node *n, boo
 /* A quoted view of a text for messages, cut to some 60 characters. */
 struct weir_str wr_quote(struct weir_arena *a, struct weir_str s);
 
-/* The value that a dotted path ("routes.a", "command[2]") names below a map, or the nearest there is
- * on the way; with the offset inside its text (-1: the whole). */
+/* The value that a dotted path ("routes.a", "command[2]") names below a map, or the nearest there
+ * is on the way; with the offset inside its text (-1: the whole). */
 struct wr_pos wr_node_resolve(const struct wr_node *map, struct wr_pos fallback, const char *path,
                               int64_t offset);
 

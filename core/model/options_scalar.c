@@ -48,12 +48,13 @@ static bool in_range(const struct scalar *s, bool below, bool above)
 
     if (!any || (!below && !(above && upper)))
         return true;
-    return fail(s, "out-of-range", below ? "the value is too small" : "the value is too large", NULL);
+    return fail(s, "out-of-range", below ? "the value is too small" : "the value is too large",
+                NULL);
 }
 
 static bool whole_in_range(const struct scalar *s, int64_t v)
 {
-    return in_range(s, v < s->o->min, v > s->o->max);
+    return in_range(s, v<s->o->min, v> s->o->max);
 }
 
 static bool read_bool(const struct scalar *s, bool *dst)
@@ -107,7 +108,7 @@ static bool read_float(const struct scalar *s, double *dst)
         v = (double)whole;
     else if (!wr_read_float(s->n->text, &v))
         return fail(s, "bad-number", "the number cannot be used", NULL);
-    if (!in_range(s, v < (double)s->o->min, v > (double)s->o->max))
+    if (!in_range(s, v<(double)s->o->min, v>(double) s->o->max))
         return false;
     *dst = v;
     return true;
@@ -147,7 +148,8 @@ static bool read_enum(const struct scalar *s, int *dst)
     }
     nearest = wr_nearest_word(s->n->text, s->o->choices, n);
     return fail(s, "bad-choice", "the option does not know this word",
-                nearest ? wr_arena_xprintf(s->b->arena, "did you mean \"%s\"?", nearest).ptr : NULL);
+                nearest ? wr_arena_xprintf(s->b->arena, "did you mean \"%s\"?", nearest).ptr
+                        : NULL);
 }
 
 /* The text of anything but null; what interpolation left empty is text, too. */
@@ -271,7 +273,8 @@ static bool add_number(const struct scalar *s, const struct wr_node *n, const st
     else if (whole && wr_read_uint(n->text, &u))
         wr_buf_printf(out, "%llu", (unsigned long long)u);
     else if (!whole && wr_read_float(n->text, &d))
-        wr_buf_printf(out, "%.17g%s", d, d >= -1e15 && d <= 1e15 && d == (double)(int64_t)d ? ".0" : "");
+        wr_buf_printf(out, "%.17g%s", d,
+                      d >= -1e15 && d <= 1e15 && d == (double)(int64_t)d ? ".0" : "");
     else
         return bad_value(s, n, path, "the number cannot be kept exactly",
                          "put quotes round it to keep its text");

@@ -216,7 +216,8 @@ static const struct wr_node *list_item(const struct wr_node *n, struct weir_str 
     size_t end = 1;
     uint32_t i = 0;
 
-    while (end < io_path->len && io_path->ptr[end] >= '0' && io_path->ptr[end] <= '9' && i < 1000000)
+    while (end < io_path->len && io_path->ptr[end] >= '0' && io_path->ptr[end] <= '9' &&
+           i < 1000000)
         i = i * 10 + (uint32_t)(io_path->ptr[end++] - '0');
     if (end == 1 || end == io_path->len || io_path->ptr[end] != ']')
         return NULL;

@@ -94,7 +94,8 @@ static char peek(const struct compiler *c)
 
 static void skip_blanks(struct compiler *c)
 {
-    while (c->at < c->s.len && strchr(" \t\n\r", c->s.ptr[c->at]) != NULL && c->s.ptr[c->at] != '\0')
+    while (c->at < c->s.len && strchr(" \t\n\r", c->s.ptr[c->at]) != NULL &&
+           c->s.ptr[c->at] != '\0')
         c->at++;
 }
 
@@ -120,7 +121,8 @@ static void flush_literal(struct compiler *c)
 static bool read_quoted(struct compiler *c, struct weir_str *ret)
 {
     size_t from = c->at + 1;
-    const char *end = from < c->s.len ? memchr(c->s.ptr + from, c->s.ptr[c->at], c->s.len - from) : NULL;
+    const char *end =
+        from < c->s.len ? memchr(c->s.ptr + from, c->s.ptr[c->at], c->s.len - from) : NULL;
 
     if (end == NULL)
         return fail(c, c->at, "the quoted text has no end");
@@ -183,8 +185,9 @@ static bool read_field(struct compiler *c)
             size_t at = c->at;
             steps[n].key = wr_arena_xcopy(c->a, read_name(c, ".[]|{}'\"@"));
             if (steps[n].key.len == 0)
-                return fail(c, at, n ? "expected the name of a field behind the dot"
-                                     : "expected the name of a field, such as {{ user.id }}");
+                return fail(c, at,
+                            n ? "expected the name of a field behind the dot"
+                              : "expected the name of a field, such as {{ user.id }}");
         }
         more = peek(c) == '[' || peek(c) == '.';
         c->at += peek(c) == '.';
@@ -202,8 +205,9 @@ static bool read_meta(struct compiler *c)
     static const struct {
         const char *name;
         enum part_kind kind;
-    } known[] = {{"@key", PART_KEY},       {"@id", PART_ID},     {"@topic", PART_TOPIC},
-                 {"@partition", PART_PARTITION}, {"@offset", PART_OFFSET}, {"@time", PART_TIME}};
+    } known[] = {{"@key", PART_KEY},       {"@id", PART_ID},
+                 {"@topic", PART_TOPIC},   {"@partition", PART_PARTITION},
+                 {"@offset", PART_OFFSET}, {"@time", PART_TIME}};
     size_t from = c->at;
     struct weir_str name = read_name(c, "|{}'\"");
 
@@ -218,8 +222,9 @@ static bool read_meta(struct compiler *c)
             wr_arena_xcopy(c->a, weir_str_n(name.ptr + 8, name.len - 8));
         return true;
     }
-    return fail(c, from, "unknown metadata: expected @key, @id, @topic, @partition, @offset, @time or "
-                         "@header.NAME");
+    return fail(c, from,
+                "unknown metadata: expected @key, @id, @topic, @partition, @offset, @time or "
+                "@header.NAME");
 }
 
 static bool read_default(struct compiler *c, struct part *p)
@@ -401,8 +406,8 @@ static struct weir_str time_text(int64_t ns, struct weir_arena *a)
     t = (time_t)s;
     if (gmtime_r(&t, &tm) == NULL)
         return weir_str_n(NULL, 0);
-    return wr_arena_printf(a, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", tm.tm_year + 1900, tm.tm_mon + 1,
-                           tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec,
+    return wr_arena_printf(a, "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ", tm.tm_year + 1900,
+                           tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec,
                            (int)(rest / WEIR_NS_PER_MS));
 }
 
@@ -448,8 +453,12 @@ static struct weir_str part_text(const struct part *p, const struct weir_event *
 
 static struct weir_str missing(const struct part *p, struct weir_error *err)
 {
-    wr_error(err, WEIR_E_REJECTED, "missing_field", "the event has no %s%.*s, and the template names no "
-             "default", p->kind == PART_FIELD ? "field " : p->kind == PART_HEADER ? "header " : "",
+    wr_error(err, WEIR_E_REJECTED, "missing_field",
+             "the event has no %s%.*s, and the template names no "
+             "default",
+             p->kind == PART_FIELD    ? "field "
+             : p->kind == PART_HEADER ? "header "
+                                      : "",
              WR_STR(p->text));
     return weir_str_n(NULL, 0);
 }

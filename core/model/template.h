@@ -3,9 +3,9 @@
  * model/template.h: "session:{{ user.id | anonymous }}", compiled once, rendered an event.
  *
  * {{ a.b[0] }} a field of the value, {{ ["any key"] }} one whose name is no plain word; {{ @key }}
- * {{ @id }} {{ @topic }} {{ @partition }} {{ @offset }} {{ @time }} (RFC 3339, UTC) {{ @header.name }}
- * metadata; `| text` or `| 'text'` a default. "{{ '{{' }}" writes two braces. A field that is null
- * counts as missing.
+ * {{ @id }} {{ @topic }} {{ @partition }} {{ @offset }} {{ @time }} (RFC 3339, UTC) {{ @header.name
+ * }} metadata; `| text` or `| 'text'` a default. "{{ '{{' }}" writes two braces. A field that is
+ * null counts as missing.
  */
 #ifndef WR_MODEL_TEMPLATE_H
 #define WR_MODEL_TEMPLATE_H
@@ -29,8 +29,8 @@ uint32_t wr_template_needs(const struct weir_template *t);
 /* Literal text at the start; empty where it begins with a placeholder. */
 struct weir_str wr_template_prefix(const struct weir_template *t);
 
-/* As struct weir_host's functions of the same names. `value` is the event's parsed value (NULL where
- * it has none); the caller made sure that the id is there where it is needed. Thread: any. */
+/* As struct weir_host's functions of the same names. `value` is the event's parsed value (NULL
+ * where it has none); the caller made sure that the id is there where it is needed. Thread: any. */
 struct weir_str wr_template_render(const struct weir_template *t, const struct weir_event *ev,
                                    struct weir_arena *a, struct weir_error *err);
 bool wr_template_is_literal(const struct weir_template *t, struct weir_str *ret_text);

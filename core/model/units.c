@@ -15,15 +15,22 @@ struct unit {
 };
 
 static const struct unit durations[] = {
-    {"d", 86400 * WEIR_NS_PER_S}, {"h", 3600 * WEIR_NS_PER_S}, {"m", 60 * WEIR_NS_PER_S},
-    {"s", WEIR_NS_PER_S},         {"ms", WEIR_NS_PER_MS},      {"us", 1000},
+    {"d", 86400 * WEIR_NS_PER_S}, {"h", 3600 * WEIR_NS_PER_S},
+    {"m", 60 * WEIR_NS_PER_S},    {"s", WEIR_NS_PER_S},
+    {"ms", WEIR_NS_PER_MS},       {"us", 1000},
     {"\xc2\xb5s", 1000},          {"ns", 1},
 };
 
 static const struct unit sizes[] = {
-    {"TiB", INT64_C(1) << 40},     {"GiB", INT64_C(1) << 30}, {"MiB", INT64_C(1) << 20},
-    {"KiB", INT64_C(1) << 10},     {"B", 1},                  {"TB", INT64_C(1000000000000)},
-    {"GB", INT64_C(1000000000)},   {"MB", 1000000},           {"kB", 1000},
+    {"TiB", INT64_C(1) << 40},
+    {"GiB", INT64_C(1) << 30},
+    {"MiB", INT64_C(1) << 20},
+    {"KiB", INT64_C(1) << 10},
+    {"B", 1},
+    {"TB", INT64_C(1000000000000)},
+    {"GB", INT64_C(1000000000)},
+    {"MB", 1000000},
+    {"kB", 1000},
     {"KB", 1000},
 };
 
@@ -143,7 +150,8 @@ static bool read_scaled(struct weir_str s, const struct unit *units, size_t n, i
     for (size_t i = 0; i < n; i++) {
         if (wr_str_is(unit, units[i].name))
             return scale(weir_str_n(s.ptr, dot),
-                         end > dot ? weir_str_n(s.ptr + dot + 1, end - dot - 1) : weir_str_n(NULL, 0),
+                         end > dot ? weir_str_n(s.ptr + dot + 1, end - dot - 1)
+                                   : weir_str_n(NULL, 0),
                          units[i].factor, ret);
     }
     return false;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * model/units.h: numbers, durations and sizes as people write them. False where the text is none, or
- * does not fit.
+ * model/units.h: numbers, durations and sizes as people write them. False where the text is none,
+ * or does not fit.
  */
 #ifndef WR_MODEL_UNITS_H
 #define WR_MODEL_UNITS_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Any bytes as a template, a part of them as if it had come from outside: compiled, and rendered for an
- * event with everything and for one with nothing.
+ * Any bytes as a template, a part of them as if it had come from outside: compiled, and rendered
+ * for an event with everything and for one with nothing.
  */
 #include <stddef.h>
 #include <stdint.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Any bytes as a pipeline file: from YAML over interpolation, options, templates and wiring to a plan,
- * and every diagnostic printed. The component types are those of the unit tests.
+ * Any bytes as a pipeline file: from YAML over interpolation, options, templates and wiring to a
+ * plan, and every diagnostic printed. The component types are those of the unit tests.
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -40,7 +40,8 @@ static void check_positions(struct wr_diags *d, size_t size)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct wr_diags *d = wr_diags_new();
-    struct wr_plan *p = wr_plan_parse("fuzz.yaml", "/nowhere", weir_str_n((const char *)data, size), NULL, d);
+    struct wr_plan *p =
+        wr_plan_parse("fuzz.yaml", "/nowhere", weir_str_n((const char *)data, size), NULL, d);
     struct wr_buf out = {0};
 
     WR_BUG_ON((p == NULL) != (wr_diags_count(d, WR_ERROR) > 0));

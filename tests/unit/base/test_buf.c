@@ -49,9 +49,11 @@ static void json_strings_are_escaped(void **state)
     struct wr_buf b = {0};
     (void)state;
 
-    wr_buf_json(&b, weir_str_n("a\"\\\b\t\n\f\r\0\x1f\x7f/\xc3\xa9\xe2\x82\xac\xf0\x9f\x8c\x8a", 21));
-    assert_string_equal(b.ptr, "\"a\\\"\\\\\\b\\t\\n\\f\\r\\u0000\\u001f\\u007f/\xc3\xa9\xe2\x82\xac"
-                               "\xf0\x9f\x8c\x8a\"");
+    wr_buf_json(&b,
+                weir_str_n("a\"\\\b\t\n\f\r\0\x1f\x7f/\xc3\xa9\xe2\x82\xac\xf0\x9f\x8c\x8a", 21));
+    assert_string_equal(b.ptr,
+                        "\"a\\\"\\\\\\b\\t\\n\\f\\r\\u0000\\u001f\\u007f/\xc3\xa9\xe2\x82\xac"
+                        "\xf0\x9f\x8c\x8a\"");
     b.len = 0;
     wr_buf_json(&b, weir_str_n("\xff\xc3(\xed\xa0\x80", 6));
     assert_string_equal(b.ptr, "\"\xef\xbf\xbd\xef\xbf\xbd(\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\"");
@@ -72,13 +74,13 @@ static void utf8_is_checked(void **state)
         {"\xe2\x82\xac", 3},
         {"\xf4\x8f\xbf\xbf", 4},
         {"eight..!\xff", 8},
-        {"a\x80", 1},             /* a lone continuation */
-        {"ab\xc0\x80", 2},        /* overlong */
-        {"\xe0\x9f\xbf", 0},      /* overlong */
-        {"\xf0\x8f\xbf\xbf", 0},  /* overlong */
-        {"\xed\xa0\x80", 0},      /* a surrogate */
-        {"\xf4\x90\x80\x80", 0},  /* above U+10FFFF */
-        {"abc\xe2\x82", 3},       /* cut */
+        {"a\x80", 1},            /* a lone continuation */
+        {"ab\xc0\x80", 2},       /* overlong */
+        {"\xe0\x9f\xbf", 0},     /* overlong */
+        {"\xf0\x8f\xbf\xbf", 0}, /* overlong */
+        {"\xed\xa0\x80", 0},     /* a surrogate */
+        {"\xf4\x90\x80\x80", 0}, /* above U+10FFFF */
+        {"abc\xe2\x82", 3},      /* cut */
     };
     (void)state;
 
@@ -116,9 +118,12 @@ static void hashes_spread(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(grows_with_a_nul_behind), cmocka_unit_test(prints_what_is_longer_than_its_room),
-        cmocka_unit_test(json_strings_are_escaped), cmocka_unit_test(utf8_is_checked),
-        cmocka_unit_test(code_points_are_read),     cmocka_unit_test(hashes_spread),
+        cmocka_unit_test(grows_with_a_nul_behind),
+        cmocka_unit_test(prints_what_is_longer_than_its_room),
+        cmocka_unit_test(json_strings_are_escaped),
+        cmocka_unit_test(utf8_is_checked),
+        cmocka_unit_test(code_points_are_read),
+        cmocka_unit_test(hashes_spread),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

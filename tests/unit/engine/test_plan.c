@@ -82,7 +82,8 @@ static void outs(const struct plan_rig *r, uint32_t i, const char *expected)
 
     wr_buf_text(&b, "");
     for (uint32_t k = 0; k < c->n_outs; k++)
-        wr_buf_printf(&b, "%s%s:%u", k ? " " : "", r->p->components[c->outs[k].to].id.ptr, c->outs[k].port);
+        wr_buf_printf(&b, "%s%s:%u", k ? " " : "", r->p->components[c->outs[k].to].id.ptr,
+                      c->outs[k].port);
     assert_string_equal(b.ptr, expected);
     wr_buf_done(&b);
 }
@@ -168,7 +169,8 @@ static void options_are_resolved(void **state)
                 "  plain: {type: out, inputs: [in], on_reject: stop}\n"
                 "  full:\n    type: out\n    inputs: [in]\n    ordered: true\n    key: k\n"
                 "    batch: {events: 9, bytes: 1KiB, timeout: 0s}\n    buffer: {size: 1MiB}\n"
-                "    concurrency: 4\n    shard_by: '{{ user }}'\n    retry: {attempts: 0, initial: 1s, max: 2s}\n"
+                "    concurrency: 4\n    shard_by: '{{ user }}'\n    retry: {attempts: 0, initial: "
+                "1s, max: 2s}\n"
                 "    timeout: 3s\n    on_reject: drop\n"
                 "  ordered: {type: out, inputs: [in], ordered: true, on_reject: drop}\n");
     assert_int_equal(wr_diags_count(r.d, WR_WARNING), 0);
@@ -225,7 +227,8 @@ static void conditions_are_listed(void **state)
     (void)state;
 
     planned(&r, "sources: {in: {type: src}}\ntransforms:\n"
-                "  k: {type: route, inputs: in, routes: {a: event.x == 1, b: event.y}, drop: [other], on_error: stop}\n"
+                "  k: {type: route, inputs: in, routes: {a: event.x == 1, b: event.y}, drop: "
+                "[other], on_error: stop}\n"
                 "sinks:\n  a: {type: out, inputs: [k.a], on_reject: stop, when: event.z}\n"
                 "  b: {type: out, inputs: [k.b], on_reject: stop}\n");
     assert_ptr_equal(r.p->condition_service, &fake_conditions);
@@ -235,10 +238,12 @@ static void conditions_are_listed(void **state)
     assert_int_equal(c->n_conditions, 2);
     assert_string_equal(c->conditions[1].ptr, "event.y");
     assert_int_equal(((const struct weir_condition *)pairs[1].value.ptr)->index, 1);
-    assert_string_equal(((const struct weir_condition *)pairs[0].value.ptr)->text.ptr, "event.x == 1");
+    assert_string_equal(((const struct weir_condition *)pairs[0].value.ptr)->text.ptr,
+                        "event.x == 1");
     assert_int_equal(c->needs, 0);
     c = component(&r, 2, "a");
-    assert_int_equal(c->needs, WEIR_NEEDS_PAYLOAD | WEIR_NEEDS_VALUE); /* a sink's batch is frozen */
+    assert_int_equal(c->needs,
+                     WEIR_NEEDS_PAYLOAD | WEIR_NEEDS_VALUE); /* a sink's batch is frozen */
     rig_done(&r);
 }
 
@@ -246,8 +251,10 @@ static void conditions_that_fail(void **state)
 {
     (void)state;
     says("sources: {in: {type: src}}\ntransforms:\n  k:\n    type: route\n    routes:\n"
-         "      a: |\n        x ==\n          !! y\n      b: 'it !!'\nsinks: {out: {type: out, inputs: [k.a]}}\n",
-         "no-dead-letter 3:3 transforms.k; name a sink at the top of the file: `dead_letter: ID`, or say drop "
+         "      a: |\n        x ==\n          !! y\n      b: 'it !!'\nsinks: {out: {type: out, "
+         "inputs: [k.a]}}\n",
+         "no-dead-letter 3:3 transforms.k; name a sink at the top of the file: `dead_letter: ID`, "
+         "or say drop "
          "or stop\n"
          "bad-condition 8:11 transforms.k.routes.a\n"
          "bad-condition 9:14 transforms.k.routes.b\n");
@@ -261,7 +268,8 @@ static void the_types_own_check(void **state)
 {
     (void)state;
     says("sources:\n  in:\n    type: src\n    text: |\n      yes\n      or no\n    count: 13\n"
-         "    words: [good, bad]\n    settings: {a.b: 'bad'}\nsinks: {out: {type: out, on_reject: stop}}\n",
+         "    words: [good, bad]\n    settings: {a.b: 'bad'}\nsinks: {out: {type: out, on_reject: "
+         "stop}}\n",
          "component-check 6:10 sources.in.text\n"
          "component-warning 7:12 sources.in.count\n"
          "component-check 8:19 sources.in.words[1]\n"
@@ -291,13 +299,16 @@ static void ids(void **state)
 {
     (void)state;
     says("sources: {in: {type: src}, In: {type: src}}\n"
-         "sinks: {in: {type: out, inputs: [in]}, a.b: {type: out, inputs: [in, In], on_reject: stop}}\n",
+         "sinks: {in: {type: out, inputs: [in]}, a.b: {type: out, inputs: [in, In], on_reject: "
+         "stop}}\n",
          "bad-id 1:28 sources.In\n"
          "duplicate-id 2:9 sinks.in\n"
-         "no-dead-letter 2:9 sinks.in; name a sink at the top of the file: `dead_letter: ID`, or say drop or "
+         "no-dead-letter 2:9 sinks.in; name a sink at the top of the file: `dead_letter: ID`, or "
+         "say drop or "
          "stop\n"
          "bad-id 2:40 sinks.a.b\n");
-    says("sources: {abcdefghijklmnopqrstuvwxyz-0123456789_abcdefghijklmnopqrstuvwxyz-x: {type: src}}\n"
+    says("sources: {abcdefghijklmnopqrstuvwxyz-0123456789_abcdefghijklmnopqrstuvwxyz-x: {type: "
+         "src}}\n"
          "sinks: {'': {type: out, on_reject: stop}}\n",
          "bad-id 1:11 sources.abcdefghijklmnopqrstuvwxyz-0123456789_abcdefghijklmnopqrstuvwxyz-x\n"
          "bad-id 2:9 sinks.\n");
@@ -308,14 +319,17 @@ static void types(void **state)
     (void)state;
     says("sources: {in: {type: scr, password: x}, b: {}, c: 5, d: {type: ~}, e: {type: out}}\n"
          "sinks: {out: {type: [out], inputs: [in, b, c, d, e], on_reject: stop}}\n",
-         "unknown-type 1:22 sources.in.type; did you mean \"src\"? plugins were searched in /plugins\n"
+         "unknown-type 1:22 sources.in.type; did you mean \"src\"? plugins were searched in "
+         "/plugins\n"
          "missing-option 1:41 sources.b.type; for example: type: kafka\n"
          "wrong-type 1:51 sources.c\n"
          "wrong-type 1:64 sources.d.type; put quotes round the word if it is meant as text\n"
-         "unknown-type 1:78 sources.e.type; there is a sink of that name; plugins were searched in /plugins\n"
+         "unknown-type 1:78 sources.e.type; there is a sink of that name; plugins were searched in "
+         "/plugins\n"
          "wrong-type 2:21 sinks.out.type\n");
     says("sources: {in: {type: broken}}\nsinks: {out: {type: out, on_reject: stop}}\n",
-         "unknown-type 1:22 sources.in.type; plugins were searched in /plugins; /plugins/broken.so: it is no "
+         "unknown-type 1:22 sources.in.type; plugins were searched in /plugins; "
+         "/plugins/broken.so: it is no "
          "ELF file\n");
 }
 
@@ -350,10 +364,13 @@ static void what_nobody_reads(void **state)
     says("sources: {one: {type: src}, two: {type: src}}\n"
          "transforms:\n"
          "  p: {type: pass, inputs: [one], on_error: stop}\n"
-         "  k: {type: route, inputs: [one], routes: {a: x, b: y, c: z}, drop: [b, a], on_error: stop}\n"
+         "  k: {type: route, inputs: [one], routes: {a: x, b: y, c: z}, drop: [b, a], on_error: "
+         "stop}\n"
          "sinks: {s: {type: out, inputs: [k.a], on_reject: stop}}\n",
-         "unread-component 1:29 sources.two; name it in the inputs of a transform or sink, or take it out\n"
-         "unread-component 3:3 transforms.p; name it in the inputs of a transform or sink, or take it out\n"
+         "unread-component 1:29 sources.two; name it in the inputs of a transform or sink, or take "
+         "it out\n"
+         "unread-component 3:3 transforms.p; name it in the inputs of a transform or sink, or take "
+         "it out\n"
          "unread-port 4:3 transforms.k; read it, or let its events go: drop: [c]\n"
          "unread-port 4:3 transforms.k; read it, or let its events go: drop: [other]\n"
          "dropped-port-read 4:73 transforms.k.drop\n");
@@ -365,7 +382,8 @@ static void an_unnamed_way_beside_ports(void **state)
     (void)state;
 
     planned(&r, "sources: {in: {type: src}}\ntransforms:\n"
-                "  k: {type: route, inputs: in, routes: {a: x}, unnamed: true, drop: [other], on_error: stop}\n"
+                "  k: {type: route, inputs: in, routes: {a: x}, unnamed: true, drop: [other], "
+                "on_error: stop}\n"
                 "sinks:\n  s: {type: out, inputs: [k, k.a], on_reject: stop}\n");
     outs(&r, 1, "s:0 s:1");
     assert_int_equal(r.p->components[1].n_ports, 2);
@@ -385,7 +403,8 @@ static void a_line_may_branch_later(void **state)
     rig_done(&r);
     says("sources: {in: {type: src}}\ntransforms:\n  a: {type: pass, on_error: stop}\n"
          "  c: {type: pass, inputs: [a], on_error: stop}\n  d: {type: pass, on_error: stop}\n"
-         "sinks: {s: {type: out, on_reject: stop}, t: {type: out, inputs: [d, c], on_reject: stop}}\n",
+         "sinks: {s: {type: out, on_reject: stop}, t: {type: out, inputs: [d, c], on_reject: "
+         "stop}}\n",
          "missing-inputs 5:3 transforms.d.inputs\n"
          "missing-inputs 6:9 sinks.s.inputs\n");
 }
@@ -393,10 +412,12 @@ static void a_line_may_branch_later(void **state)
 static void a_line_with_ports_needs_inputs(void **state)
 {
     (void)state;
-    says("sources: {in: {type: src}}\ntransforms: {k: {type: route, routes: {a: x}, on_error: stop}}\n"
+    says("sources: {in: {type: src}}\ntransforms: {k: {type: route, routes: {a: x}, on_error: "
+         "stop}}\n"
          "sinks: {s: {type: out, on_reject: stop}}\n",
          "missing-inputs 3:9 sinks.s.inputs\n");
-    says("sources: {in: {type: src}}\ntransforms: {k: {type: route, routes: {A: x, other: y}, on_error: stop}}\n"
+    says("sources: {in: {type: src}}\ntransforms: {k: {type: route, routes: {A: x, other: y}, "
+         "on_error: stop}}\n"
          "sinks: {s: {type: out, on_reject: stop}}\n",
          "bad-port 2:14 transforms.k\nbad-port 2:14 transforms.k\n");
 }
@@ -427,10 +448,11 @@ static void dead_letters(void **state)
     struct plan_rig r;
     (void)state;
 
-    planned(&r, "dead_letter: dl\nsources: {in: {type: src}}\n"
-                "transforms: {t: {type: pass, inputs: in, dead_letter: other}}\n"
-                "sinks: {s: {type: out, inputs: [t], on_unavailable: dead_letter}, dl: {type: out},\n"
-                "  other: {type: out, inputs: [in]}, q: {type: out, inputs: [in], on_reject: drop}}\n");
+    planned(&r,
+            "dead_letter: dl\nsources: {in: {type: src}}\n"
+            "transforms: {t: {type: pass, inputs: in, dead_letter: other}}\n"
+            "sinks: {s: {type: out, inputs: [t], on_unavailable: dead_letter}, dl: {type: out},\n"
+            "  other: {type: out, inputs: [in]}, q: {type: out, inputs: [in], on_reject: drop}}\n");
     assert_int_equal(wr_diags_count(r.d, WR_WARNING), 0);
     assert_int_equal(component(&r, 1, "t")->dead_letter, 4);
     assert_int_equal(component(&r, 1, "t")->opt.transform.on_error, WR_ON_DEAD_LETTER);
@@ -446,7 +468,8 @@ static void dead_letters(void **state)
 static void dead_letters_that_are_wrong(void **state)
 {
     (void)state;
-    says("dead_letter: tt\nsources: {in: {type: src}}\ntransforms: {t: {type: pass, dead_letter: in}}\n"
+    says("dead_letter: tt\nsources: {in: {type: src}}\ntransforms: {t: {type: pass, dead_letter: "
+         "in}}\n"
          "sinks: {s: {type: out}}\n",
          "unknown-dead-letter 1:14 dead_letter\n"
          "unknown-dead-letter 3:43 transforms.t.dead_letter\n");
@@ -454,11 +477,14 @@ static void dead_letters_that_are_wrong(void **state)
          "unknown-dead-letter 1:14 dead_letter; did you mean \"sink1\"?\n");
     says("sources: {in: {type: src}}\ntransforms: {t: {type: pass, on_error: dead_letter}}\n"
          "sinks: {s: {type: out, on_reject: dead_letter, on_unavailable: dead_letter}}\n",
-         "dead-letter-missing 2:40 transforms.t.on_error; name a sink: `dead_letter: ID` at the top of the file "
+         "dead-letter-missing 2:40 transforms.t.on_error; name a sink: `dead_letter: ID` at the "
+         "top of the file "
          "or here\n"
-         "dead-letter-missing 3:35 sinks.s.on_reject; name a sink: `dead_letter: ID` at the top of the file or "
+         "dead-letter-missing 3:35 sinks.s.on_reject; name a sink: `dead_letter: ID` at the top of "
+         "the file or "
          "here\n"
-         "dead-letter-missing 3:64 sinks.s.on_unavailable; name a sink: `dead_letter: ID` at the top of the "
+         "dead-letter-missing 3:64 sinks.s.on_unavailable; name a sink: `dead_letter: ID` at the "
+         "top of the "
          "file or here\n");
     says("dead_letter: d\nsources: {in: {type: src}}\nsinks: {s: {type: out, inputs: [in]},\n"
          "  d: {type: out, dead_letter: s, on_reject: drop, on_unavailable: dead_letter}}\n",
@@ -472,11 +498,13 @@ static void no_dead_letter_is_a_warning(void **state)
     struct plan_rig r;
     (void)state;
 
-    planned(&r, "sources: {in: {type: src}}\ntransforms: {t: {type: pass}, u: {type: pass, on_error: drop}}\n"
+    planned(&r, "sources: {in: {type: src}}\ntransforms: {t: {type: pass}, u: {type: pass, "
+                "on_error: drop}}\n"
                 "sinks: {s: {type: out}}\n");
     assert_int_equal(wr_diags_count(r.d, WR_WARNING), 1);
-    assert_string_equal(wr_diags_at(r.d, 0)->message.ptr,
-                        "no dead letter is named: an event that cannot be handled stops the pipeline (t, s)");
+    assert_string_equal(
+        wr_diags_at(r.d, 0)->message.ptr,
+        "no dead letter is named: an event that cannot be handled stops the pipeline (t, s)");
     assert_int_equal(component(&r, 1, "t")->opt.transform.on_error, WR_ON_STOP);
     assert_int_equal(component(&r, 2, "u")->opt.transform.on_error, WR_ON_DROP);
     assert_int_equal(component(&r, 3, "s")->opt.sink.on_reject, WR_ON_STOP);
@@ -507,7 +535,8 @@ static void everything_at_once(void **state)
     setenv("WT_GONE", "x", 1);
     unsetenv("WT_GONE");
     parse(&r, "sources:\n  in: {type: src, count: x, wait: '${env:WT_GONE}'}\n  in: {type: src}\n"
-              "transforms: {t: {type: nope, inputs: [inn]}}\nsinks: {s: {type: out, inputs: [t], bach: 1}}\n"
+              "transforms: {t: {type: nope, inputs: [inn]}}\nsinks: {s: {type: out, inputs: [t], "
+              "bach: 1}}\n"
               "dead_letter: q\n");
     assert_int_equal(wr_diags_count(r.d, WR_ERROR), 7);
     rig_done(&r);
@@ -519,7 +548,8 @@ static void too_many_components(void **state)
     struct plan_rig r;
     (void)state;
 
-    wr_buf_text(&b, "sources: {in: {type: src}}\nsinks: {s: {type: out, on_reject: stop}}\ntransforms:\n");
+    wr_buf_text(
+        &b, "sources: {in: {type: src}}\nsinks: {s: {type: out, on_reject: stop}}\ntransforms:\n");
     for (int i = 0; i < 998; i++)
         wr_buf_printf(&b, "  t%d: {type: pass, on_error: stop}\n", i);
     planned(&r, b.ptr);
@@ -545,7 +575,8 @@ static void files_are_read(void **state)
     assert_non_null(p);
     snprintf(name, sizeof(name), "%.*s", (int)strlen(path) - 10, path + 5);
     assert_string_equal(p->name.ptr, name);
-    assert_string_equal(((const struct fake_config *)p->components[0].config)->path.ptr, "/tmp/p.txt");
+    assert_string_equal(((const struct fake_config *)p->components[0].config)->path.ptr,
+                        "/tmp/p.txt");
     wr_plan_free(p);
     assert_int_equal(wr_diags_count(d, WR_ERROR), 0);
     unlink(path);
@@ -554,7 +585,8 @@ static void files_are_read(void **state)
     assert_null(wr_plan_load("/tmp", NULL, d));
     assert_int_equal(wr_diags_count(d, WR_ERROR), 2);
     assert_string_equal(wr_diags_at(d, 0)->code, "file-unreadable");
-    assert_string_equal(wr_diags_at(d, 1)->message.ptr, "cannot read the pipeline file: it is a folder");
+    assert_string_equal(wr_diags_at(d, 1)->message.ptr,
+                        "cannot read the pipeline file: it is a folder");
     wr_diags_free(d);
 }
 
@@ -564,26 +596,32 @@ static void types_describe_themselves(void **state)
     (void)state;
 
     wr_describe_type(&fake_src, &b, false);
-    assert_non_null(strstr(b.ptr, "src (source)\nA source of tests.\n\nIt has every kind of option.\n"));
+    assert_non_null(
+        strstr(b.ptr, "src (source)\nA source of tests.\n\nIt has every kind of option.\n"));
     assert_non_null(strstr(b.ptr, "  count                   int, -5 to 100, default 7\n"
                                   "                          A count.\n"
                                   "                          example: 12\n"));
-    assert_non_null(strstr(b.ptr, "number                  int, -5 to 100, deprecated: use count\n"));
+    assert_non_null(
+        strstr(b.ptr, "number                  int, -5 to 100, deprecated: use count\n"));
     assert_non_null(strstr(b.ptr, "    tls.depth             int, 1 to 9, default 3\n"));
     assert_non_null(strstr(b.ptr, "    routes[].to           text, required\n"));
     assert_non_null(strstr(b.ptr, "    tables.*.weight       int, default 1\n"));
     assert_non_null(strstr(b.ptr, "secret, not empty"));
     assert_non_null(strstr(b.ptr, "list of one of low, middle, high\n"));
-    assert_true(strstr(b.ptr, "  settings ") > strstr(b.ptr, "  tables ")); /* advanced ones come last */
+    assert_true(strstr(b.ptr, "  settings ") >
+                strstr(b.ptr, "  tables ")); /* advanced ones come last */
     assert_non_null(strstr(b.ptr, "Options of every source\n"));
     assert_null(strstr(b.ptr, "inputs"));
     b.len = 0;
     wr_describe_type(&fake_routes, &b, true);
-    assert_non_null(strstr(b.ptr, "## `route` (transform)\n\nA transform with ports.\n\n### Options\n"));
-    assert_non_null(strstr(b.ptr, "| `routes` | map of condition, required, not empty | | Ports and their "
-                                  "conditions. |\n"));
+    assert_non_null(
+        strstr(b.ptr, "## `route` (transform)\n\nA transform with ports.\n\n### Options\n"));
+    assert_non_null(strstr(b.ptr,
+                           "| `routes` | map of condition, required, not empty | | Ports and their "
+                           "conditions. |\n"));
     assert_non_null(strstr(b.ptr, "| `drop` | list of text | | "));
-    assert_non_null(strstr(b.ptr, "| `on_error` | one of dead_letter, drop, stop | `dead_letter` | "));
+    assert_non_null(
+        strstr(b.ptr, "| `on_error` | one of dead_letter, drop, stop | `dead_letter` | "));
     b.len = 0;
     wr_describe_type(&fake_out, &b, true);
     assert_non_null(strstr(b.ptr, "| `batch.events` | int, 1 to 1000000 | `250` | "));

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * fake_loader.h: a loader with component types made for tests: every option type, ports, conditions.
- * It stands in for engine/loader.c, which the linker then leaves out. For one .c file a program.
+ * fake_loader.h: a loader with component types made for tests: every option type, ports,
+ * conditions. It stands in for engine/loader.c, which the linker then leaves out. For one .c file a
+ * program.
  */
 #ifndef FAKE_LOADER_H
 #define FAKE_LOADER_H
@@ -41,18 +42,35 @@ struct fake_config {
 static const char *const fake_levels[] = {"low", "middle", "high", NULL};
 
 static const struct weir_option fake_tls_options[] = {
-    {.name = "on", .type = WEIR_OPT_BOOL, .offset = offsetof(struct fake_tls, on), .def = "true",
+    {.name = "on",
+     .type = WEIR_OPT_BOOL,
+     .offset = offsetof(struct fake_tls, on),
+     .def = "true",
      .doc = "Whether it is on."},
-    {.name = "ca", .type = WEIR_OPT_PATH, .offset = offsetof(struct fake_tls, ca), .doc = "Authorities.",
+    {.name = "ca",
+     .type = WEIR_OPT_PATH,
+     .offset = offsetof(struct fake_tls, ca),
+     .doc = "Authorities.",
      .flags = WEIR_OPT_REQUIRED},
-    {.name = "depth", .type = WEIR_OPT_INT, .offset = offsetof(struct fake_tls, depth), .def = "3",
-     .min = 1, .max = 9, .doc = "Depth of the chain."},
+    {.name = "depth",
+     .type = WEIR_OPT_INT,
+     .offset = offsetof(struct fake_tls, depth),
+     .def = "3",
+     .min = 1,
+     .max = 9,
+     .doc = "Depth of the chain."},
 };
 
 static const struct weir_option fake_route_options[] = {
-    {.name = "to", .type = WEIR_OPT_STRING, .flags = WEIR_OPT_REQUIRED,
-     .offset = offsetof(struct fake_route, to), .doc = "Where to."},
-    {.name = "weight", .type = WEIR_OPT_INT, .offset = offsetof(struct fake_route, weight), .def = "1",
+    {.name = "to",
+     .type = WEIR_OPT_STRING,
+     .flags = WEIR_OPT_REQUIRED,
+     .offset = offsetof(struct fake_route, to),
+     .doc = "Where to."},
+    {.name = "weight",
+     .type = WEIR_OPT_INT,
+     .offset = offsetof(struct fake_route, weight),
+     .def = "1",
      .doc = "How much of it."},
 };
 
@@ -60,48 +78,136 @@ static const struct weir_option fake_route_options[] = {
 
 static const struct weir_option fake_options[] = {
     {.name = "flag", .type = WEIR_OPT_BOOL, FAKE_AT(flag), .doc = "A flag."},
-    {.name = "count", .type = WEIR_OPT_INT, FAKE_AT(count), .def = "7", .min = -5, .max = 100,
-     .doc = "A count.", .example = "12"},
-    {.name = "number", .type = WEIR_OPT_INT, FAKE_AT(count), .min = -5, .max = 100,
-     .deprecated_by = "count", .doc = "A count, once."},
-    {.name = "ratio", .type = WEIR_OPT_FLOAT, FAKE_AT(ratio), .def = "0.5", .min = 0, .max = 1,
+    {.name = "count",
+     .type = WEIR_OPT_INT,
+     FAKE_AT(count),
+     .def = "7",
+     .min = -5,
+     .max = 100,
+     .doc = "A count.",
+     .example = "12"},
+    {.name = "number",
+     .type = WEIR_OPT_INT,
+     FAKE_AT(count),
+     .min = -5,
+     .max = 100,
+     .deprecated_by = "count",
+     .doc = "A count, once."},
+    {.name = "ratio",
+     .type = WEIR_OPT_FLOAT,
+     FAKE_AT(ratio),
+     .def = "0.5",
+     .min = 0,
+     .max = 1,
      .doc = "A ratio."},
-    {.name = "text", .type = WEIR_OPT_STRING, FAKE_AT(text), .def = "{plain: {{ text", .doc = "A text."},
-    {.name = "secret", .type = WEIR_OPT_STRING, .flags = WEIR_OPT_SECRET | WEIR_OPT_NONEMPTY,
-     FAKE_AT(secret), .doc = "A secret."},
+    {.name = "text",
+     .type = WEIR_OPT_STRING,
+     FAKE_AT(text),
+     .def = "{plain: {{ text",
+     .doc = "A text."},
+    {.name = "secret",
+     .type = WEIR_OPT_STRING,
+     .flags = WEIR_OPT_SECRET | WEIR_OPT_NONEMPTY,
+     FAKE_AT(secret),
+     .doc = "A secret."},
     {.name = "path", .type = WEIR_OPT_PATH, FAKE_AT(path), .doc = "A path."},
-    {.name = "wait", .type = WEIR_OPT_DURATION, FAKE_AT(wait), .def = "1.5s", .min = 1000000,
-     .max = INT64_MAX, .doc = "A wait."},
-    {.name = "size", .type = WEIR_OPT_SIZE, FAKE_AT(size), .def = "4KiB", .max = 1 << 20,
+    {.name = "wait",
+     .type = WEIR_OPT_DURATION,
+     FAKE_AT(wait),
+     .def = "1.5s",
+     .min = 1000000,
+     .max = INT64_MAX,
+     .doc = "A wait."},
+    {.name = "size",
+     .type = WEIR_OPT_SIZE,
+     FAKE_AT(size),
+     .def = "4KiB",
+     .max = 1 << 20,
      .doc = "A size."},
-    {.name = "level", .type = WEIR_OPT_ENUM, FAKE_AT(level), .def = "middle", .choices = fake_levels,
+    {.name = "level",
+     .type = WEIR_OPT_ENUM,
+     FAKE_AT(level),
+     .def = "middle",
+     .choices = fake_levels,
      .doc = "A level."},
-    {.name = "topic", .type = WEIR_OPT_TEMPLATE, .flags = WEIR_OPT_PREFIXED, FAKE_AT(topic),
+    {.name = "topic",
+     .type = WEIR_OPT_TEMPLATE,
+     .flags = WEIR_OPT_PREFIXED,
+     FAKE_AT(topic),
      .doc = "A topic."},
     {.name = "any", .type = WEIR_OPT_VALUE, FAKE_AT(any), .doc = "Any value."},
-    {.name = "tls", .type = WEIR_OPT_TABLE, FAKE_AT(tls), WEIR_FIELDS(fake_tls_options),
+    {.name = "tls",
+     .type = WEIR_OPT_TABLE,
+     FAKE_AT(tls),
+     WEIR_FIELDS(fake_tls_options),
      .doc = "How it is kept secret."},
-    {.name = "words", .type = WEIR_OPT_LIST, .of = WEIR_OPT_STRING, .flags = WEIR_OPT_NONEMPTY,
-     FAKE_AT(words), .def = "[a, \"b c\"]", .doc = "Some words."},
-    {.name = "numbers", .type = WEIR_OPT_LIST, .of = WEIR_OPT_INT, .min = 1, .max = 10, FAKE_AT(numbers),
+    {.name = "words",
+     .type = WEIR_OPT_LIST,
+     .of = WEIR_OPT_STRING,
+     .flags = WEIR_OPT_NONEMPTY,
+     FAKE_AT(words),
+     .def = "[a, \"b c\"]",
+     .doc = "Some words."},
+    {.name = "numbers",
+     .type = WEIR_OPT_LIST,
+     .of = WEIR_OPT_INT,
+     .min = 1,
+     .max = 10,
+     FAKE_AT(numbers),
      .doc = "Some numbers."},
-    {.name = "levels", .type = WEIR_OPT_LIST, .of = WEIR_OPT_ENUM, .choices = fake_levels,
-     FAKE_AT(levels), .doc = "Some levels."},
-    {.name = "flags", .type = WEIR_OPT_LIST, .of = WEIR_OPT_BOOL, FAKE_AT(flags), .doc = "Some flags."},
-    {.name = "waits", .type = WEIR_OPT_LIST, .of = WEIR_OPT_DURATION, FAKE_AT(waits),
+    {.name = "levels",
+     .type = WEIR_OPT_LIST,
+     .of = WEIR_OPT_ENUM,
+     .choices = fake_levels,
+     FAKE_AT(levels),
+     .doc = "Some levels."},
+    {.name = "flags",
+     .type = WEIR_OPT_LIST,
+     .of = WEIR_OPT_BOOL,
+     FAKE_AT(flags),
+     .doc = "Some flags."},
+    {.name = "waits",
+     .type = WEIR_OPT_LIST,
+     .of = WEIR_OPT_DURATION,
+     FAKE_AT(waits),
      .doc = "Some waits."},
-    {.name = "routes", .type = WEIR_OPT_LIST, .of = WEIR_OPT_TABLE, FAKE_AT(routes),
-     WEIR_FIELDS(fake_route_options), .fields_size = sizeof(struct fake_route), .doc = "Some routes."},
-    {.name = "settings", .type = WEIR_OPT_MAP, .of = WEIR_OPT_STRING, FAKE_AT(settings),
-     .doc = "Some settings.", .flags = WEIR_OPT_ADVANCED},
-    {.name = "limits", .type = WEIR_OPT_MAP, .of = WEIR_OPT_INT, .max = 99, FAKE_AT(limits),
+    {.name = "routes",
+     .type = WEIR_OPT_LIST,
+     .of = WEIR_OPT_TABLE,
+     FAKE_AT(routes),
+     WEIR_FIELDS(fake_route_options),
+     .fields_size = sizeof(struct fake_route),
+     .doc = "Some routes."},
+    {.name = "settings",
+     .type = WEIR_OPT_MAP,
+     .of = WEIR_OPT_STRING,
+     FAKE_AT(settings),
+     .doc = "Some settings.",
+     .flags = WEIR_OPT_ADVANCED},
+    {.name = "limits",
+     .type = WEIR_OPT_MAP,
+     .of = WEIR_OPT_INT,
+     .max = 99,
+     FAKE_AT(limits),
      .doc = "Some limits."},
-    {.name = "switches", .type = WEIR_OPT_MAP, .of = WEIR_OPT_BOOL, FAKE_AT(switches),
+    {.name = "switches",
+     .type = WEIR_OPT_MAP,
+     .of = WEIR_OPT_BOOL,
+     FAKE_AT(switches),
      .doc = "Some switches."},
-    {.name = "by_name", .type = WEIR_OPT_MAP, .of = WEIR_OPT_ENUM, .choices = fake_levels,
-     FAKE_AT(by_name), .doc = "Levels by name."},
-    {.name = "tables", .type = WEIR_OPT_MAP, .of = WEIR_OPT_TABLE, FAKE_AT(tables),
-     WEIR_FIELDS(fake_route_options), .fields_size = sizeof(struct fake_route), .doc = "Routes by name."},
+    {.name = "by_name",
+     .type = WEIR_OPT_MAP,
+     .of = WEIR_OPT_ENUM,
+     .choices = fake_levels,
+     FAKE_AT(by_name),
+     .doc = "Levels by name."},
+    {.name = "tables",
+     .type = WEIR_OPT_MAP,
+     .of = WEIR_OPT_TABLE,
+     FAKE_AT(tables),
+     WEIR_FIELDS(fake_route_options),
+     .fields_size = sizeof(struct fake_route),
+     .doc = "Routes by name."},
 };
 
 /* A check of its own: a text may not hold "no". */
@@ -137,10 +243,15 @@ struct fake_route_config {
 };
 
 static const struct weir_option fake_ports_options[] = {
-    {.name = "routes", .type = WEIR_OPT_MAP, .of = WEIR_OPT_CONDITION,
-     .offset = offsetof(struct fake_route_config, routes), .flags = WEIR_OPT_REQUIRED | WEIR_OPT_NONEMPTY,
+    {.name = "routes",
+     .type = WEIR_OPT_MAP,
+     .of = WEIR_OPT_CONDITION,
+     .offset = offsetof(struct fake_route_config, routes),
+     .flags = WEIR_OPT_REQUIRED | WEIR_OPT_NONEMPTY,
      .doc = "Ports and their conditions."},
-    {.name = "unnamed", .type = WEIR_OPT_BOOL, .offset = offsetof(struct fake_route_config, unnamed),
+    {.name = "unnamed",
+     .type = WEIR_OPT_BOOL,
+     .offset = offsetof(struct fake_route_config, unnamed),
      .doc = "Whether there is an unnamed way, too."},
 };
 
@@ -165,11 +276,17 @@ struct fake_small_config {
 };
 
 static const struct weir_option fake_small_options[] = {
-    {.name = "key", .type = WEIR_OPT_TEMPLATE, .offset = offsetof(struct fake_small_config, key),
+    {.name = "key",
+     .type = WEIR_OPT_TEMPLATE,
+     .offset = offsetof(struct fake_small_config, key),
      .doc = "A key."},
-    {.name = "when", .type = WEIR_OPT_CONDITION, .offset = offsetof(struct fake_small_config, when),
+    {.name = "when",
+     .type = WEIR_OPT_CONDITION,
+     .offset = offsetof(struct fake_small_config, when),
      .doc = "A condition."},
-    {.name = "ordered", .type = WEIR_OPT_BOOL, .offset = offsetof(struct fake_small_config, ordered),
+    {.name = "ordered",
+     .type = WEIR_OPT_BOOL,
+     .offset = offsetof(struct fake_small_config, ordered),
      .doc = "Whether writes are applied in order."},
 };
 
@@ -230,7 +347,8 @@ static const struct weir_type fake_clash = {.size = sizeof(fake_clash),
                                             .options = WEIR_OPTIONS(fake_clash_options, int64_t),
                                             .sink = &fake_sink};
 
-static const struct weir_type *const fake_types[] = {&fake_src, &fake_pass, &fake_routes, &fake_out, NULL};
+static const struct weir_type *const fake_types[] = {&fake_src, &fake_pass, &fake_routes, &fake_out,
+                                                     NULL};
 
 static const struct weir_plugin fake_plugin = {.abi_major = WEIR_ABI_MAJOR,
                                                .size = sizeof(fake_plugin),
@@ -268,8 +386,8 @@ void wr_loader_free(struct wr_loader *l)
     (void)l;
 }
 
-const struct weir_type *wr_loader_type(struct wr_loader *l, enum weir_kind kind, struct weir_str name,
-                                       const struct wr_plugin **ret_plugin)
+const struct weir_type *wr_loader_type(struct wr_loader *l, enum weir_kind kind,
+                                       struct weir_str name, const struct wr_plugin **ret_plugin)
 {
     (void)l;
     if (kind == WEIR_SINK && wr_str_is(name, fake_clash.name))
@@ -287,7 +405,8 @@ const struct weir_type *wr_loader_type(struct wr_loader *l, enum weir_kind kind,
 const void *wr_loader_service(struct wr_loader *l, const char *name)
 {
     (void)l;
-    return strcmp(name, WEIR_CONDITION_SERVICE) == 0 && !fake_no_conditions ? &fake_conditions : NULL;
+    return strcmp(name, WEIR_CONDITION_SERVICE) == 0 && !fake_no_conditions ? &fake_conditions
+                                                                            : NULL;
 }
 
 void wr_loader_all(struct wr_loader *l)

@@ -126,18 +126,22 @@ static void types_are_those_of_the_core_schema(void **state)
     static const struct {
         const char *yaml;
         enum wr_scalar_type type;
-    } cases[] = {
-        {"~", WR_SCALAR_NULL},      {"null", WR_SCALAR_NULL},    {"Null", WR_SCALAR_NULL},
-        {"nULL", WR_SCALAR_STRING}, {"true", WR_SCALAR_BOOL},    {"False", WR_SCALAR_BOOL},
-        {"yes", WR_SCALAR_STRING},  {"on", WR_SCALAR_STRING},    {"12", WR_SCALAR_INT},
-        {"-12", WR_SCALAR_INT},     {"0x1f", WR_SCALAR_INT},     {"0o17", WR_SCALAR_INT},
-        {"0x", WR_SCALAR_STRING},   {"1_000", WR_SCALAR_STRING}, {"1.5", WR_SCALAR_FLOAT},
-        {".5", WR_SCALAR_FLOAT},    {"1.", WR_SCALAR_FLOAT},     {"1e3", WR_SCALAR_FLOAT},
-        {"-1.5E-3", WR_SCALAR_FLOAT}, {".inf", WR_SCALAR_FLOAT}, {"-.INF", WR_SCALAR_FLOAT},
-        {".nan", WR_SCALAR_FLOAT},  {".", WR_SCALAR_STRING},     {"1e", WR_SCALAR_STRING},
-        {"+", WR_SCALAR_STRING},    {"1.2.3", WR_SCALAR_STRING}, {"12s", WR_SCALAR_STRING},
-        {"\"12\"", WR_SCALAR_STRING}, {"'null'", WR_SCALAR_STRING}, {"|\n  12", WR_SCALAR_STRING},
-        {"!!str 12", WR_SCALAR_STRING}, {"2026-01-01", WR_SCALAR_STRING}};
+    } cases[] = {{"~", WR_SCALAR_NULL},          {"null", WR_SCALAR_NULL},
+                 {"Null", WR_SCALAR_NULL},       {"nULL", WR_SCALAR_STRING},
+                 {"true", WR_SCALAR_BOOL},       {"False", WR_SCALAR_BOOL},
+                 {"yes", WR_SCALAR_STRING},      {"on", WR_SCALAR_STRING},
+                 {"12", WR_SCALAR_INT},          {"-12", WR_SCALAR_INT},
+                 {"0x1f", WR_SCALAR_INT},        {"0o17", WR_SCALAR_INT},
+                 {"0x", WR_SCALAR_STRING},       {"1_000", WR_SCALAR_STRING},
+                 {"1.5", WR_SCALAR_FLOAT},       {".5", WR_SCALAR_FLOAT},
+                 {"1.", WR_SCALAR_FLOAT},        {"1e3", WR_SCALAR_FLOAT},
+                 {"-1.5E-3", WR_SCALAR_FLOAT},   {".inf", WR_SCALAR_FLOAT},
+                 {"-.INF", WR_SCALAR_FLOAT},     {".nan", WR_SCALAR_FLOAT},
+                 {".", WR_SCALAR_STRING},        {"1e", WR_SCALAR_STRING},
+                 {"+", WR_SCALAR_STRING},        {"1.2.3", WR_SCALAR_STRING},
+                 {"12s", WR_SCALAR_STRING},      {"\"12\"", WR_SCALAR_STRING},
+                 {"'null'", WR_SCALAR_STRING},   {"|\n  12", WR_SCALAR_STRING},
+                 {"!!str 12", WR_SCALAR_STRING}, {"2026-01-01", WR_SCALAR_STRING}};
     (void)state;
 
     for (size_t i = 0; i < WR_COUNT(cases); i++) {
@@ -168,9 +172,11 @@ static void aliases_share_their_node(void **state)
 static void rules_are_told_all_at_once(void **state)
 {
     (void)state;
-    conf_fails("a: 1\nb: 2\na: 3\n<<: 4\n\"a\": 5\nc: !mine 6\nd: *none\n? [x]\n: 1\n&k e: 1\nf: !!int 7\n",
-               "duplicate-key 3:1\nyaml-merge 4:1\nduplicate-key 5:1\nyaml-tag 6:4\nyaml-alias 7:4\n"
-               "yaml-key 8:3\nyaml-key 10:1\nyaml-tag 11:4\n");
+    conf_fails(
+        "a: 1\nb: 2\na: 3\n<<: 4\n\"a\": 5\nc: !mine 6\nd: *none\n? [x]\n: 1\n&k e: 1\nf: !!int "
+        "7\n",
+        "duplicate-key 3:1\nyaml-merge 4:1\nduplicate-key 5:1\nyaml-tag 6:4\nyaml-alias 7:4\n"
+        "yaml-key 8:3\nyaml-key 10:1\nyaml-tag 11:4\n");
     conf_fails("a: &x [*x]\n", "yaml-alias 1:8\n");
     conf_fails("a: 1\n---\nb: 2\n", "yaml-documents 2:1\n");
     conf_fails("k: {{ field }}\n", "yaml-key 1:5\n");
@@ -226,12 +232,15 @@ static void encodings(void **state)
 
     conf_fails("a: b\nc: \xff\n", "file-encoding 2:4\n");
     conf_fails("a: \xc3\xa9\x1b[0m\n", "file-encoding 1:5\n");
-    conf_fails("\xff\xfe" "a\x01", "file-encoding 1:1\n");
+    conf_fails("\xff\xfe"
+               "a\x01",
+               "file-encoding 1:1\n");
     conf_read_n(&r, weir_str_n("a: b\0c", 6));
     assert_false(r.ok);
     conf_says(&r, "file-encoding 1:5\n");
     conf_done(&r);
-    conf_read(&r, "\xef\xbb\xbf" "a: b\n");
+    conf_read(&r, "\xef\xbb\xbf"
+                  "a: b\n");
     assert_true(r.ok);
     assert_string_equal(conf_at(&r, "a")->text.ptr, "b");
     conf_done(&r);

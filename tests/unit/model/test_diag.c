@@ -13,8 +13,8 @@
 #include <base/str.h>
 #include <model/diag.h>
 
-static void add(struct wr_diags *d, const struct wr_text *text, uint32_t line, uint32_t col, uint32_t width,
-                const char *message)
+static void add(struct wr_diags *d, const struct wr_text *text, uint32_t line, uint32_t col,
+                uint32_t width, const char *message)
 {
     wr_diags_add(d, &(struct wr_diag){.code = "wrong-type",
                                       .pos = {text, line, col, width},
@@ -89,7 +89,8 @@ static void a_file_as_a_whole_has_no_line(void **state)
 static void carets_follow_tabs_wide_letters_and_ends(void **state)
 {
     struct wr_diags *d = wr_diags_new();
-    const struct wr_text *t = wr_diags_text(d, weir_cstr("a"), weir_cstr("\tk\xe6\x97\xa5 v\r\nend"));
+    const struct wr_text *t =
+        wr_diags_text(d, weir_cstr("a"), weir_cstr("\tk\xe6\x97\xa5 v\r\nend"));
     (void)state;
 
     add(d, t, 1, 5, 1, "behind a wide letter");
@@ -139,9 +140,10 @@ static void secrets_are_masked(void **state)
 static void secrets_are_guessed_where_nothing_is_known(void **state)
 {
     struct wr_diags *d = wr_diags_new();
-    const struct wr_text *t = wr_diags_text(d, weir_cstr("a"), weir_cstr("password: \"hunter2\n"
-                                                                         "{user: me, 'api_token': abc}\n"
-                                                                         "plain: \"text\n"));
+    const struct wr_text *t = wr_diags_text(d, weir_cstr("a"),
+                                            weir_cstr("password: \"hunter2\n"
+                                                      "{user: me, 'api_token': abc}\n"
+                                                      "plain: \"text\n"));
     struct wr_buf b = {0};
     (void)state;
 
@@ -229,13 +231,14 @@ static void json_has_the_same_facts(void **state)
                                       .expected = weir_cstr("e"),
                                       .found = weir_cstr("f"),
                                       .hint = weir_cstr("h")});
-    wr_diags_add(d, &(struct wr_diag){.code = "no-sinks", .severity = WR_WARNING, .pos = {.text = t}});
+    wr_diags_add(d,
+                 &(struct wr_diag){.code = "no-sinks", .severity = WR_WARNING, .pos = {.text = t}});
     wr_diags_json(d, &b);
-    assert_string_equal(b.ptr,
-                        "[{\"code\":\"no-sinks\",\"severity\":\"warning\",\"file\":\"a\\\"b\"},"
-                        "{\"code\":\"wrong-type\",\"severity\":\"error\",\"file\":\"a\\\"b\",\"line\":1,"
-                        "\"column\":1,\"width\":1,\"path\":\"p\",\"message\":\"m\",\"expected\":\"e\","
-                        "\"found\":\"f\",\"hint\":\"h\"}]\n");
+    assert_string_equal(
+        b.ptr, "[{\"code\":\"no-sinks\",\"severity\":\"warning\",\"file\":\"a\\\"b\"},"
+               "{\"code\":\"wrong-type\",\"severity\":\"error\",\"file\":\"a\\\"b\",\"line\":1,"
+               "\"column\":1,\"width\":1,\"path\":\"p\",\"message\":\"m\",\"expected\":\"e\","
+               "\"found\":\"f\",\"hint\":\"h\"}]\n");
     wr_buf_done(&b);
     wr_diags_free(d);
 }
@@ -282,10 +285,17 @@ static void the_nearest_word(void **state)
     static const char *const words[] = {"brokers", "topic", "key", "batch_size", "on_reject"};
     static const struct {
         const char *word, *nearest;
-    } cases[] = {{"broker", "brokers"},   {"borkers", "brokers"},  {"Topic", "topic"},
-                 {"topci", "topic"},      {"batch-size", "batch_size"},
-                 {"kay", "key"},          {"ky", "key"},           {"x", NULL},
-                 {"", NULL},              {"zzzzzzz", NULL},       {"onreject", "on_reject"},
+    } cases[] = {{"broker", "brokers"},
+                 {"borkers", "brokers"},
+                 {"Topic", "topic"},
+                 {"topci", "topic"},
+                 {"batch-size", "batch_size"},
+                 {"kay", "key"},
+                 {"ky", "key"},
+                 {"x", NULL},
+                 {"", NULL},
+                 {"zzzzzzz", NULL},
+                 {"onreject", "on_reject"},
                  {"brookres", "brokers"}};
     (void)state;
 

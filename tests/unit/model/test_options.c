@@ -26,8 +26,8 @@ static void bind_options(struct bind_rig *t, const char *yaml)
     conf_read(&t->r, yaml);
     assert_true(t->r.ok);
     (void)wr_conf_interpolate(&t->r.a, &t->r.conf, "/pipes", t->r.d);
-    t->b = (struct wr_binder){.arena = &t->r.a, .diags = t->r.d, .dir = "/pipes",
-                              .origin = t->r.conf.root->pos};
+    t->b = (struct wr_binder){
+        .arena = &t->r.a, .diags = t->r.d, .dir = "/pipes", .origin = t->r.conf.root->pos};
     t->r.ok = wr_options_bind(&t->b, &target, 1, t->r.conf.root, NULL, t->r.conf.root->pos);
     assert_int_equal(t->r.ok, t->b.n_errors == 0);
 }
@@ -49,7 +49,8 @@ static void refused(const char *yaml, const char *expected)
     struct wr_buf b = {0};
 
     bind_options(&t, yaml);
-    for (uint32_t i = 0; i < wr_diags_count(t.r.d, WR_ERROR) + wr_diags_count(t.r.d, WR_WARNING); i++) {
+    for (uint32_t i = 0; i < wr_diags_count(t.r.d, WR_ERROR) + wr_diags_count(t.r.d, WR_WARNING);
+         i++) {
         const struct wr_diag *d = wr_diags_at(t.r.d, i);
         wr_buf_printf(&b, "%s %u:%u %.*s", d->code, d->pos.line, d->pos.col, WR_STR(d->path));
         if (d->found.len > 0)
@@ -124,17 +125,20 @@ static void values_are_json(void **state)
     struct weir_str s;
     (void)state;
 
-    bound(&t, "any:\n  a: [1, -2, 1.5, 0x10, 18446744073709551615, 1e3]\n  b: {t: true, n: ~, e: , s: '1'}\n"
+    bound(&t, "any:\n  a: [1, -2, 1.5, 0x10, 18446744073709551615, 1e3]\n  b: {t: true, n: ~, e: , "
+              "s: '1'}\n"
               "  c: []\n  d: {}\n  \xc3\xa9: \"\\0x\"\n  f: 2026-01-01\n");
     s = wr_value_write(&t.r.a, t.c.any);
-    assert_string_equal(s.ptr, "{\"a\":[1,-2,1.5,16,18446744073709551615,1000.0],\"b\":{\"t\":true,\"n\":null,"
-                               "\"e\":null,\"s\":\"1\"},\"c\":[],\"d\":{},\"\xc3\xa9\":\"\\u0000x\","
-                               "\"f\":\"2026-01-01\"}");
+    assert_string_equal(
+        s.ptr, "{\"a\":[1,-2,1.5,16,18446744073709551615,1000.0],\"b\":{\"t\":true,\"n\":null,"
+               "\"e\":null,\"s\":\"1\"},\"c\":[],\"d\":{},\"\xc3\xa9\":\"\\u0000x\","
+               "\"f\":\"2026-01-01\"}");
     conf_done(&t.r);
-    refused("any: [1, .inf, 99999999999999999999]\n",
-            "bad-value 1:10 any[1]; found the number .inf; put quotes round it to keep its text\n"
-            "bad-value 1:16 any[2]; found the number 99999999999999999999; put quotes round it to keep "
-            "its text\n");
+    refused(
+        "any: [1, .inf, 99999999999999999999]\n",
+        "bad-value 1:10 any[1]; found the number .inf; put quotes round it to keep its text\n"
+        "bad-value 1:16 any[2]; found the number 99999999999999999999; put quotes round it to keep "
+        "its text\n");
 }
 
 static void lists(void **state)
@@ -207,16 +211,19 @@ static void tables_nest(void **state)
 static void wrong_types(void **state)
 {
     (void)state;
-    refused("flag: yes\ncount: \"5\"\nratio: [1]\ntext: {}\npath: ~\nwait: 5\nsize: 1K\nlevel: hihg\n",
-            "wrong-type 1:7 flag; found the text \"yes\"; write true\n"
-            "wrong-type 2:8 count; found the text \"5\"; take the quotes away\n"
-            "wrong-type 3:8 ratio; found a list\n"
-            "wrong-type 4:7 text; found an empty map\n"
-            "wrong-type 5:7 path; found nothing (null); put quotes round the word if it is meant as text\n"
-            "bad-duration 6:7 wait; found the number 5; did you mean 5s?\n"
-            "bad-size 7:7 size; found the text \"1K\"\n"
-            "bad-choice 8:8 level; found the text \"hihg\"; did you mean \"high\"?\n");
-    refused("flag: \"true\"\ncount: 1.5\nratio: \"0.5\"\ntext:\nwait: soon\nsettings: [1]\nwords: {a: b}\n",
+    refused(
+        "flag: yes\ncount: \"5\"\nratio: [1]\ntext: {}\npath: ~\nwait: 5\nsize: 1K\nlevel: hihg\n",
+        "wrong-type 1:7 flag; found the text \"yes\"; write true\n"
+        "wrong-type 2:8 count; found the text \"5\"; take the quotes away\n"
+        "wrong-type 3:8 ratio; found a list\n"
+        "wrong-type 4:7 text; found an empty map\n"
+        "wrong-type 5:7 path; found nothing (null); put quotes round the word if it is meant as "
+        "text\n"
+        "bad-duration 6:7 wait; found the number 5; did you mean 5s?\n"
+        "bad-size 7:7 size; found the text \"1K\"\n"
+        "bad-choice 8:8 level; found the text \"hihg\"; did you mean \"high\"?\n");
+    refused("flag: \"true\"\ncount: 1.5\nratio: \"0.5\"\ntext:\nwait: soon\nsettings: [1]\nwords: "
+            "{a: b}\n",
             "wrong-type 1:7 flag; found the text \"true\"; take the quotes away\n"
             "wrong-type 2:8 count; found the number 1.5\n"
             "wrong-type 3:8 ratio; found the text \"0.5\"; take the quotes away\n"
@@ -224,21 +231,23 @@ static void wrong_types(void **state)
             "bad-duration 5:7 wait; found the text \"soon\"\n"
             "wrong-type 6:11 settings; found a list\n"
             "wrong-type 7:8 words; found a map\n");
-    refused("text: \"a\\0b\"\nsettings: {\"\\0\": x}\n", "bad-text 1:7 text; found the text \"a\\x00b\"\n"
-                                                        "bad-text 2:12 settings.\n");
+    refused("text: \"a\\0b\"\nsettings: {\"\\0\": x}\n",
+            "bad-text 1:7 text; found the text \"a\\x00b\"\n"
+            "bad-text 2:12 settings.\n");
 }
 
 static void ranges(void **state)
 {
     (void)state;
-    refused("count: 101\nratio: -0.1\nwait: 10us\nsize: 2MiB\nnumbers: [0, 5, 11]\nlimits: {a: 100}\n",
-            "out-of-range 1:8 count; found the number 101\n"
-            "out-of-range 2:8 ratio; found the number -0.1\n"
-            "out-of-range 3:7 wait; found the text \"10us\"\n"
-            "out-of-range 4:7 size; found the text \"2MiB\"\n"
-            "out-of-range 5:11 numbers[0]; found the number 0\n"
-            "out-of-range 5:17 numbers[2]; found the number 11\n"
-            "out-of-range 6:13 limits.a; found the number 100\n");
+    refused(
+        "count: 101\nratio: -0.1\nwait: 10us\nsize: 2MiB\nnumbers: [0, 5, 11]\nlimits: {a: 100}\n",
+        "out-of-range 1:8 count; found the number 101\n"
+        "out-of-range 2:8 ratio; found the number -0.1\n"
+        "out-of-range 3:7 wait; found the text \"10us\"\n"
+        "out-of-range 4:7 size; found the text \"2MiB\"\n"
+        "out-of-range 5:11 numbers[0]; found the number 0\n"
+        "out-of-range 5:17 numbers[2]; found the number 11\n"
+        "out-of-range 6:13 limits.a; found the number 100\n");
     refused("count: 99999999999999999999\n",
             "bad-number 1:8 count; found the number 99999999999999999999\n");
 }
@@ -293,9 +302,9 @@ static void templates_are_compiled(void **state)
     (void)state;
 
     setenv("WT_TEMPLATE", "x{{ y }}", 1);
-    refused("topic: \"{{ type }}\"\n",
-            "template-prefix 1:8 topic; found the text \"{{ type }}\"; put a fixed prefix in front, such as "
-            "events.{{ type }}\n");
+    refused("topic: \"{{ type }}\"\n", "template-prefix 1:8 topic; found the text \"{{ type }}\"; "
+                                       "put a fixed prefix in front, such as "
+                                       "events.{{ type }}\n");
     refused("topic: |\n  events\n  .{{ type\n", "bad-template 3:4 topic\n");
     refused("topic: 'it''s {{ @what }}'\n", "bad-template 1:18 topic\n");
     refused("topic: \"a{{ ${env:WT_TEMPLATE} }}\"\n", "bad-template 1:10 topic\n");
@@ -321,7 +330,8 @@ static void interpolated_values_are_typed(void **state)
     refused("count: ${env:WT_MISSING}\nany: [\"${env:WT_MISSING}\"]\nwords: [\"${x}\"]\n",
             "env-unset 1:8 ; set it, or write a default: ${env:NAME:-default}\n"
             "env-unset 2:8 ; set it, or write a default: ${env:NAME:-default}\n"
-            "bad-interpolation 3:10 ; did you mean ${env:x}? write $${ for the characters themselves\n");
+            "bad-interpolation 3:10 ; did you mean ${env:x}? write $${ for the characters "
+            "themselves\n");
 }
 
 static void secrets_are_never_printed(void **state)
@@ -367,7 +377,8 @@ static void older_tables_are_read(void **state)
     struct short_option {
         char bytes[offsetof(struct weir_option, example)];
     } table[2];
-    struct weir_options options = {(const struct weir_option *)(const void *)table, 2, sizeof(table[0]), 0};
+    struct weir_options options = {(const struct weir_option *)(const void *)table, 2,
+                                   sizeof(table[0]), 0};
     struct weir_option o;
     (void)state;
 
@@ -383,7 +394,12 @@ static void a_wrong_default_is_the_plugins_fault(void **state)
 {
     static const struct weir_option table[] = {
         {.name = "a", .type = WEIR_OPT_INT, .def = "x", .doc = "A."},
-        {.name = "b", .type = WEIR_OPT_LIST, .of = WEIR_OPT_INT, .offset = 8, .def = "[1", .doc = "B."},
+        {.name = "b",
+         .type = WEIR_OPT_LIST,
+         .of = WEIR_OPT_INT,
+         .offset = 8,
+         .def = "[1",
+         .doc = "B."},
         {.name = "c", .type = (enum weir_option_type)77, .offset = 8, .def = "[1", .doc = "C."}};
     struct weir_options options = WEIR_OPTIONS(table, int64_t[4]);
     int64_t config[4];
@@ -406,18 +422,18 @@ static void report_paths_find_their_place(void **state)
         int64_t offset;
         uint32_t line, col;
     } cases[] = {
-        {"a", -1, 1, 4},        {"a", 2, 1, 6},        {"b.c", -1, 3, 6},   {"b.c", 1, 3, 7},
-        {"b.d.e", -1, 4, 8},    {"l[1]", -1, 5, 8},    {"l[1]", 1, 5, 9},   {"l[7]", -1, 5, 4},
-        {"a[0]", 1, 1, 5},      {"m[0].x", -1, 7, 8},  {"nothing", -1, 9, 9}, {"", -1, 9, 9},
-        {"b.none.x", -1, 3, 3}, {"l[x]", -1, 5, 4},    {"b..c", -1, 3, 6},  {"a.b", 0, 1, 4},
+        {"a", -1, 1, 4},        {"a", 2, 1, 6},       {"b.c", -1, 3, 6},     {"b.c", 1, 3, 7},
+        {"b.d.e", -1, 4, 8},    {"l[1]", -1, 5, 8},   {"l[1]", 1, 5, 9},     {"l[7]", -1, 5, 4},
+        {"a[0]", 1, 1, 5},      {"m[0].x", -1, 7, 8}, {"nothing", -1, 9, 9}, {"", -1, 9, 9},
+        {"b.none.x", -1, 3, 3}, {"l[x]", -1, 5, 4},   {"b..c", -1, 3, 6},    {"a.b", 0, 1, 4},
     };
     struct conf_rig r;
     (void)state;
 
     conf_read(&r, "a: one\nb:\n  c: two\n  d.e: three\nl: [x, yz]\nm:\n  - x: 1\n");
     for (size_t i = 0; i < WR_COUNT(cases); i++) {
-        struct wr_pos pos = wr_node_resolve(r.conf.root, (struct wr_pos){NULL, 9, 9, 1}, cases[i].path,
-                                            cases[i].offset);
+        struct wr_pos pos = wr_node_resolve(r.conf.root, (struct wr_pos){NULL, 9, 9, 1},
+                                            cases[i].path, cases[i].offset);
         if (pos.line != cases[i].line || pos.col != cases[i].col)
             fail_msg("%s: %u:%u", cases[i].path, pos.line, pos.col);
     }

@@ -31,9 +31,8 @@ static struct weir_template *compile(const char *text)
 
 static struct weir_event event_of(const char *json)
 {
-    static const struct weir_header headers[] = {{{"type", 4}, {"login", 5}},
-                                                 {{"x-request.id", 12}, {"", 0}},
-                                                 {{"empty", 5}, {NULL, 0}}};
+    static const struct weir_header headers[] = {
+        {{"type", 4}, {"login", 5}}, {{"x-request.id", 12}, {"", 0}}, {{"empty", 5}, {NULL, 0}}};
     static const struct weir_origin origin = {{"user-events", 11}, 3};
     struct weir_event ev = {.key = {"k1", 2},
                             .id = {"id-7", 4},
@@ -101,9 +100,10 @@ static void literals(void **state)
 
 static void fields(void **state)
 {
-    static const char *const json = "{\"user\":{\"id\":7,\"tags\":[\"a\",\"b\"],\"x y\":true},\"n\":null,"
-                                    "\"big\":18446744073709551615,\"real\":1.5,\"text\":\"\xc3\xa9\","
-                                    "\"empty\":\"\",\"list\":[],\"map\":{},\"a-b\":1,\"$t\":2}";
+    static const char *const json =
+        "{\"user\":{\"id\":7,\"tags\":[\"a\",\"b\"],\"x y\":true},\"n\":null,"
+        "\"big\":18446744073709551615,\"real\":1.5,\"text\":\"\xc3\xa9\","
+        "\"empty\":\"\",\"list\":[],\"map\":{},\"a-b\":1,\"$t\":2}";
     (void)state;
 
     renders("u:{{ user.id }}", json, "u:7");
@@ -140,8 +140,9 @@ static void metadata(void **state)
     struct weir_event bare = {.origin = NULL}, ev;
     struct weir_error err = {.offset = -1};
     struct weir_origin no_partition = {{"path", 4}, -1};
-    static const char *const all[] = {"{{ @key }}", "{{ @id }}", "{{ @topic }}", "{{ @partition }}",
-                                      "{{ @offset }}", "{{ @time }}", "{{ @header.type }}"};
+    static const char *const all[] = {"{{ @key }}",        "{{ @id }}",     "{{ @topic }}",
+                                      "{{ @partition }}",  "{{ @offset }}", "{{ @time }}",
+                                      "{{ @header.type }}"};
     (void)state;
 
     renders("{{ @key }}|{{ @id }}|{{ @topic }}|{{ @partition }}|{{ @offset }}", NULL,
@@ -215,7 +216,8 @@ static void needs_and_prefix(void **state)
     (void)state;
     assert_int_equal(wr_template_needs(compile("x{{ @key }}")), 0);
     assert_int_equal(wr_template_needs(compile("{{ a }}")), WEIR_NEEDS_VALUE);
-    assert_int_equal(wr_template_needs(compile("{{ @id }}-{{ a }}")), WEIR_NEEDS_VALUE | WEIR_NEEDS_ID);
+    assert_int_equal(wr_template_needs(compile("{{ @id }}-{{ a }}")),
+                     WEIR_NEEDS_VALUE | WEIR_NEEDS_ID);
     assert_string_equal(wr_template_prefix(compile("events.{{ a }}")).ptr, "events.");
     assert_int_equal(wr_template_prefix(compile("{{ a }}x")).len, 0);
     assert_int_equal(wr_template_prefix(compile("")).len, 0);
@@ -234,7 +236,8 @@ static void a_bare_field_gives_its_value(void **state)
     assert_null(wr_template_value(compile("{{ @key }}"), &ev));
 }
 
-static struct weir_template *with_foreign(const char *text, size_t start, size_t end, struct weir_error *err)
+static struct weir_template *with_foreign(const char *text, size_t start, size_t end,
+                                          struct weir_error *err)
 {
     struct wr_text_range range = {start, end};
 

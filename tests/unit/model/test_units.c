@@ -25,8 +25,20 @@ static void integers(void **state)
                 {"0o17", 15},
                 {"9223372036854775807", INT64_MAX},
                 {"-9223372036854775808", INT64_MIN}};
-    static const char *const bad[] = {"", "-", "+", "1.0", "1e3", "0x", "0xg", "0o8", "9223372036854775808",
-                                      "-9223372036854775809", "99999999999999999999999", "1 ", " 1", "--1"};
+    static const char *const bad[] = {"",
+                                      "-",
+                                      "+",
+                                      "1.0",
+                                      "1e3",
+                                      "0x",
+                                      "0xg",
+                                      "0o8",
+                                      "9223372036854775808",
+                                      "-9223372036854775809",
+                                      "99999999999999999999999",
+                                      "1 ",
+                                      " 1",
+                                      "--1"};
     int64_t v;
     (void)state;
 
@@ -86,8 +98,20 @@ static void durations(void **state)
                 {"0.000000001s", 1},
                 {"0.1234567890123456789s", 123456789},
                 {"1 s", WEIR_NS_PER_S}};
-    static const char *const bad[] = {"", "5", "s", "-1s", "1.s", ".5s", "1w", "1S", "1hour", "106752d",
-                                      "99999999999999999999s", "1s ", "1m30s", "1..5s"};
+    static const char *const bad[] = {"",
+                                      "5",
+                                      "s",
+                                      "-1s",
+                                      "1.s",
+                                      ".5s",
+                                      "1w",
+                                      "1S",
+                                      "1hour",
+                                      "106752d",
+                                      "99999999999999999999s",
+                                      "1s ",
+                                      "1m30s",
+                                      "1..5s"};
     int64_t v;
     (void)state;
 
@@ -104,12 +128,20 @@ static void sizes(void **state)
     static const struct {
         const char *text;
         int64_t bytes;
-    } good[] = {{"512", 512},       {"64KiB", 65536},     {"4MiB", 4194304},    {"1GiB", 1073741824},
-                {"10MB", 10000000}, {"1.5KiB", 1536},     {"2kB", 2000},        {"2KB", 2000},
-                {"3B", 3},          {"0.5MiB", 524288},   {"1TiB", INT64_C(1) << 40},
+    } good[] = {{"512", 512},
+                {"64KiB", 65536},
+                {"4MiB", 4194304},
+                {"1GiB", 1073741824},
+                {"10MB", 10000000},
+                {"1.5KiB", 1536},
+                {"2kB", 2000},
+                {"2KB", 2000},
+                {"3B", 3},
+                {"0.5MiB", 524288},
+                {"1TiB", INT64_C(1) << 40},
                 {"9223372036854775807", INT64_MAX}};
-    static const char *const bad[] = {"", "K", "1K", "1k", "1M", "-1", "1.5", "1kib", "8388608TiB",
-                                      "9223372036854775808"};
+    static const char *const bad[] = {"",   "K",   "1K",   "1k",         "1M",
+                                      "-1", "1.5", "1kib", "8388608TiB", "9223372036854775808"};
     int64_t v;
     (void)state;
 
@@ -123,8 +155,15 @@ static void sizes(void **state)
 
 static void what_is_written_reads_back(void **state)
 {
-    static const int64_t values[] = {0, 1, 999, 1000, 1500000, 90 * WEIR_NS_PER_S, 7200 * WEIR_NS_PER_S,
-                                     INT64_C(123456789012), INT64_MAX};
+    static const int64_t values[] = {0,
+                                     1,
+                                     999,
+                                     1000,
+                                     1500000,
+                                     90 * WEIR_NS_PER_S,
+                                     7200 * WEIR_NS_PER_S,
+                                     INT64_C(123456789012),
+                                     INT64_MAX};
     (void)state;
 
     for (size_t i = 0; i < WR_COUNT(values); i++) {
@@ -142,9 +181,9 @@ static void what_is_written_reads_back(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(integers),  cmocka_unit_test(unsigned_integers), cmocka_unit_test(floats),
-        cmocka_unit_test(durations), cmocka_unit_test(sizes),
-        cmocka_unit_test(what_is_written_reads_back),
+        cmocka_unit_test(integers), cmocka_unit_test(unsigned_integers),
+        cmocka_unit_test(floats),   cmocka_unit_test(durations),
+        cmocka_unit_test(sizes),    cmocka_unit_test(what_is_written_reads_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
