@@ -66,4 +66,53 @@ static inline bool class_has(const struct char_class *c, uint32_t cp)
     return in != c->negated;
 }
 
+#define REGEX_REPEAT_MAX 1000
+#define REGEX_REPEAT_EVER UINT32_MAX
+
+/* ---- While it is compiled ---- */
+
+enum node_kind { NODE_EMPTY, NODE_LEAF, NODE_JOIN, NODE_EITHER, NODE_REPEAT };
+
+struct node {
+    enum node_kind kind;
+    enum op op;        /* LEAF */
+    uint32_t arg;      /* LEAF */
+    uint32_t min, max; /* REPEAT */
+    struct node *a, *b;
+};
+
+struct compiler {
+    const struct weir_host *h;
+    struct weir_arena *arena;
+    const char *begin, *p, *end;
+    const char *why;
+    const char *why_at;
+    uint32_t nesting;
+    struct char_class *classes;
+    uint32_t n_classes, cap_classes;
+    struct state *states;
+    uint32_t n_states;
+};
+
+/* The first mistake counts. Returns NULL. */
+void *regex_fail(struct compiler *c, const char *at, const char *why);
+struct node *regex_node(struct compiler *c, enum node_kind kind, struct node *a, struct node *b);
+struct node *regex_leaf(struct compiler *c, enum op op, uint32_t arg);
+
+static inline bool regex_next_is(struct compiler *c, char ch)
+{
+    if (c->p == c->end || *c->p != ch)
+        return false;
+    c->p++;
+    return true;
+}
+
+/* One character, and what stands behind a backslash (at `at`) for one. */
+uint32_t regex_take_char(struct compiler *c);
+uint32_t regex_take_escape(struct compiler *c, const char *at);
+/* \d and its like at c->p: a leaf, or NULL where none is there. */
+struct node *regex_named_class(struct compiler *c);
+/* [...], behind the opening bracket. */
+struct node *regex_class(struct compiler *c, const char *open);
+
 #endif

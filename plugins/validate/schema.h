@@ -3,6 +3,7 @@
  * validate/schema.h: a JSON Schema as a tree of nodes: made once from its JSON, then only read.
  *
  *   schema_compile.c   JSON to nodes, with every mistake reported
+ *   schema_keywords.c  the keywords of every value
  *   schema_rules.c     the keywords of strings, numbers, arrays and objects
  *   schema_check.c     a value against the nodes, without allocating
  *   number.c, format.c, regex*.c   the parts that have a life of their own
@@ -159,6 +160,10 @@ const struct place *place_index(struct schema_compiler *c, const struct place *o
 const struct weir_host *compile_host(const struct schema_compiler *c);
 struct regex *compile_pattern(struct schema_compiler *c, const struct place *place,
                               struct weir_str text);
+const struct weir_value *compile_root(const struct schema_compiler *c);
+/* Takes one keyword of a schema; one that is not known is a mistake. */
+void compile_keyword(struct schema_compiler *c, struct schema *s, struct weir_str key,
+                     const struct weir_value *v, const struct place *outer);
 /* Takes a keyword of a type's rules. False: it is none of them. */
 bool compile_rule(struct schema_compiler *c, struct schema *s, struct weir_str keyword,
                   const struct weir_value *v, const struct place *place);
