@@ -317,13 +317,32 @@ struct port_list {
     bool ok;
 };
 
+struct wr_pos wr_plan_port_pos(const struct wr_draft *d, struct weir_str port)
+{
+    const struct wr_node *map = d->field->value;
+
+    for (uint32_t i = 0; i < map->n; i++) {
+        const struct wr_node *n = map->fields[i].value;
+        const struct wr_field *f = wr_node_field(n, port);
+        if (wr_str_is(map->fields[i].key, "inputs") || wr_str_is(map->fields[i].key, "drop"))
+            continue;
+        if (f != NULL)
+            return f->pos;
+        for (uint32_t k = 0; n->kind == WR_NODE_LIST && k < n->n; k++) {
+            if (n->items[k]->kind == WR_NODE_SCALAR && wr_str_eq(n->items[k]->text, port))
+                return n->items[k]->pos;
+        }
+    }
+    return d->field->pos;
+}
+
 static void bad_port(struct port_list *list, const char *what, struct weir_str name)
 {
     struct weir_str quoted = wr_quote(list->p->arena, name);
 
     list->ok = false;
     wr_plan_error(
-        list->p, "bad-port", list->draft->field->pos, &list->draft->path,
+        list->p, "bad-port", wr_plan_port_pos(list->draft, name), &list->draft->path,
         &(struct wr_diag){
             .message = wr_arena_xprintf(list->p->arena, "the port %.*s %s", WR_STR(quoted), what),
             .expected = weir_cstr("1 to 64 characters of a-z, 0-9, _ and -")});

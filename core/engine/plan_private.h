@@ -103,6 +103,8 @@ int32_t wr_plan_find(const struct wr_planner *p, struct weir_str id);
 struct weir_str wr_plan_did_you_mean(struct wr_planner *p, struct weir_str word,
                                      const char *const *words, uint32_t n);
 bool wr_plan_is_name(struct weir_str s); /* an id or a port */
+/* Where a component's options name one of its ports: a key or an item; else its id. */
+struct wr_pos wr_plan_port_pos(const struct wr_draft *d, struct weir_str port);
 
 void wr_plan_component(struct wr_planner *p, struct wr_draft *draft);
 void wr_plan_dead_letters(struct wr_planner *p); /* before the wiring: who is one */

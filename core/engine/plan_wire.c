@@ -313,7 +313,7 @@ static void check_read(struct wr_planner *p, struct wr_draft *d)
         if (d->port_read[i])
             continue;
         wr_plan_error(
-            p, "unread-port", d->field->pos, &d->path,
+            p, "unread-port", wr_plan_port_pos(d, d->c.ports[i]), &d->path,
             &(struct wr_diag){
                 .message = wr_arena_xprintf(p->arena, "nobody reads the port \"%.*s.%.*s\"",
                                             WR_STR(d->field->key), WR_STR(d->c.ports[i])),

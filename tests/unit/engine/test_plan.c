@@ -371,8 +371,8 @@ static void what_nobody_reads(void **state)
          "it out\n"
          "unread-component 3:3 transforms.p; name it in the inputs of a transform or sink, or take "
          "it out\n"
-         "unread-port 4:3 transforms.k; read it, or let its events go: drop: [c]\n"
          "unread-port 4:3 transforms.k; read it, or let its events go: drop: [other]\n"
+         "unread-port 4:56 transforms.k; read it, or let its events go: drop: [c]\n"
          "dropped-port-read 4:73 transforms.k.drop\n");
 }
 
@@ -419,7 +419,7 @@ static void a_line_with_ports_needs_inputs(void **state)
     says("sources: {in: {type: src}}\ntransforms: {k: {type: route, routes: {A: x, other: y}, "
          "on_error: stop}}\n"
          "sinks: {s: {type: out, on_reject: stop}}\n",
-         "bad-port 2:14 transforms.k\nbad-port 2:14 transforms.k\n");
+         "bad-port 2:40 transforms.k\nbad-port 2:46 transforms.k\n");
 }
 
 static void cycles_are_named(void **state)
