@@ -102,7 +102,8 @@ void *wr_arena_alloc(struct weir_arena *a, size_t size)
     if (size > ALLOC_MAX)
         return NULL;
     size = aligned(size);
-    if ((size_t)(a->end - a->at) < size && !add_chunk(a, size))
+    bool has_room = a->at != NULL && (size_t)(a->end - a->at) >= size; /* NULL would mean no memory */
+    if (!has_room && !add_chunk(a, size))
         return NULL;
     void *p = a->at;
     a->at += size;

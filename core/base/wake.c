@@ -2,6 +2,9 @@
  *
  * `pending` is set before `sleeping` is read by the signaler, and the other way round by the owner, both
  * sequentially consistent: at least one of them sees the other.
+ *
+ * The hook runs under the mutex, and leave() takes it: what the hook looks at (a sink that is closed and
+ * opened anew) may go once the bracket is left.
  */
 #include <base/wake.h>
 
@@ -34,7 +37,10 @@ void wr_wake_signal(struct wr_wake *w)
         pthread_mutex_unlock(&w->mutex);
         break;
     case IN_HOOK:
-        w->hook(w->arg);
+        pthread_mutex_lock(&w->mutex);
+        if (atomic_load(&w->sleeping) == IN_HOOK)
+            w->hook(w->arg);
+        pthread_mutex_unlock(&w->mutex);
         break;
     default:
         break;
@@ -61,11 +67,13 @@ bool wr_wake_enter(struct wr_wake *w)
     atomic_store(&w->sleeping, IN_HOOK);
     if (atomic_load(&w->pending) == 0)
         return true;
-    atomic_store(&w->sleeping, AWAKE);
+    wr_wake_leave(w);
     return false;
 }
 
 void wr_wake_leave(struct wr_wake *w)
 {
+    pthread_mutex_lock(&w->mutex);
     atomic_store(&w->sleeping, AWAKE);
+    pthread_mutex_unlock(&w->mutex);
 }

@@ -36,7 +36,8 @@ static inline bool wr_wake_is_pending(const struct wr_wake *w)
 }
 /* Sleeps until a signal or the deadline; returns at once if one is pending. */
 void wr_wake_wait(struct wr_wake *w, struct wr_clock *clock, int64_t deadline);
-/* Brackets a plugin call that waits. False: a signal is pending, do not wait in it. */
+/* Brackets a plugin call that waits. False: a signal is pending, do not wait in it. No hook runs any more
+ * once leave has returned. */
 bool wr_wake_enter(struct wr_wake *w);
 void wr_wake_leave(struct wr_wake *w);
 
