@@ -68,16 +68,19 @@ class Run:
 HEAD = f"{'':34s} {'events/s':>12s} {'ratio':>6s} {'CPU us/ev':>10s} {'peak MiB':>8s}"
 
 
-def finish(process, began, events):
+def peak_kib_of(pid):
+    try:
+        return int(Path(f"/proc/{pid}/status").read_text().split("VmHWM:")[1].split()[0])
+    except (OSError, IndexError):
+        return 0
+
+
+def finish(process, began, events, peak_kib=0):
     """Waits for the process and takes its resource use. Peak memory is read while it runs: what wait4 says
     of it begins with this interpreter's."""
-    peak_kib, done = 0, 0
+    done = 0
     while not done:
-        try:
-            status = Path(f"/proc/{process.pid}/status").read_text()
-            peak_kib = int(status.split("VmHWM:")[1].split()[0])
-        except (OSError, IndexError):
-            pass
+        peak_kib = max(peak_kib, peak_kib_of(process.pid))
         done, status, usage = os.wait4(process.pid, os.WNOHANG)
         if not done:
             time.sleep(0.02)
@@ -181,8 +184,9 @@ sinks: {{out: {{type: kafka, brokers: '{kafka.brokers}', topic: {topic}}}}}
             done = subprocess.run(["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(script),
                                    f"http://127.0.0.1:{port}/"], check=True, capture_output=True, text=True)
             took = time.monotonic() - began
+            peak = peak_kib_of(process.pid)
             process.terminate()
-            mine = finish(process, began, kafka.count(topic) - before)
+            mine = finish(process, began, kafka.count(topic) - before, peak)
             mine.seconds = took
             print(mine.row(f"weir, {per_request} a request", raw))
             for line in done.stdout.splitlines():
