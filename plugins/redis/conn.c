@@ -73,6 +73,8 @@ void conn_done(struct conn *c)
 static void set_broken(struct conn *c, struct weir_result error)
 {
     close_socket(c);
+    if (c->state != CONN_READY)
+        resp_reset(&c->in); /* replies to the login: nobody else may take them for theirs */
     error.message = weir_cstr(c->text);
     c->error = error;
     c->state = CONN_BROKEN;
@@ -285,6 +287,10 @@ static void take_login_replies(struct conn *c)
     }
     if (c->state != CONN_LOGIN)
         return;
+    if (resp_pending(&c->in)) {
+        conn_break(c, "protocol", "redis at %s sent a reply that nobody asked for", c->where);
+        return;
+    }
     c->state = CONN_READY;
     c->out_at = 0;
     conn_send(c);

@@ -73,6 +73,12 @@ void resp_done(struct resp_reader *r);
 /* Forgets everything that was read. */
 void resp_reset(struct resp_reader *r);
 
+/* True where something was read that is not given out yet. */
+static inline bool resp_pending(const struct resp_reader *r)
+{
+    return r->len > r->start;
+}
+
 /* Room to read into, at least 16 KiB; NULL when memory is used up. Earlier replies' views are dead.
  */
 char *resp_space(struct resp_reader *r, size_t *ret_len);

@@ -1,0 +1,829 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sink and transform redis, on real servers."""
+import json
+import os
+import socket
+import threading
+import time
+from collections import Counter
+
+import pytest
+import redis as redis_client
+
+from weirtest import events, free_port, wait_until
+
+
+def lines(items):
+    return b"".join((item if isinstance(item, bytes) else json.dumps(item).encode()) + b"\n"
+                    for item in items)
+
+
+def pipeline(url, sink, source="{type: file, path: in.ndjson}", more=""):
+    if "retry:" not in sink:
+        sink += ", retry: {initial: 20ms, max: 200ms}"
+    if "shutdown_timeout" not in more:
+        more += "\nshutdown_timeout: 5s"
+    return f"""\
+name: redis
+sources: {{in: {source}}}
+sinks:
+  out: {{type: redis, url: "{url}", {sink}}}
+  dead: {{type: file, path: dead.ndjson, mode: truncate}}
+dead_letter: dead
+{more}
+"""
+
+
+def generated(url, sink, source="", **kwargs):
+    return pipeline(url, sink, f"{{type: generate, {source}}}", **kwargs)
+
+
+def dead(weir):
+    path = weir.folder / "dead.ndjson"
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.fixture
+def db(redis):
+    """The shared server, and a client of a database that this test empties."""
+    client = redis.client(db=7)
+    client.flushdb()
+    client.url = redis.url + "/7"
+    client.raw = redis.client(db=7, decode_responses=False)
+    return client
+
+
+# ---- sink: what is stored ---------------------------------------------------------------------
+
+def test_set_stores_the_payload_byte_for_byte(weir, db):
+    payloads = [b'{"id":"a","n":9223372036854775807,"f":1.10,"e":1E+2,"o":{},"a":[],"x":null}',
+                '{"id":"b","u":"äöü 鞋 🥾","esc":"\\u0041\\u0000\\n"}'.encode(),
+                b' { "id" : "c" , "dup": 1, "dup": 2 } ',
+                b'{"id":"d","pad":"' + b"x" * (1 << 20) + b'"}']
+    weir.write(lines(payloads), "in.ndjson")
+    weir.run(pipeline(db.url, 'set: {key: "event:{{ id }}"}'))
+    assert [db.raw.get(f"event:{key}") for key in "abcd"] == payloads
+    assert dead(weir) == []
+
+
+def test_values_of_templates_are_text(weir, db):
+    event = {"id": "k", "s": "text", "i": -9223372036854775808, "u": 18446744073709551615,
+             "f": 2.5, "t": True, "a": [1, "x", {}], "o": {"p": {"q": "deep"}},
+             "nul": "a\u0000b", "crlf": "a\r\n$5\r\nb", "uni": "鞋", "empty": ""}
+    fields = {name: "{{ %s }}" % name for name in event if name != "id"}
+    event["z"] = None  # null is as good as missing
+    weir.write(lines([event]), "in.ndjson")
+    fields |= {"null": "{{ z | nothing }}", "deep": "{{ o.p.q }}", "item": "{{ a[1] }}", "gone": "{{ no.such | other }}",
+               "mixed": "<{{ s }}/{{ i }}>", "literal": "fixed \u00e9"}
+    weir.run(pipeline(db.url, 'hash: {key: "h:{{ id }}", fields: %s}'
+                      % json.dumps(fields, ensure_ascii=False)))
+    assert db.hgetall("h:k") == {
+        "s": "text", "i": "-9223372036854775808", "u": "18446744073709551615", "f": "2.5",
+        "t": "true", "a": '[1,"x",{}]', "o": '{"p":{"q":"deep"}}', "nul": "a\0b",
+        "crlf": "a\r\n$5\r\nb", "uni": "鞋", "empty": "", "deep": "deep", "item": "x", "null": "nothing",
+        "gone": "other", "mixed": "<text/-9223372036854775808>", "literal": "fixed é"}
+
+
+def test_expire(weir, db):
+    weir.write(lines([{"id": "a"}, {"id": "b"}]), "in.ndjson")
+    for sink in ('set: {key: "s:{{ id }}", value: "{{ id }}"}',
+                 'hash: {key: "h:{{ id }}", fields: {x: "{{ id }}"}}',
+                 'stream: {key: "x:{{ id }}"}',
+                 'command: [SADD, "c:{{ id }}", "{{ id }}"]'):
+        weir.run(pipeline(db.url, sink + ", expire: 90s"))
+    for kind in "shxc":
+        for key in "ab":
+            assert 80_000 < db.pttl(f"{kind}:{key}") <= 90_000, (kind, key)
+    assert db.get("s:a") == "a" and db.smembers("c:b") == {"b"}
+
+
+def test_expired_keys_go(weir, db):
+    weir.write(lines([{"id": "a"}]), "in.ndjson")
+    weir.run(pipeline(db.url, 'hash: {key: "h:{{ id }}", fields: {x: y}}, expire: 300ms'))
+    wait_until(lambda: db.exists("h:a") == 0, 5)
+
+
+def test_streams_keep_order_and_length(weir, db):
+    weir.run(generated(db.url, 'stream: {key: log, fields: {n: "{{ seq }}", t: "{{ type }}"}}',
+                       "count: 3000"))
+    assert [int(entry["n"]) for _, entry in db.xrange("log")] == list(range(3000))
+    weir.run(generated(db.url, "stream: {key: short, maxlen: 100}", "count: 3000"))
+    kept = db.xrange("short")
+    assert 100 <= len(kept) < 400
+    assert json.loads(kept[-1][1]["payload"])["seq"] == 2999
+
+
+def test_counters_are_right(weir, db):
+    n = 50_000
+    text = generated(db.url, 'command: [HINCRBY, "count:types", "{{ type }}", 1]', f"count: {n}")
+    text = text.replace("  dead:", """\
+  per_user: {type: redis, url: "%s", command: [INCR, "user:{{ user_id }}"], inputs: [in]}
+  copy: {type: file, path: copy.ndjson, inputs: [in]}
+  dead:""" % db.url).replace("sinks:\n  out: {", "sinks:\n  out: {inputs: [in], ")
+    weir.run(text)
+    made = [json.loads(line) for line in (weir.folder / "copy.ndjson").read_bytes().splitlines()]
+    expected = Counter(event["type"] for event in made)
+    assert sum(expected.values()) == n
+    assert {k: int(v) for k, v in db.hgetall("count:types").items()} == expected
+    users = Counter(event["user_id"] for event in made)
+    stored = dict(zip(users, db.mget([f"user:{u}" for u in users])))
+    assert {u: int(v) for u, v in stored.items()} == users
+
+
+@pytest.mark.parametrize("concurrency", [1, 4])
+def test_the_last_write_of_a_key_wins(weir, db, concurrency):
+    weir.run(generated(db.url, 'set: {key: "last:{{ user_id }}", value: "{{ seq }}"}, '
+                               f"concurrency: {concurrency}", "count: 30000, users: 50"))
+    weir.run(generated(db.url, 'command: [ZADD, "z:last", GT, "{{ seq }}", "{{ user_id }}"]',
+                       "count: 30000, users: 50"))
+    expected = {user: str(int(score)) for user, score in db.zrange("z:last", 0, -1, withscores=True)}
+    assert len(expected) == 50
+    assert {user: db.get(f"last:{user}") for user in expected} == expected
+
+
+def test_database_and_unix_socket(weir, own_redis, tmp_path):
+    path = tmp_path / "redis.sock"
+    server = own_redis("--unixsocket", str(path))
+    weir.write(lines([{"id": "a"}]), "in.ndjson")
+    sink = 'set: {key: "k:{{ id }}"}'
+    weir.run(pipeline(f"unix://{path}", sink + ", database: 3"))
+    weir.run(pipeline(server.url + "/5", sink))
+    weir.run(pipeline(server.url.replace("127.0.0.1", "localhost"), sink + ", database: 6"))
+    assert [server.client(db=i).exists("k:a") for i in (0, 3, 5, 6)] == [0, 1, 1, 1]
+
+
+# ---- sink: what is refused --------------------------------------------------------------------
+
+def test_one_wrongtype_in_ten_rejects_those_alone(weir, db):
+    made = events(5000)
+    for event in made[::10]:
+        db.rpush(f"s:{event['id']}", "a list is here")
+    weir.write(lines(made), "in.ndjson")
+    r = weir.start(pipeline(db.url, 'command: [APPEND, "s:{{ id }}", "{{ type }}"]'), ready=False)
+    r.wait()
+    found = dead(weir)
+    text = (weir.folder / "dead.ndjson").read_text().splitlines()
+    assert len(text) == 500
+    rejected = {event["id"] for event in made[::10]}
+    for line in text:
+        assert "wrongtype" in line and "Operation against a key holding the wrong kind" in line
+    named = {i for i in rejected for line in text if f'\\"id\\": \\"{i}\\"' in line or
+             f'"id": "{i}"' in line or f'"id":"{i}"' in line}
+    assert named == rejected
+    for event in made:
+        key = f"s:{event['id']}"
+        if event["id"] in rejected:
+            assert db.type(key) == "list"
+        else:
+            assert db.get(key) == event["type"]
+
+
+def test_wrongtype_with_expire_settles_each_event_once(weir, db):
+    made = events(1000)
+    for event in made[::10]:
+        db.set(f"h:{event['id']}", "a string")
+    weir.write(lines(made), "in.ndjson")
+    weir.run(pipeline(db.url, 'hash: {key: "h:{{ id }}", fields: {t: "{{ type }}"}}, expire: 60s'))
+    assert len(dead(weir)) == 100
+    assert all(db.ttl(f"h:{event['id']}") > 0 for event in made)
+    assert sum(db.type(f"h:{event['id']}") == "hash" for event in made) == 900
+
+
+@pytest.mark.parametrize("command, code", [
+    ('[NOSUCHCOMMAND, "k:{{ id }}"]', "err"),
+    ('[INCRBY, "k:{{ id }}", "{{ type }}"]', "err"),
+    ('[SET, "k:{{ id }}"]', "err"),
+    ('[EVALSHA, ffffffffffffffffffffffffffffffffffffffff, "1", "k:{{ id }}"]', "noscript"),
+    ('[EVAL, "return redis.error_reply(\'MINE not today\')", "1", "k:{{ id }}"]', "error"),
+    ('[SET, "k:{{ id }}", "{{ not.there }}"]', "missing"),
+    ('[SET, "k:{{ type.deeper }}", x]', "missing"),
+])
+def test_commands_that_fail_reject_their_events(weir, db, command, code):
+    weir.write(lines(events(20)), "in.ndjson")
+    weir.run(pipeline(db.url, f"command: {command}"))
+    assert len(dead(weir)) == 20
+    assert code in (weir.folder / "dead.ndjson").read_text()
+
+
+def test_missing_field_is_named_and_the_others_pass(weir, db):
+    made = events(100)
+    for event in made[::10]:
+        del event["props"]["amount"]
+    weir.write(lines(made), "in.ndjson")
+    weir.run(pipeline(db.url, 'set: {key: "k:{{ id }}", value: "{{ props.amount }}"}'))
+    assert len(dead(weir)) == 10 and "props.amount" in (weir.folder / "dead.ndjson").read_text()
+    assert db.dbsize() == 90
+
+
+def test_keys_that_are_too_long_are_rejected(weir, db):
+    weir.write(lines([{"id": "x" * 70000}, {"id": "a"}]), "in.ndjson")
+    weir.run(pipeline(db.url, 'set: {key: "k:{{ id }}", value: v}'))
+    assert len(dead(weir)) == 1 and "key_too_long" in (weir.folder / "dead.ndjson").read_text()
+    assert db.keys() == ["k:a"]
+
+
+# ---- sink: outages ----------------------------------------------------------------------------
+
+def feed(n):
+    return f"count: {n}, rate: {n / 5}"
+
+
+def test_nothing_is_lost_when_redis_is_killed_and_comes_back(weir, own_redis):
+    server, n = own_redis(), 20_000
+    r = weir.start(generated(server.url, 'set: {key: "e:{{ id }}", value: "{{ seq }}"}', feed(n)))
+    for _ in range(2):
+        before = r.metric("weir_component_sent_events_total", component="out")
+        r.wait_metric("weir_component_sent_events_total", before + 2000, component="out")
+        server.kill()
+        time.sleep(0.5)
+        server.start()
+    r.wait()
+    client = server.client()
+    assert client.dbsize() == n
+    assert dead(weir) == []
+    assert "connection_lost" in r.stderr or "connect_failed" in r.stderr
+
+
+def test_nothing_is_lost_when_redis_stands_still(weir, own_redis):
+    server, n = own_redis(), 10_000
+    r = weir.start(generated(server.url, 'set: {key: "e:{{ id }}", value: "{{ seq }}"}, '
+                                         "timeout: 500ms, retry: {initial: 50ms, max: 200ms}",
+                             feed(n)))
+    r.wait_metric("weir_component_sent_events_total", 2000, component="out")
+    server.pause()
+    r.wait_metric("weir_component_errors_total", 1, component="out", error_type="timeout")
+    server.resume()
+    r.wait()
+    assert server.client().dbsize() == n and dead(weir) == []
+
+
+def test_starts_before_redis_does(weir, own_redis):
+    server = own_redis()
+    server.kill()
+    r = weir.start(generated(server.url, 'set: {key: "e:{{ id }}"}', "count: 500"))
+    r.wait_metric("weir_component_errors_total", 2, component="out", error_type="connect_failed")
+    server.start()
+    r.wait()
+    assert server.client().dbsize() == 500
+
+
+def test_a_connection_that_was_closed_while_idle_costs_nothing(weir, own_redis):
+    server = own_redis()
+    read, write = os.pipe()
+    r = weir.start(pipeline(server.url, 'command: [INCR, "c:all"]', '{type: file, path: "-"}'),
+                   stdin=read)
+    os.close(read)
+    for i in range(1, 4):
+        os.write(write, b"{}\n")
+        wait_until(lambda: server.client().get("c:all") == str(i), 10)
+        server.client().client_kill_filter(_type="normal", skipme=True)
+        time.sleep(0.2)
+    os.close(write)
+    r.wait()
+    assert server.client().get("c:all") == "3"
+    assert "connection_lost" not in r.stderr
+
+
+def test_out_of_memory_is_an_outage(weir, own_redis):
+    server = own_redis("--maxmemory", "3mb", "--maxmemory-policy", "noeviction")
+    n = 5000
+    r = weir.start(generated(server.url, 'set: {key: "e:{{ id }}"}', f"count: {n}"))
+    r.wait_metric("weir_component_errors_total", 1, component="out", error_type="oom")
+    server.client().config_set("maxmemory", "0")
+    r.wait()
+    assert server.client().dbsize() == n and dead(weir) == []
+
+
+def test_a_replica_is_an_outage_until_it_is_promoted(weir, own_redis):
+    server = own_redis()
+    client = server.client()
+    client.replicaof("127.0.0.1", free_port())
+    r = weir.start(generated(server.url, 'set: {key: "e:{{ id }}"}', "count: 1000"))
+    r.wait_metric("weir_component_errors_total", 1, component="out", error_type="readonly")
+    client.replicaof("NO", "ONE")
+    r.wait()
+    assert client.dbsize() == 1000 and dead(weir) == []
+
+
+def test_sigterm_in_the_middle_leaves_nothing_undone(weir, own_redis):
+    server = own_redis()
+    text = generated(server.url, 'command: [INCR, "c:all"], inputs: [in]', "rate: 20000")
+    text = text.replace("  dead:", "  copy: {type: file, path: copy.ndjson, inputs: [in]}\n  dead:")
+    r = weir.start(text)
+    r.wait_metric("weir_component_sent_events_total", 10_000, component="out")
+    r.stop()
+    copied = (weir.folder / "copy.ndjson").read_bytes().count(b"\n")
+    assert int(server.client().get("c:all")) == copied > 10_000
+
+
+def test_sigterm_while_redis_stands_still_ends_in_time(weir, own_redis):
+    server = own_redis()
+    r = weir.start(generated(server.url, 'set: {key: "e:{{ id }}"}', "rate: 5000",
+                             more="shutdown_timeout: 2s"))
+    r.wait_metric("weir_component_sent_events_total", 1000, component="out")
+    server.pause()
+    time.sleep(0.5)
+    started = time.monotonic()
+    r.stop(expect=None, timeout=20)
+    assert time.monotonic() - started < 8
+    server.resume()
+
+
+# ---- sink: size -------------------------------------------------------------------------------
+
+def test_large_pipelines_with_replies_as_large(weir, own_redis):
+    # 64 MiB there and back on one connection: whoever only wrote, or only read, would stand still.
+    server = own_redis("--maxmemory", "0")
+    n, size = 256, 256 << 10
+    r = weir.start(generated(server.url, 'command: [EVAL, "redis.call(\'INCR\', KEYS[1]) return '
+                             'ARGV[1]", "1", "c:all", "{{ fill }}"], '
+                             "batch: {events: 256, bytes: 256MiB}, buffer: {size: 256MiB}, "
+                             "in_flight: 8", f"count: {n}, size: {size}"))
+    r.wait()
+    assert int(server.client().get("c:all")) == n and dead(weir) == []
+
+
+def test_many_small_commands_in_one_pipeline(weir, db):
+    n = 60_000
+    weir.run(generated(db.url, 'command: [INCR, "c:all"], batch: {events: 20000, bytes: 64MiB}',
+                       f"count: {n}"))
+    assert int(db.get("c:all")) == n
+
+
+# ---- passwords --------------------------------------------------------------------------------
+
+@pytest.fixture
+def guarded(own_redis):
+    server = own_redis("--requirepass", "s3cr:t/p@ss")
+    server.admin = server.client(password="s3cr:t/p@ss")
+    server.admin.acl_setuser("weir", enabled=True, passwords=["+w31r"], keys=["ok:*"],
+                             categories=["+@all"], reset=True)
+    return server
+
+
+@pytest.mark.parametrize("login", [
+    'password: "s3cr:t/p@ss"', "user: weir, password: w31r",
+])
+def test_password_options(weir, guarded, login):
+    weir.write(lines([{"id": "a"}]), "in.ndjson")
+    weir.run(pipeline(guarded.url, 'set: {key: "ok:{{ id }}"}, ' + login))
+    assert guarded.admin.exists("ok:a")
+
+
+@pytest.mark.parametrize("login", [":s3cr%3At%2Fp%40ss@", "weir:w31r@"])
+def test_password_in_the_url(weir, guarded, login):
+    weir.write(lines([{"id": "a"}]), "in.ndjson")
+    weir.run(pipeline(guarded.url.replace("//", "//" + login), 'set: {key: "ok:{{ id }}"}'))
+    assert guarded.admin.exists("ok:a")
+
+
+def test_password_from_a_file(weir, guarded):
+    weir.write("s3cr:t/p@ss", "secret")
+    weir.write(lines([{"id": "a"}]), "in.ndjson")
+    weir.run(pipeline(guarded.url, 'set: {key: "ok:{{ id }}"}, password: "${file:secret}"'))
+    assert guarded.admin.exists("ok:a")
+
+
+@pytest.mark.parametrize("login, code, hint", [
+    ("password: wr0ngpw", "wrongpass", "check `user` and `password`"),
+    ("user: nobody, password: wr0ngpw", "wrongpass", "check `user` and `password`"),
+    ("database: 0", "noauth", "the server wants a `password`"),
+])
+def test_wrong_password_is_told_and_waited_out(weir, guarded, login, code, hint):
+    weir.write(lines([{"id": "a"}]), "in.ndjson")
+    r = weir.start(pipeline(guarded.url, 'set: {key: "ok:{{ id }}"}, ' + login,
+                            more="shutdown_timeout: 1s"))
+    r.wait_metric("weir_component_errors_total", 2, component="out", error_type=code)
+    wait_until(lambda: hint in r.stderr, 10, lambda: r.report())
+    assert guarded.address in r.stderr
+    assert "wr0ngpw" not in r.stderr
+    if login.startswith("password"):
+        guarded.admin.config_set("requirepass", "wr0ngpw")
+        r.wait()
+        assert redis_client.Redis(port=guarded.port, password="wr0ngpw").exists("ok:a")
+
+
+def test_a_key_that_the_user_may_not_write_rejects_its_event(weir, guarded):
+    weir.write(lines([{"id": "a", "p": "ok"}, {"id": "b", "p": "no"}]), "in.ndjson")
+    weir.run(pipeline(guarded.url, 'command: [EVAL, "return redis.call(\'SET\', KEYS[1], 1)", "1", '
+                                   '"k"], user: weir, password: w31r')
+             .replace('"k"]', '"o{{ p }}"]').replace('"o{{ p }}"', '"ok:{{ id }}"')
+             .replace("ok:{{ id }}", "o{{ p }}:{{ id }}"))
+    assert len(dead(weir)) == 2 and "noperm_key" in (weir.folder / "dead.ndjson").read_text()
+
+
+def test_a_command_that_the_user_may_not_run_is_an_outage(weir, guarded):
+    guarded.admin.execute_command("ACL", "SETUSER", "weir", "-set")
+    weir.write(lines([{"id": "a"}]), "in.ndjson")
+    r = weir.start(pipeline(guarded.url, 'set: {key: "ok:{{ id }}"}, user: weir, password: w31r'))
+    r.wait_metric("weir_component_errors_total", 2, component="out", error_type="noperm")
+    guarded.admin.execute_command("ACL", "SETUSER", "weir", "+set")
+    r.wait()
+    assert guarded.admin.exists("ok:a") and dead(weir) == []
+
+
+# ---- what is no Redis -------------------------------------------------------------------------
+
+class Impostor(threading.Thread):
+    """Listens, and answers every connection with the same bytes, whatever is sent."""
+
+    def __init__(self, answer, close=False, every=0.0):
+        super().__init__(daemon=True)
+        self.answer, self.close_after, self.every = answer, close, every
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.url = "redis://127.0.0.1:%d" % self.socket.getsockname()[1]
+        self.connections = 0
+        self.start()
+
+    def run(self):
+        while True:
+            try:
+                connection, _ = self.socket.accept()
+            except OSError:
+                return
+            self.connections += 1
+            threading.Thread(target=self.serve, args=(connection,), daemon=True).start()
+
+    def serve(self, connection):
+        try:
+            connection.recv(65536)
+            if self.every:
+                for i in range(len(self.answer)):
+                    connection.sendall(self.answer[i:i + 1])
+                    time.sleep(self.every)
+            else:
+                connection.sendall(self.answer)
+            while not self.close_after and connection.recv(65536):
+                pass
+            connection.close()
+        except OSError:
+            pass
+
+
+HOSTILE = {
+    "http": b"HTTP/1.1 400 Bad Request\r\n\r\n<html>",
+    "noise": bytes(range(256)) * 50,
+    "negative": b"$-5\r\n",
+    "no number": b":12x\r\n",
+    "huge string": b"+OK\r\n$99999999999999999999\r\n",
+    "string of 512 MiB and more": b"+OK\r\n$536870913\r\n",
+    "string that never comes": b"+OK\r\n$536870912\r\nabc",
+    "array of 2^40": b"+OK\r\n*1099511627776\r\n",
+    "array of 2^31 nils": b"+OK\r\n*2147483647\r\n" + b"$-1\r\n" * 1000,
+    "nested": b"+OK\r\n" + b"*1\r\n" * 100_000,
+    "endless line": b"+" + b"x" * 200_000,
+    "no cr": b"+OK\n",
+    "unasked": b"+OK\r\n" * 100_000,
+    "bad string end": b"+OK\r\n$3\r\nabcde",
+    "resp3": b"+OK\r\n%1\r\n+a\r\n:1\r\n",
+    "empty": b"",
+}
+
+
+@pytest.mark.parametrize("close", [False, True], ids=["stays", "closes"])
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_server_disturbs_nothing_else(weir, name, close):
+    impostor = Impostor(HOSTILE[name], close)
+    text = generated(impostor.url, 'set: {key: "e:{{ id }}"}, connect_timeout: 300ms, '
+                                   "timeout: 300ms, retry: {initial: 20ms, max: 50ms}, "
+                                   "inputs: [in]", "count: 500", more="shutdown_timeout: 1s")
+    r = weir.start(text.replace("  dead:", "  copy: {type: file, path: copy.ndjson, inputs: [in]}\n"
+                                           "  dead:"))
+    r.wait_metric("weir_component_errors_total", 2, component="out")
+    wait_until(lambda: (weir.folder / "copy.ndjson").read_bytes().count(b"\n") == 500, 10)
+    assert r.metric("weir_component_sent_events_total", component="out") == 0
+    r.stop(expect=None, timeout=20)
+    assert dead(weir) == []
+
+
+def test_answers_byte_by_byte(weir):
+    # CLIENT SETNAME and three commands, of which one fails.
+    impostor = Impostor(b"+OK\r\n:1\r\n-WRONGTYPE no\r\n$5\r\nab\r\nc\r\n", every=0.005)
+    weir.write(lines(events(3)), "in.ndjson")
+    weir.run(pipeline(impostor.url, 'command: [GET, "k:{{ id }}"]'))
+    assert len(dead(weir)) == 1 and impostor.connections == 1
+
+
+# ---- transform --------------------------------------------------------------------------------
+
+def lookup(url, options, source="{type: file, path: in.ndjson}", more=""):
+    return f"""\
+name: lookup
+sources: {{in: {source}}}
+transforms: {{find: {{type: redis, url: "{url}", {options}}}}}
+sinks:
+  out: {{type: file, path: out.ndjson, mode: truncate, inputs: [find]}}
+  dead: {{type: file, path: dead.ndjson, mode: truncate}}
+dead_letter: dead
+{more}
+"""
+
+
+def output(weir):
+    return [json.loads(line) for line in (weir.folder / "out.ndjson").read_bytes().splitlines()]
+
+
+def asked(client, command):
+    return client.info("commandstats").get(f"cmdstat_{command}", {}).get("calls", 0)
+
+
+@pytest.mark.parametrize("parse, stored, expected", [
+    ("string", "plain \u00e9\0", "plain \u00e9\0"),
+    ("string", '{"a":1}', '{"a":1}'),
+    ("json", '{"plan":"pro","n":9223372036854775807,"a":[],"o":{},"z":null}',
+     {"plan": "pro", "n": 9223372036854775807, "a": [], "o": {}, "z": None}),
+    ("json", "42", 42),
+    ("auto", "[1, 2.5]", [1, 2.5]),
+    ("auto", "not json", "not json"),
+])
+def test_lookup_of_strings(weir, db, parse, stored, expected):
+    db.set("user:u1", stored)
+    weir.write(lines([{"user": "u1", "x": 1}]), "in.ndjson")
+    weir.run(lookup(db.url, f'key: "user:{{{{ user }}}}", target: found, parse: {parse}'))
+    assert output(weir) == [{"user": "u1", "x": 1, "found": expected}]
+
+
+def test_lookup_of_hashes_and_commands(weir, db):
+    db.hset("user:u1", mapping={"plan": "pro", "age": "42", "tags": '["a"]', "odd": "{"})
+    db.rpush("list:u1", "a", "1")
+    weir.write(lines([{"user": "u1"}]), "in.ndjson")
+
+    def found(options):
+        weir.run(lookup(db.url, f"target: t, {options}"))
+        assert dead(weir) == []
+        return output(weir)[0].get("t", "nothing")
+
+    key = 'key: "user:{{ user }}"'
+    assert found(key + ", lookup: hgetall") == {"plan": "pro", "age": "42", "tags": '["a"]',
+                                                "odd": "{"}
+    assert found(key + ", lookup: hgetall, parse: auto") == {"plan": "pro", "age": 42,
+                                                             "tags": ["a"], "odd": "{"}
+    assert found('command: [HGET, "user:{{ user }}", plan]') == "pro"
+    assert found('command: [HMGET, "user:{{ user }}", plan, nothing]') == ["pro", None]
+    assert found('command: [HLEN, "user:{{ user }}"]') == 4
+    assert found('command: [LRANGE, "list:{{ user }}", "0", "-1"]') == ["a", "1"]
+    assert found('command: [EXISTS, "user:{{ user }}"]') == 1
+    assert found('command: [LRANGE, "list:none", "0", "-1"]') == "nothing"
+    assert found('command: [EVAL, "return {1,{2,{3}}}", "0"]') == [1, [2, [3]]]
+    assert found('command: [TYPE, "user:{{ user }}"]') == "hash"
+
+
+def test_lookup_target_paths(weir, db):
+    db.set("user:u1", "v")
+    weir.write(lines([{"u": "u1"}, {"u": "u1", "a": {"b": {"x": 1}}}, {"u": "u1", "a": {}},
+                      {"u": "u1", "a": {"b": {"c": "old"}}}, {"u": "u1", "a": 5},
+                      {"u": "u1", "a": {"b": [1]}}, {"u": "u1", "a": None}]), "in.ndjson")
+    weir.run(lookup(db.url, 'key: "user:{{ u }}", target: a.b.c'))
+    assert [event["a"] for event in output(weir)] == [
+        {"b": {"c": "v"}}, {"b": {"x": 1, "c": "v"}}, {"b": {"c": "v"}}, {"b": {"c": "v"}}]
+    text = (weir.folder / "dead.ndjson").read_text()
+    assert text.count("not_object") == 3 and len(dead(weir)) == 3
+
+
+@pytest.mark.parametrize("options, out, n_dead", [
+    ("", [{"u": "a", "t": "1"}, {"u": "b"}], 0),
+    ("default: {plan: free}", [{"u": "a", "t": "1"}, {"u": "b", "t": {"plan": "free"}}], 0),
+    ("default: null", [{"u": "a", "t": "1"}, {"u": "b", "t": None}], 0),
+    ("on_missing: drop", [{"u": "a", "t": "1"}], 0),
+    ("on_missing: error", [{"u": "a", "t": "1"}], 1),
+])
+def test_lookup_of_what_is_missing(weir, db, options, out, n_dead):
+    db.set("k:a", "1")
+    weir.write(lines([{"u": "a"}, {"u": "b"}]), "in.ndjson")
+    weir.run(lookup(db.url, f'key: "k:{{{{ u }}}}", target: t, {options}'))
+    assert output(weir) == out
+    assert len(dead(weir)) == n_dead
+
+
+def test_lookup_failures_of_single_events(weir, db):
+    db.set("k:good", '{"a":1}')
+    db.rpush("k:list", "x")
+    db.set("k:text", "no json")
+    db.raw.set("k:bytes", b"\xff\xfe")
+    weir.write(lines([{"u": "good"}, {"u": "list"}, {"x": 1}, {"u": "text"}, {"u": "bytes"},
+                      {"u": "good", "n": 2}]) + b"[1]\n\"s\"\n{bad\n", "in.ndjson")
+    weir.run(lookup(db.url, 'key: "k:{{ u }}", target: t, parse: json'))
+    assert output(weir) == [{"u": "good", "t": {"a": 1}}, {"u": "good", "n": 2, "t": {"a": 1}}]
+    text = (weir.folder / "dead.ndjson").read_text()
+    assert len(dead(weir)) == 7
+    assert "wrongtype" in text and "bad_json" in text
+
+
+def test_lookup_asks_once_for_each_key_and_keeps_the_answer(weir, own_redis):
+    server = own_redis()
+    client = server.client()
+    client.mset({f"user:u{i:08}": f"plan-{i}" for i in range(50)})
+    options = 'key: "user:{{ user_id }}", target: plan'
+    weir.run(lookup(server.url, options, "{type: generate, count: 20000, users: 100}"))
+    found = output(weir)
+    assert len(found) == 20000
+    for event in found:
+        i = int(event["user_id"][1:])
+        assert event.get("plan") == (f"plan-{i}" if i < 50 else None)
+    assert asked(client, "get") == 100
+    for lanes in (1, 3):
+        client.config_resetstat()
+        weir.run(lookup(server.url, options + ", cache: {ttl: 0s, missing_ttl: 0s}",
+                        f"{{type: generate, count: 20000, users: 100, lanes: {lanes}}}"))
+        assert asked(client, "get") > 1000
+        assert len(output(weir)) == 20000
+        assert sum("plan" in event for event in output(weir)) == \
+            sum("plan" in event for event in found)
+
+
+def test_lookup_cache_ends_and_is_bounded(weir, own_redis):
+    server = own_redis()
+    client = server.client()
+    client.set("k:a", "old")
+    read, write = os.pipe()
+    r = weir.start(lookup(server.url, 'key: "k:{{ u }}", target: t, cache: {entries: 2, ttl: 1s, '
+                          "missing_ttl: 300ms}", '{type: file, path: "-"}'), stdin=read)
+    os.close(read)
+    n = 0
+
+    def ask(key):
+        nonlocal n
+        n += 1
+        os.write(write, lines([{"u": key}]))
+        wait_until(lambda: len(output(weir)) == n, 10)
+        return output(weir)[-1].get("t")
+
+    assert ask("a") == "old"
+    client.set("k:a", "new")
+    assert ask("a") == "old"
+    wait_until(lambda: ask("a") == "new", 5)
+    assert ask("b") is None
+    client.set("k:b", "there")
+    wait_until(lambda: ask("b") == "there", 5)
+    client.mset({"k:c": "1", "k:d": "2", "k:e": "3"})
+    before = asked(client, "get")
+    for key in "cdecde":
+        ask(key)
+    assert asked(client, "get") - before == 6, "three keys do not fit into two entries"
+    before = asked(client, "get")
+    for key in "deddee":
+        ask(key)
+    assert asked(client, "get") - before <= 1
+    os.close(write)
+    r.wait()
+
+
+def test_lookup_waits_for_redis(weir, own_redis):
+    server = own_redis()
+    client = server.client()
+    client.mset({f"user:u{i:08}": "x" for i in range(1000)})
+    r = weir.start(lookup(server.url, 'key: "user:{{ user_id }}", target: t, timeout: 300ms, '
+                          "cache: {entries: 0}",
+                          "{type: generate, count: 10000, rate: 3000, users: 1000}"))
+    r.wait_metric("weir_component_sent_events_total", 1000, component="out")
+    server.kill()
+    wait_until(lambda: r.find_log("redis does not answer"), 10)
+    time.sleep(0.5)
+    server.start()
+    r.wait_metric("weir_component_sent_events_total", 4000, component="out")
+    server.pause()
+    time.sleep(1)
+    server.resume()
+    r.wait()
+    assert len(output(weir)) == 10000 and dead(weir) == []
+    assert all(event["t"] == "x" for event in output(weir))
+    assert r.find_log("redis answers again")
+
+
+@pytest.mark.parametrize("policy, n_out, n_dead", [("pass", 300, 0), ("error", 0, 300)])
+def test_lookup_without_redis(weir, policy, n_out, n_dead):
+    r = weir.run(lookup(f"redis://127.0.0.1:{free_port()}", 'key: "k:{{ user_id }}", target: t, '
+                        f"on_unavailable: {policy}", "{type: generate, count: 300}"))
+    assert len(output(weir)) == n_out and len(dead(weir)) == n_dead
+    assert not any("t" in event for event in output(weir))
+    assert r.find_log("redis does not answer")
+
+
+def test_lookup_passes_at_its_time_out_and_finds_redis_again(weir, own_redis):
+    server = own_redis()
+    server.client().set("k:a", "1")
+    read, write = os.pipe()
+    r = weir.start(lookup(server.url, 'key: "k:a", target: t, timeout: 300ms, '
+                          "on_unavailable: pass, cache: {entries: 0}", '{type: file, path: "-"}'),
+                   stdin=read)
+    os.close(read)
+
+    def ask():
+        n = len(output(weir))
+        os.write(write, b"{}\n")
+        wait_until(lambda: len(output(weir)) == n + 1, 5)
+        return output(weir)[-1].get("t")
+
+    assert ask() == "1"
+    server.pause()
+    started = time.monotonic()
+    assert ask() is None
+    assert time.monotonic() - started < 2
+    server.resume()
+    wait_until(lambda: ask() == "1", 10, interval=0.2)
+    os.close(write)
+    r.wait()
+
+
+def test_sigterm_while_a_lookup_waits(weir):
+    r = weir.start(lookup(f"redis://127.0.0.1:{free_port()}", 'key: "k:{{ user_id }}", target: t',
+                          "{type: generate, rate: 1000, lanes: 3}",
+                          more="shutdown_timeout: 1s"))
+    wait_until(lambda: r.find_log("redis does not answer"), 10)
+    r.stop(expect=None, timeout=20)
+
+
+def test_lookup_with_a_password(weir, guarded):
+    guarded.admin.set("ok:a", "1")
+    weir.write(lines([{"u": "a"}]), "in.ndjson")
+    weir.run(lookup(guarded.url, 'key: "ok:{{ u }}", target: t, user: weir, password: w31r'))
+    assert output(weir) == [{"u": "a", "t": "1"}]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_lookup_at_a_hostile_server(weir, name):
+    impostor = Impostor(HOSTILE[name])
+    weir.run(lookup(impostor.url, 'key: "k:{{ user_id }}", target: t, timeout: 300ms, '
+                    "connect_timeout: 300ms, on_unavailable: pass", "{type: generate, count: 300}"))
+    assert len(output(weir)) + len(dead(weir)) == 300
+
+
+def test_lookup_of_large_answers(weir, db):
+    db.set("k:big", "x" * (4 << 20))
+    db.set("k:huge", "x" * (17 << 20))
+    db.hset("k:wide", mapping={f"f{i}": i for i in range(5000)})
+    weir.write(lines([{"u": "big"}, {"u": "huge"}, {"u": "none"}]), "in.ndjson")
+    weir.run(lookup(db.url, 'key: "k:{{ u }}", target: t'))
+    assert [len(event.get("t", "")) for event in output(weir)] == [4 << 20, 0]
+    assert "reply_too_big" in (weir.folder / "dead.ndjson").read_text()
+    weir.write(lines([{"u": "wide"}]), "in.ndjson")
+    weir.run(lookup(db.url, 'key: "k:{{ u }}", target: t, lookup: hgetall'))
+    assert "too_many_fields" in (weir.folder / "dead.ndjson").read_text()
+
+
+# ---- check ------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("options, path, message", [
+    ("database: 1", "sinks.out", "exactly one of `command`, `set`, `hash` and `stream`, found 0"),
+    ('set: {key: "k"}, stream: {key: s}', "sinks.out", "found 2"),
+    ("set: {value: x}", "sinks.out.set.key", "missing"),
+    ('set: {key: "{{ id }}"}', "sinks.out.set.key", ""),
+    ('set: {key: "k:{{ id"}', "sinks.out.set.key", "}}"),
+    ('hash: {key: "h:{{ id }}"}', "sinks.out.hash.fields", "missing"),
+    ('hash: {key: "h:{{ id }}", fields: {}}', "sinks.out.hash.fields", ""),
+    ("hash: {key: h, fields: [a]}", "sinks.out.hash.fields", ""),
+    ("stream: {key: s, maxlen: -1}", "sinks.out.stream.maxlen", "at least 0"),
+    ("command: []", "sinks.out.command", ""),
+    ('command: ["{{ type }}", k]', "sinks.out.command", "command's name"),
+    ('command: ["SET k v"]', "sinks.out.command", "each argument as an item of its own"),
+    ('command: [SET, "{{ id }}", v]', "sinks.out.command", "begins with a placeholder"),
+    ("command: [SUBSCRIBE, news]", "sinks.out.command", "SUBSCRIBE cannot be used"),
+    ("command: [multi]", "sinks.out.command", "MULTI cannot be used"),
+    ("command: [PING], expire: 1s", "sinks.out.command", "needs a command with a key"),
+    ('set: {key: k}, expire: 0s', "sinks.out.expire", ""),
+    ('set: {key: k}, url: "http://x"', "sinks.out.url", "redis:// or unix://"),
+    ('set: {key: k}, url: "rediss://x"', "sinks.out.url", "TLS"),
+    ('set: {key: k}, url: "redis://:pw%zz@x"', "sinks.out.url", "hexadecimal"),
+    ('set: {key: k}, url: "redis://x:99999"', "sinks.out.url", "port"),
+    ('set: {key: k}, url: "redis://x/abc"', "sinks.out.url", "number of a database"),
+    ('set: {key: k}, url: "redis://:a@x", password: b', "sinks.out.password", "as well"),
+    ('set: {key: k}, url: "redis://x/2", database: 3', "sinks.out.database", "the URL says 2"),
+    ("set: {key: k}, user: me", "sinks.out.user", "needs a `password`"),
+    ("set: {key: k}, database: -1", "sinks.out.database", ""),
+    ("set: {key: k}, commnad: [PING]", "sinks.out.commnad", 'did you mean "command"'),
+    ("set: {key: k}, connect_timeout: soon", "sinks.out.connect_timeout", "duration"),
+])
+def test_wrong_sink_options(weir, options, path, message):
+    text = generated("redis://127.0.0.1", options)
+    if "url:" in options:
+        text = text.replace('url: "redis://127.0.0.1", ', "", 1)
+    checked = weir.check(text, expect=1)
+    assert f"at {path}\n" in checked.text and message in checked.text, checked
+    assert ":4:" in checked.text and "pw%zz" not in checked.text
+
+
+@pytest.mark.parametrize("options, path, message", [
+    ("target: t", "transforms.find", "either `key` or `command`, found neither"),
+    ('target: t, key: "k:{{ u }}", command: [GET, k]', "transforms.find", "found both"),
+    ('key: "k:{{ u }}"', "transforms.find", "target"),
+    ('key: "k:{{ u }}", target: ""', "transforms.find.target", ""),
+    ('key: "k:{{ u }}", target: a..b', "transforms.find.target", "dots between them"),
+    ('key: "k:{{ u }}", target: ".a"', "transforms.find.target", "dots between them"),
+    ('key: "{{ u }}", target: t', "transforms.find.key", ""),
+    ('key: "k:{{ u }}", target: t, lookup: hget', "transforms.find.lookup", "get, hgetall"),
+    ("command: [GET, k], target: t, lookup: hgetall", "transforms.find.lookup", "by itself"),
+    ('key: k, target: t, parse: xml', "transforms.find.parse", "string, json, auto"),
+    ("key: k, target: t, on_missing: fail", "transforms.find.on_missing", "pass, drop, error"),
+    ("key: k, target: t, on_missing: drop, default: 1", "transforms.find.default", "on_missing"),
+    ("key: k, target: t, on_unavailable: drop", "transforms.find.on_unavailable", "wait, pass"),
+    ("key: k, target: t, timeout: 0s", "transforms.find.timeout", ""),
+    ("key: k, target: t, cache: {entries: -1}", "transforms.find.cache.entries", ""),
+    ("key: k, target: t, cache: {ttl: long}", "transforms.find.cache.ttl", "duration"),
+    ("key: k, target: t, cache: {sise: 1}", "transforms.find.cache.sise", 'did you mean "size"'),
+    ("command: [BLPOP, k, \"0\"], target: t", "transforms.find.command", "cannot be used"),
+    ('command: [GET, "{{ u }}"], target: t', "transforms.find.command", "placeholder"),
+])
+def test_wrong_lookup_options(weir, options, path, message):
+    checked = weir.check(lookup("redis://127.0.0.1", options), expect=1)
+    assert f"at {path}" in checked.text and message in checked.text, checked
+    assert ":3:" in checked.text
