@@ -58,6 +58,11 @@ struct wr_acks *wr_lane_acks(struct wr_lane *lane)
     return lane->acks;
 }
 
+bool wr_lane_is_here(const struct wr_lane *lane)
+{
+    return !lane->owned || pthread_equal(lane->owner, pthread_self());
+}
+
 /* ---- Opening ---- */
 
 static bool reaches(const struct wr_plan *plan, uint32_t from, uint32_t to)
@@ -355,6 +360,8 @@ int64_t wr_lane_step(struct wr_lane *lane, int64_t wait_until)
     if (lane->finished)
         return -1;
     if (!lane->polling) {
+        lane->owner = pthread_self();
+        lane->owned = true;
         lane->polling = true;
         atomic_fetch_add(&lane->p->lanes_polling, 1);
     }

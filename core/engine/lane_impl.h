@@ -24,6 +24,8 @@ struct wr_lane {
     struct wr_waiter waiter;
     pthread_t thread;
     bool has_thread;
+    pthread_t owner; /* the thread that steps it, once it has been stepped: for checks */
+    bool owned;
 
     struct wr_work *stack; /* the next one is the last */
     uint32_t n_work, cap_work;

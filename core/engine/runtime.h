@@ -125,6 +125,8 @@ void wr_lane_wake(void *lane); /* [any] */
  * when it wants its next turn (now or earlier: at once; INT64_MAX: when woken), -1 when it has ended. */
 int64_t wr_lane_step(struct wr_lane *lane, int64_t wait_until);
 struct wr_acks *wr_lane_acks(struct wr_lane *lane);
+/* True on the lane's own thread, and before its first step on any. */
+bool wr_lane_is_here(const struct wr_lane *lane);
 
 /* ---- outlet.c ---- */
 
