@@ -16,6 +16,14 @@ static struct wr_instance *inst_of(const struct weir_host *h)
     return (struct wr_instance *)h->priv;
 }
 
+/* For functions tagged [lane]: a call from another thread is a bug of the plugin. */
+static struct wr_instance *here(const struct weir_host *h)
+{
+    struct wr_instance *inst = inst_of(h);
+    WR_DEBUG_ON(inst->lane != NULL && !wr_lane_is_here(inst->lane));
+    return inst;
+}
+
 static void fail_with(const struct weir_host *h, struct weir_batch *b, struct weir_event *ev,
                       const struct weir_error *err)
 {
@@ -28,6 +36,7 @@ static void fail_with(const struct weir_host *h, struct weir_batch *b, struct we
 /* Only a transform's own call fails events by itself; sources and sinks see NULL. */
 static bool in_transform(const struct weir_host *h)
 {
+    (void)here(h);
     return inst_of(h)->unit->comp->type->kind == WEIR_TRANSFORM;
 }
 
@@ -54,6 +63,7 @@ const struct weir_value *wr_host_event_value(const struct weir_host *h, struct w
 struct weir_value *wr_host_event_edit(const struct weir_host *h, struct weir_batch *b,
                                       struct weir_event *ev)
 {
+    (void)here(h);
     struct weir_error err = {0};
     struct weir_value *v = wr_event_edit(wr_batch_of(b), ev, &err);
     if (v == NULL && in_transform(h))
@@ -72,6 +82,7 @@ static void no_memory(const struct weir_host *h, struct weir_batch *b, struct we
 void wr_host_event_set_value(const struct weir_host *h, struct weir_batch *b, struct weir_event *ev,
                              const struct weir_value *v)
 {
+    (void)here(h);
     if (v == NULL || !wr_event_set_value(wr_batch_of(b), ev, v))
         no_memory(h, b, ev);
 }
@@ -79,6 +90,7 @@ void wr_host_event_set_value(const struct weir_host *h, struct weir_batch *b, st
 void wr_host_event_set_payload(const struct weir_host *h, struct weir_batch *b,
                                struct weir_event *ev, struct weir_str payload)
 {
+    (void)here(h);
     if (!wr_event_set_payload(wr_batch_of(b), ev, payload))
         no_memory(h, b, ev);
 }
@@ -95,14 +107,14 @@ struct weir_str wr_host_event_payload(const struct weir_host *h, struct weir_bat
 bool wr_host_event_set_header(const struct weir_host *h, struct weir_batch *b,
                               struct weir_event *ev, struct weir_str name, struct weir_str value)
 {
-    (void)h;
+    (void)here(h);
     return wr_event_set_header(wr_batch_of(b), ev, name, value);
 }
 
 bool wr_host_event_set_key(const struct weir_host *h, struct weir_batch *b, struct weir_event *ev,
                            struct weir_str key)
 {
-    (void)h;
+    (void)here(h);
     return wr_event_set_key(wr_batch_of(b), ev, key);
 }
 
@@ -121,7 +133,7 @@ static struct wr_gone *mark_gone(struct weir_batch *b, struct weir_event *ev)
 void wr_host_event_drop(const struct weir_host *h, struct weir_batch *b, struct weir_event *ev,
                         const char *reason)
 {
-    (void)h;
+    (void)here(h);
     if ((ev->flags & WEIR_EVENT_GONE) != 0)
         return;
     if (reason == NULL) {
@@ -173,6 +185,7 @@ static void number_events(struct wr_batch *b)
 
 uint32_t wr_host_event_derive(const struct weir_host *h, struct weir_batch *pub, uint32_t parent)
 {
+    (void)here(h);
     struct wr_batch *b = wr_batch_of(pub);
     if (parent >= pub->n_events || wr_host_event_id(h, pub, weir_event_at(pub, parent)).len == 0)
         return UINT32_MAX;
@@ -195,7 +208,7 @@ uint32_t wr_host_event_join(const struct weir_host *h, struct weir_batch *pub,
                             const uint32_t *parents, uint32_t n, struct weir_held *const *held,
                             uint32_t n_held)
 {
-    struct wr_instance *inst = inst_of(h);
+    struct wr_instance *inst = here(h);
     struct wr_batch *b = wr_batch_of(pub);
     struct wr_ack *some[16], **acks = some;
     if (n + n_held > WR_COUNT(some) &&
@@ -231,7 +244,7 @@ uint32_t wr_host_event_join(const struct weir_host *h, struct weir_batch *pub,
 bool wr_host_event_watch(const struct weir_host *h, struct weir_batch *b, struct weir_event *ev,
                          uint64_t cookie)
 {
-    struct wr_instance *inst = inst_of(h);
+    struct wr_instance *inst = here(h);
     (void)b;
     struct wr_ack *parent = ev->host_ack;
     struct wr_ack *child = wr_acks_child(wr_lane_acks(inst->lane), &parent, 1, inst, cookie);
@@ -246,7 +259,7 @@ bool wr_host_event_watch(const struct weir_host *h, struct weir_batch *b, struct
 struct weir_held *wr_host_event_hold(const struct weir_host *h, struct weir_batch *pub,
                                      struct weir_event *ev)
 {
-    struct wr_instance *inst = inst_of(h);
+    struct wr_instance *inst = here(h);
     if ((ev->flags & WEIR_EVENT_GONE) != 0)
         return NULL;
     struct weir_held *held = wr_alloc(sizeof(*held));
@@ -287,7 +300,7 @@ uint32_t wr_host_held_release(const struct weir_host *h, struct weir_batch *pub,
                               struct weir_held *take_held)
 {
     struct wr_batch *b = wr_batch_of(pub);
-    (void)h;
+    (void)here(h);
     number_events(b);
     if (!wr_batch_add_bodies(b, take_held->b))
         return UINT32_MAX;
@@ -303,7 +316,7 @@ uint32_t wr_host_held_release(const struct weir_host *h, struct weir_batch *pub,
 void wr_host_held_drop(const struct weir_host *h, struct weir_held *take_held)
 {
     struct wr_ended ended = {0};
-    (void)h;
+    (void)here(h);
     wr_ack_settle(wr_batch_events(take_held->b)[0].host_ack, WEIR_FILTERED, NULL, &ended);
     wr_ended_flush(&ended);
     held_free(take_held);
