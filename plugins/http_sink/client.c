@@ -58,8 +58,10 @@ static bool fixed_headers(struct client *c)
     bool ok = add_header(&c->fixed, "Expect:") && add_header(&c->fixed, "Accept: application/json");
     if (cf->compression == COMPRESSION_GZIP)
         ok = ok && add_header(&c->fixed, "Content-Encoding: gzip");
+    struct weir_str bearer = c->h->arena_printf(c->h->scratch(c->h), "Bearer %s",
+                                                cf->token.len != 0 ? cf->token.ptr : "");
     if (cf->token.len != 0)
-        ok = ok && add_pair(c, &c->fixed, weir_cstr("Authorization: Bearer"), cf->token);
+        ok = ok && bearer.ptr != NULL && add_pair(c, &c->fixed, weir_cstr("Authorization"), bearer);
     for (uint32_t i = 0; i < cf->headers.n; i++) {
         const struct weir_pair *pair = (const struct weir_pair *)cf->headers.items + i;
         struct weir_str value;
@@ -217,6 +219,18 @@ static CURLcode drive(struct client *c, int64_t deadline_ns, const char **ret_pr
     }
 }
 
+/* libcurl's words, and the system's where it has some. */
+static const char *describe(struct client *c, CURLcode rc)
+{
+    long error = 0;
+    const char *text = c->error[0] != '\0' ? c->error : curl_easy_strerror(rc);
+    if (curl_easy_getinfo(c->easy, CURLINFO_OS_ERRNO, &error) != CURLE_OK || error == 0)
+        return text;
+    struct weir_str both = c->h->arena_printf(c->h->scratch(c->h), "%s (%s)", text,
+                                              strerrordesc_np((int)error));
+    return both.ptr != NULL ? both.ptr : text;
+}
+
 static CURLcode run(struct client *c, int64_t deadline_ns, const char **ret_problem)
 {
     c->error[0] = '\0';
@@ -226,11 +240,8 @@ static CURLcode run(struct client *c, int64_t deadline_ns, const char **ret_prob
     const char *problem = NULL;
     CURLcode rc = drive(c, deadline_ns, &problem);
     (void)curl_multi_remove_handle(c->multi, c->easy);
-    if (rc != CURLE_OK && c->error[0] != '\0')
-        problem = c->error;
-    else if (rc != CURLE_OK && problem == NULL)
-        problem = curl_easy_strerror(rc);
-    *ret_problem = problem;
+    if (rc != CURLE_OK)
+        *ret_problem = problem != NULL ? problem : describe(c, rc);
     return rc;
 }
 
