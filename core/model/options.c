@@ -7,6 +7,8 @@
 #include <base/str.h>
 #include <model/options.h>
 
+#define SECRET_MIN 4 /* shorter texts stand in many words by chance */
+
 struct weir_option wr_option_at(const struct weir_options *o, uint32_t i)
 {
     struct weir_option opt = {0};
@@ -136,8 +138,45 @@ static bool is_reference(struct weir_str s)
            memmem(s.ptr, s.len, ":-", 2) == NULL;
 }
 
+void wr_bind_secret(struct wr_binder *b, const struct wr_node *scalar)
+{
+    struct wr_secret *s;
+
+    if (scalar->text.len < SECRET_MIN)
+        return;
+    s = wr_arena_xalloc(b->arena, sizeof(*s));
+    s->text = scalar->text;
+    s->next = b->secrets;
+    b->secrets = s;
+}
+
+static void scrub_one(struct weir_str secret, struct wr_buf *io_text)
+{
+    struct wr_buf clean = {0};
+    size_t at = 0;
+
+    for (const char *hit; at < io_text->len; at = (size_t)(hit - io_text->ptr) + secret.len) {
+        hit = memmem(io_text->ptr + at, io_text->len - at, secret.ptr, secret.len);
+        if (hit == NULL)
+            break;
+        wr_buf_add(&clean, io_text->ptr + at, (size_t)(hit - io_text->ptr) - at);
+        wr_buf_text(&clean, "***");
+    }
+    wr_buf_add(&clean, io_text->ptr + at, io_text->len - at);
+    wr_buf_done(io_text);
+    *io_text = clean;
+}
+
+void wr_secrets_scrub(const struct wr_secret *secrets, struct wr_buf *io_text)
+{
+    for (; secrets != NULL && io_text->len > 0; secrets = secrets->next)
+        scrub_one(secrets->text, io_text);
+}
+
 static void hide(struct wr_binder *b, const struct wr_node *n)
 {
+    if (n->kind == WR_NODE_SCALAR)
+        wr_bind_secret(b, n);
     if (n->kind == WR_NODE_SCALAR && !is_reference(n->raw) && n->pos.text != NULL)
         wr_diags_mask(b->diags, n->pos.text, n->start, n->end);
     for (uint32_t i = 0; n->kind == WR_NODE_LIST && i < n->n; i++)

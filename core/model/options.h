@@ -22,6 +22,12 @@ struct wr_path {
     int64_t index;
 };
 
+/* A text that must never be shown. */
+struct wr_secret {
+    struct weir_str text;
+    struct wr_secret *next;
+};
+
 struct wr_binder {
     struct weir_arena *arena; /* of everything that the structs point to */
     struct wr_diags *diags;
@@ -35,6 +41,8 @@ struct wr_binder {
     /* out */
     uint32_t needs; /* WEIR_NEEDS_* of the templates */
     uint32_t n_errors;
+    struct wr_secret
+        *secrets; /* what SECRET options and ${file:...} hold, longer than a few letters */
     bool in_default;
 };
 
@@ -51,6 +59,9 @@ bool wr_options_bind(struct wr_binder *b, const struct wr_target *targets, uint3
 
 /* Where the type of a map is not known: masks what stands behind names that sound like secrets. */
 void wr_options_hide_guess(struct wr_binder *b, const struct wr_node *n);
+
+/* Puts *** in the place of every secret in a message that others wrote. */
+void wr_secrets_scrub(const struct wr_secret *secrets, struct wr_buf *io_text);
 
 /* Option i, with zeroes where the table was built before struct weir_option grew. */
 struct weir_option wr_option_at(const struct weir_options *o, uint32_t i);
@@ -80,6 +91,8 @@ struct wr_pos wr_node_resolve(const struct wr_node *map, struct wr_pos fallback,
 /* For options_scalar.c: one value that is no list, map or table. */
 bool wr_bind_scalar(struct wr_binder *b, const struct weir_option *o, enum weir_option_type type,
                     const struct wr_node *n, const struct wr_path *path, void *dst);
+/* Keeps a scalar's text as a secret. */
+void wr_bind_secret(struct wr_binder *b, const struct wr_node *scalar);
 /* Reports about an option; counts it. */
 void wr_bind_error(struct wr_binder *b, const char *code, struct wr_pos pos,
                    const struct wr_path *path, const struct wr_diag *facts);

@@ -276,6 +276,19 @@ static void the_types_own_check(void **state)
          "component-check 9:23 sources.in.settings.a.b\n");
 }
 
+static void a_check_cannot_tell_secrets(void **state)
+{
+    struct plan_rig r;
+    (void)state;
+
+    setenv("WT_SECRET", "hunter2", 1);
+    parse(&r, "sources: {in: {type: src, text: leak, secret: 'x${env:WT_SECRET}'}}\n"
+              "sinks: {out: {type: out, on_reject: stop}}\n");
+    assert_int_equal(wr_diags_count(r.d, WR_ERROR), 1);
+    assert_string_equal(wr_diags_at(r.d, 0)->message.ptr, "<***> and <***>");
+    rig_done(&r);
+}
+
 static void the_top_of_the_file(void **state)
 {
     (void)state;
@@ -657,6 +670,7 @@ int main(void)
         cmocka_unit_test(conditions_are_listed),
         cmocka_unit_test(conditions_that_fail),
         cmocka_unit_test(the_types_own_check),
+        cmocka_unit_test(a_check_cannot_tell_secrets),
         cmocka_unit_test(the_top_of_the_file),
         cmocka_unit_test(ids),
         cmocka_unit_test(types),

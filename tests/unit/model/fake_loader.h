@@ -218,6 +218,8 @@ static void fake_check(const void *config, const struct weir_report *r)
 
     if (no != NULL)
         r->error(r, "text", no - c->text.ptr, "the text says %s", "no");
+    if (c->text.ptr != NULL && strcmp(c->text.ptr, "leak") == 0)
+        r->error(r, "secret", -1, "<%s> and <%s>", c->secret.ptr, c->secret.ptr);
     if (c->count == 13)
         r->warning(r, "count", -1, "an unlucky number");
     for (uint32_t i = 0; i < c->words.n; i++) {
