@@ -105,7 +105,7 @@ static enum weir_status open_input(struct source *self, struct weir_error *err)
 
 /* The size of a file as its first lane saw it, so that all lanes cut it at the same places. */
 struct cut {
-    const struct weir_host *h;
+    void (*free)(void *take_p); /* the host that made it may be gone before it */
     int64_t size;
 };
 
@@ -121,7 +121,7 @@ static void *cut_new(const struct weir_host *h, const void *config, struct weir_
                  cf->path.ptr, strerror(errno));
         return NULL;
     }
-    cut->h = h;
+    cut->free = h->free;
     cut->size = st.st_size;
     return cut;
 }
@@ -129,7 +129,7 @@ static void *cut_new(const struct weir_host *h, const void *config, struct weir_
 static void cut_free(void *take_cut)
 {
     struct cut *cut = take_cut;
-    cut->h->free(cut);
+    cut->free(cut);
 }
 
 /* Gives this lane its part. What cannot be cut belongs to the first lane. */

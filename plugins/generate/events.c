@@ -9,6 +9,7 @@
  */
 #include "generate.h"
 
+#include <common/rfc3339.h>
 #include <string.h>
 
 #define HUNDRED_YEARS_NS (INT64_C(36525) * 86400 * WEIR_NS_PER_S)
@@ -73,46 +74,12 @@ static inline char *put_cents(char *p, uint64_t v)
 
 /* ---- Time ------------------------------------------------------------------------------------ */
 
-/* Days since 1970-01-01 of a date, and back (the proleptic Gregorian calendar). */
-static int64_t days_of(int64_t year, int64_t month, int64_t day)
-{
-    int64_t y = month <= 2 ? year - 1 : year;
-    int64_t era = y / 400;
-    int64_t yoe = y - era * 400;
-    int64_t doy = (153 * (month + (month > 2 ? -3 : 9)) + 2) / 5 + day - 1;
-    return era * 146097 + yoe * 365 + yoe / 4 - yoe / 100 + doy - 719468;
-}
-
-static void date_of(int64_t days, int64_t *ret_year, int64_t *ret_month, int64_t *ret_day)
-{
-    int64_t z = days + 719468;
-    int64_t era = z / 146097;
-    int64_t doe = z - era * 146097;
-    int64_t yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365;
-    int64_t doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    int64_t mp = (5 * doy + 2) / 153;
-    *ret_day = doy - (153 * mp + 2) / 5 + 1;
-    *ret_month = mp < 10 ? mp + 3 : mp - 9;
-    *ret_year = yoe + era * 400 + (*ret_month <= 2 ? 1 : 0);
-}
-
 static void stamp_second(struct maker *m, int64_t s)
 {
-    int64_t year, month, day;
-    int64_t in_day = s % 86400;
-    date_of(s / 86400, &year, &month, &day);
-    char *p = put_digits(m->stamp, (uint64_t)year, 4);
-    *p++ = '-';
-    p = put_digits(p, (uint64_t)month, 2);
-    *p++ = '-';
-    p = put_digits(p, (uint64_t)day, 2);
-    *p++ = 'T';
-    p = put_digits(p, (uint64_t)(in_day / 3600), 2);
-    *p++ = ':';
-    p = put_digits(p, (uint64_t)(in_day / 60 % 60), 2);
-    *p++ = ':';
-    p = put_digits(p, (uint64_t)(in_day % 60), 2);
-    *p = '.';
+    char text[RFC3339_MAX];
+    (void)rfc3339_format((struct rfc3339){s, 0}, text); /* "2026-01-01T00:00:00Z" */
+    memcpy(m->stamp, text, sizeof(m->stamp));
+    m->stamp[sizeof(m->stamp) - 1] = '.';
     m->stamped_s = s;
 }
 
@@ -125,80 +92,6 @@ static char *put_time(struct maker *m, char *p, int64_t ns)
     p = put_digits(p + sizeof(m->stamp), (uint64_t)(ns % WEIR_NS_PER_S / WEIR_NS_PER_MS), 3);
     *p++ = 'Z';
     return p;
-}
-
-/* `n` digits at *p as a number, -1 where there are fewer; moves *p behind them. */
-static int64_t read_digits(const char **p, const char *end, int n)
-{
-    int64_t v = 0;
-    if (end - *p < n)
-        return -1;
-    for (int i = 0; i < n; i++, (*p)++) {
-        if (**p < '0' || **p > '9')
-            return -1;
-        v = v * 10 + (**p - '0');
-    }
-    return v;
-}
-
-static bool read_char(const char **p, const char *end, char want)
-{
-    if (*p == end || **p != want)
-        return false;
-    (*p)++;
-    return true;
-}
-
-/* "Z" or "+hh:mm" up to the end of the text, as seconds. */
-static bool read_zone(const char *p, const char *end, int64_t *ret_s)
-{
-    *ret_s = 0;
-    if (end - p == 1 && (*p == 'Z' || *p == 'z'))
-        return true;
-    if (p == end || (*p != '+' && *p != '-'))
-        return false;
-    int64_t sign = *p++ == '-' ? -1 : 1;
-    int64_t hours = read_digits(&p, end, 2);
-    bool colon = read_char(&p, end, ':');
-    int64_t minutes = read_digits(&p, end, 2);
-    *ret_s = sign * (hours * 3600 + minutes * 60);
-    return colon && p == end && hours >= 0 && hours < 24 && minutes >= 0 && minutes < 60;
-}
-
-bool rfc3339_parse(struct weir_str text, int64_t *ret_ns)
-{
-    const char *p = text.ptr;
-    const char *end = text.ptr + text.len;
-    int64_t year = read_digits(&p, end, 4);
-    bool ok = read_char(&p, end, '-');
-    int64_t month = read_digits(&p, end, 2);
-    ok = ok && read_char(&p, end, '-');
-    int64_t day = read_digits(&p, end, 2);
-    ok = ok && (read_char(&p, end, 'T') || read_char(&p, end, 't') || read_char(&p, end, ' '));
-    int64_t hour = read_digits(&p, end, 2);
-    ok = ok && read_char(&p, end, ':');
-    int64_t minute = read_digits(&p, end, 2);
-    ok = ok && read_char(&p, end, ':');
-    int64_t second = read_digits(&p, end, 2);
-    int64_t fraction = 0;
-    if (ok && read_char(&p, end, '.')) {
-        int64_t unit = WEIR_NS_PER_S / 10;
-        ok = p < end && *p >= '0' && *p <= '9';
-        for (; p < end && *p >= '0' && *p <= '9'; p++, unit /= 10)
-            fraction += (*p - '0') * unit;
-    }
-    int64_t zone = 0;
-    if (!ok || !read_zone(p, end, &zone) || year < 1970 || year > 2199 || month < 1 || month > 12 ||
-        day < 1 || hour < 0 || hour > 23 || minute < 0 || minute > 59 || second < 0 || second > 59)
-        return false;
-    int64_t back_year, back_month, back_day;
-    int64_t days = days_of(year, month, day);
-    date_of(days, &back_year, &back_month, &back_day);
-    int64_t s = days * 86400 + hour * 3600 + minute * 60 + second - zone;
-    if (back_month != month || back_day != day || s < 0)
-        return false;
-    *ret_ns = s * WEIR_NS_PER_S + fraction;
-    return true;
 }
 
 /* ---- Props, one function a kind -------------------------------------------------------------- */

@@ -9,9 +9,13 @@
  */
 #include "generate.h"
 
+#include <common/rfc3339.h>
+#include <string.h>
+
 #define BLOCK_BYTES (64 << 10)
 #define POLL_BYTES (1 << 20)
-#define TICK_NS WEIR_NS_PER_MS /* at high rates the events of one tick come together */
+#define START_MAX_S INT64_C(7258118399) /* 2199-12-31T23:59:59Z: times are ns in 64 bits */
+#define TICK_NS WEIR_NS_PER_MS          /* at high rates the events of one tick come together */
 
 struct config {
     double rate_hz;
@@ -93,16 +97,25 @@ static const struct weir_option options[] = {
      .example = "10ms"},
 };
 
-static bool is_now(struct weir_str s)
+/* Reads option `start`: "now" gives now_ns. */
+static bool read_start(struct weir_str text, int64_t now_ns, int64_t *ret_ns)
 {
-    return s.len == 3 && s.ptr[0] == 'n' && s.ptr[1] == 'o' && s.ptr[2] == 'w';
+    struct rfc3339 t;
+    if (text.len == 3 && memcmp(text.ptr, "now", 3) == 0) {
+        *ret_ns = now_ns;
+        return true;
+    }
+    if (!rfc3339_parse(text.ptr, text.len, &t) || t.s < 0 || t.s > START_MAX_S)
+        return false;
+    *ret_ns = t.s * WEIR_NS_PER_S + t.ns;
+    return true;
 }
 
 static void generate_check(const void *config, const struct weir_report *report)
 {
     const struct config *cf = config;
     int64_t ns;
-    if (!is_now(cf->start) && !rfc3339_parse(cf->start, &ns))
+    if (!read_start(cf->start, 0, &ns))
         report->error(report, "start", -1,
                       "expected `now` or an RFC 3339 time of the years 1970 to 2199 such as "
                       "2026-01-01T00:00:00Z, found \"%s\"",
@@ -113,8 +126,8 @@ static enum weir_status generate_open(const struct weir_host *h, const void *con
                                       void **ret_self, struct weir_error *err)
 {
     const struct config *cf = config;
-    int64_t start_ns = h->wall(h);
-    if (!is_now(cf->start) && !rfc3339_parse(cf->start, &start_ns))
+    int64_t start_ns;
+    if (!read_start(cf->start, h->wall(h), &start_ns))
         return h->error(err, WEIR_E_CONFIG, "bad_start", "start \"%s\" is not an RFC 3339 time",
                         cf->start.ptr);
     struct generate *self = h->alloc(sizeof(*self));

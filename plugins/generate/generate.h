@@ -42,7 +42,4 @@ size_t maker_max(const struct maker *m);
 /* Writes event `seq` at `out`, which has room for maker_max() bytes. */
 void maker_put(struct maker *m, uint64_t seq, char *out, struct made *ret_made);
 
-/* Reads an RFC 3339 date and time of the years 1970 to 2199; false where it is none. */
-bool rfc3339_parse(struct weir_str text, int64_t *ret_ns);
-
 #endif

@@ -69,7 +69,7 @@ static bool starts_with(struct weir_str s, const char *text)
     return s.len >= n && memcmp(s.ptr, text, n) == 0;
 }
 
-static const struct meaning *find(struct weir_str text)
+static const struct meaning *meaning_of(struct weir_str text)
 {
     static const struct meaning other = {"", "error", WEIR_VERDICT_REJECTED, false};
     for (size_t i = 0; i < sizeof(err_meanings) / sizeof(err_meanings[0]); i++) {
@@ -88,7 +88,7 @@ static const struct meaning *find(struct weir_str text)
 struct weir_result redis_error_result(struct weir_str text, bool *ret_reconnect)
 {
     static const char of_key[] = " to access "; /* "a key", "one of the keys", "a channel" */
-    const struct meaning *m = find(text);
+    const struct meaning *m = meaning_of(text);
     struct weir_result result = {.verdict = m->verdict, .code = m->code};
     if (m->verdict == WEIR_VERDICT_UNAVAILABLE && strcmp(m->code, "noperm") == 0 &&
         memmem(text.ptr, text.len, of_key, sizeof(of_key) - 1) != NULL) {
