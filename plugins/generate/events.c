@@ -9,7 +9,7 @@
  */
 #include "generate.h"
 
-#include <common/rfc3339.h>
+#include "../common/rfc3339.h"
 #include <string.h>
 
 #define HUNDRED_YEARS_NS (INT64_C(36525) * 86400 * WEIR_NS_PER_S)

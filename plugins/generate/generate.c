@@ -9,7 +9,7 @@
  */
 #include "generate.h"
 
-#include <common/rfc3339.h>
+#include "../common/rfc3339.h"
 #include <string.h>
 
 #define BLOCK_BYTES (64 << 10)

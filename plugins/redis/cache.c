@@ -7,7 +7,7 @@
  */
 #include "cache.h"
 
-#include <common/hash.h>
+#include "../common/hash.h"
 #include <pthread.h>
 #include <string.h>
 

@@ -9,7 +9,7 @@
  */
 #include "errors.h"
 
-#include <common/text.h>
+#include "../common/text.h"
 #include <string.h>
 
 #define MESSAGE_MAX 300

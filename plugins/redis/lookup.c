@@ -12,7 +12,7 @@
 #include "redis.h"
 #include "reply_value.h"
 
-#include <common/hash.h>
+#include "../common/hash.h"
 #include <string.h>
 
 #define NO_QUESTION UINT32_MAX
