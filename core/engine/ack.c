@@ -155,15 +155,15 @@ void wr_ack_ref(struct wr_ack *ack)
         atomic_fetch_add_explicit(&ack->refs, 1, memory_order_relaxed);
 }
 
-static struct wr_why *why_copy(const struct wr_why *why)
+static struct wr_reason *reason_new(const struct wr_why *why)
 {
-    struct wr_why *copy = wr_alloc(sizeof(*copy) + why->component.len + why->message.len);
+    struct wr_reason *copy = wr_alloc(sizeof(*copy) + why->component.len + why->message.len);
     if (copy == NULL)
         return NULL;
     char *text = (char *)(copy + 1);
-    *copy = *why;
-    copy->component.ptr = text;
-    copy->message.ptr = text + why->component.len;
+    copy->why = *why;
+    copy->why.component.ptr = text;
+    copy->why.message.ptr = text + why->component.len;
     if (why->component.len != 0)
         memcpy(text, why->component.ptr, why->component.len);
     if (why->message.len != 0)
@@ -171,19 +171,35 @@ static struct wr_why *why_copy(const struct wr_why *why)
     return copy;
 }
 
-/* Keeps the worst reason; of equals the first. */
+/* Keeps the worst reason; of equals the first. The one before stays behind it until the node has ended:
+ * another branch may be looking at it. */
 static void keep_why(struct wr_ack *ack, const struct wr_why *why)
 {
-    struct wr_why *mine = why_copy(why);
+    struct wr_reason *mine = reason_new(why);
     if (mine == NULL)
         return; /* the outcome is kept all the same */
-    struct wr_why *there = atomic_load_explicit(&ack->why, memory_order_acquire);
-    while (there == NULL || there->outcome < mine->outcome)
-        if (atomic_compare_exchange_weak(&ack->why, &there, mine)) {
-            wr_free(there);
+    struct wr_reason *there = atomic_load_explicit(&ack->reason, memory_order_acquire);
+    do {
+        if (there != NULL && there->why.outcome >= mine->why.outcome) {
+            wr_free(mine);
             return;
         }
-    wr_free(mine);
+        mine->next = there;
+    } while (!atomic_compare_exchange_weak_explicit(&ack->reason, &there, mine, memory_order_acq_rel,
+                                                    memory_order_acquire));
+}
+
+/* The reason of a node that has ended, for the caller to free; NULL if nobody gave one. */
+static struct wr_why *take_why(struct wr_ack *ack)
+{
+    struct wr_reason *worst = atomic_load_explicit(&ack->reason, memory_order_acquire);
+    if (worst == NULL)
+        return NULL;
+    for (struct wr_reason *r = worst->next, *next; r != NULL; r = next) {
+        next = r->next;
+        wr_free(r);
+    }
+    return &worst->why;
 }
 
 void wr_ack_note(struct wr_ack *ack, const struct wr_why *why)
@@ -266,12 +282,11 @@ static enum weir_outcome worst_of(uint32_t outcomes)
 }
 
 static void end_child(struct wr_acks *acks, struct wr_ack *ack, enum weir_outcome outcome,
-                      struct wr_ended *parents)
+                      const struct wr_why *why, struct wr_ended *parents)
 {
     struct wr_child *child = ack->of.child;
     if (child->watcher != NULL)
         acks->ops.settled(acks->arg, child->watcher, child->cookie, outcome);
-    const struct wr_why *why = atomic_load_explicit(&ack->why, memory_order_acquire);
     for (uint32_t i = 0; i < child->n; i++)
         wr_ack_settle(child->parents[i], outcome, why, parents);
     wr_free(child);
@@ -283,7 +298,7 @@ static void end_node(struct wr_acks *acks, struct wr_ack *ack, struct wr_ended *
         worst_of(atomic_load_explicit(&ack->outcomes, memory_order_relaxed));
     if (outcome == WEIR_FAILED && ack->kind != WR_ACK_CHILD)
         acks->n_failed++;
-    struct wr_why *why = atomic_load_explicit(&ack->why, memory_order_acquire);
+    struct wr_why *why = take_why(ack);
     switch (ack->kind) {
     case WR_ACK_STREAM:
         wr_stream_end(ack->of.stream, ack->number, outcome);
@@ -293,7 +308,7 @@ static void end_node(struct wr_acks *acks, struct wr_ack *ack, struct wr_ended *
         why = NULL; /* the request has it now */
         break;
     case WR_ACK_CHILD:
-        end_child(acks, ack, outcome, parents);
+        end_child(acks, ack, outcome, why, parents);
         break;
     case WR_ACK_NONE:
         break;
@@ -322,6 +337,7 @@ void wr_acks_collect(struct wr_acks *acks)
     publish_oldest(acks);
     wr_acks_report(acks);
     acks->collecting = false;
+    wr_streams_free_closed(acks);
 }
 
 bool wr_acks_waiting(const struct wr_acks *acks)

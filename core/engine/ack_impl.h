@@ -19,10 +19,16 @@ struct wr_child {
     struct wr_ack *parents[];
 };
 
+/* Why a branch did not get through, with its texts behind it. `next` is not as bad, and came before. */
+struct wr_reason {
+    struct wr_why why; /* first */
+    struct wr_reason *next;
+};
+
 struct wr_ack {
     _Atomic uint32_t refs;
     _Atomic uint32_t outcomes; /* bit i: some branch ended with outcome i */
-    _Atomic(struct wr_why *) why;
+    _Atomic(struct wr_reason *) reason; /* the worst */
     struct wr_acks *home;
     struct wr_block *block;
     struct wr_ack *next; /* in a chain home */
@@ -81,6 +87,7 @@ struct wr_acks {
     struct wr_block *first_block, *last_block, *free_blocks;
     uint32_t n_free_blocks;
     struct weir_stream *streams;
+    struct weir_stream *closed; /* by prev: to be freed once nobody walks over the streams */
     struct weir_request *requests;
     struct weir_request *due; /* to be answered in the next report */
     uint64_t n_unanswered;
@@ -94,6 +101,8 @@ void wr_stream_end(struct weir_stream *s, uint64_t number, enum weir_outcome out
 void wr_request_end(struct weir_request *r, uint32_t item, enum weir_outcome outcome,
                     struct wr_why *take_why);
 void wr_request_free(struct weir_request *take_r);
+/* Frees what was closed from inside a commit. */
+void wr_streams_free_closed(struct wr_acks *acks);
 /* Calls commit and answer for what has moved. */
 void wr_acks_report(struct wr_acks *acks);
 

@@ -59,8 +59,23 @@ void wr_stream_close(struct weir_stream *take_s)
     if (s->next != NULL)
         s->next->prev = s->prev;
     atomic_store_explicit(&s->closed, true, memory_order_relaxed);
-    if (s->n_pending == 0)
+    if (s->n_pending != 0)
+        return; /* it goes with its last event */
+    if (s->acks->collecting) {
+        s->prev = s->acks->closed;
+        s->acks->closed = s;
+    } else {
         stream_free(s);
+    }
+}
+
+void wr_streams_free_closed(struct wr_acks *acks)
+{
+    for (struct weir_stream *s = acks->closed, *next; s != NULL; s = next) {
+        next = s->prev;
+        stream_free(s);
+    }
+    acks->closed = NULL;
 }
 
 static bool ring_grow(struct weir_stream *s)
@@ -244,18 +259,24 @@ bool wr_ack_enter_source(struct wr_ack *ack, const struct weir_event *ev)
     return true;
 }
 
+/* Inside commit the source may close any stream: those that are closed keep their way on until the walk
+ * is over. */
+static void commit_all(struct wr_acks *acks, bool final)
+{
+    for (struct weir_stream *s = acks->streams; s != NULL; s = s->next) {
+        /* A watermark that never moved has nothing to store. */
+        if (!(final ? s->head != 0 : s->moved) || atomic_load_explicit(&s->closed, memory_order_relaxed))
+            continue;
+        s->moved = false;
+        acks->type->commit(acks->self, s, s->user, s->watermark, final);
+    }
+}
+
 void wr_acks_report(struct wr_acks *acks)
 {
-    if (acks->any_moved) {
-        acks->any_moved = false;
-        for (struct weir_stream *s = acks->streams, *next; s != NULL; s = next) {
-            next = s->next;
-            if (s->moved && acks->type->commit != NULL) {
-                s->moved = false;
-                acks->type->commit(acks->self, s, s->user, s->watermark, false);
-            }
-        }
-    }
+    if (acks->any_moved && acks->type->commit != NULL)
+        commit_all(acks, false);
+    acks->any_moved = false;
     for (struct weir_request *r; (r = acks->due) != NULL;) {
         acks->due = r->next_due;
         answer(r, r->n_items);
@@ -277,12 +298,11 @@ uint64_t wr_acks_requests(const struct wr_acks *acks)
 
 void wr_acks_final(struct wr_acks *acks)
 {
-    for (struct weir_stream *s = acks->streams, *next; s != NULL; s = next) {
-        next = s->next;
-        /* A watermark that never moved has nothing to store. */
-        if (s->head != 0 && acks->type->commit != NULL)
-            acks->type->commit(acks->self, s, s->user, s->watermark, true);
-    }
+    acks->collecting = true;
+    if (acks->type->commit != NULL)
+        commit_all(acks, true);
+    acks->collecting = false;
+    wr_streams_free_closed(acks);
 }
 
 void wr_acks_fail_requests(struct wr_acks *acks, const struct wr_why *why)
