@@ -46,8 +46,8 @@ static bool add_header(struct curl_slist **list, const char *line)
 static bool add_pair(struct client *c, struct curl_slist **list, struct weir_str name,
                      struct weir_str value)
 {
-    struct weir_str line = c->h->arena_printf(c->h->scratch(c->h), "%.*s: %.*s", (int)name.len,
-                                              name.ptr, (int)value.len, value.ptr);
+    struct weir_str line = c->h->arena_printf(c->arena, "%.*s: %.*s", (int)name.len, name.ptr,
+                                              (int)value.len, value.ptr);
     return value.len == 0 || (line.ptr != NULL && add_header(list, line.ptr));
 }
 
@@ -55,10 +55,10 @@ static bool add_pair(struct client *c, struct curl_slist **list, struct weir_str
 static bool fixed_headers(struct client *c)
 {
     const struct config *cf = c->config;
-    bool ok = add_header(&c->fixed, "Expect:") && add_header(&c->fixed, "Accept: application/json");
+    bool ok = add_header(&c->fixed, "Expect:"); /* not to be waited for */
     if (cf->compression == COMPRESSION_GZIP)
         ok = ok && add_header(&c->fixed, "Content-Encoding: gzip");
-    struct weir_str bearer = c->h->arena_printf(c->h->scratch(c->h), "Bearer %s",
+    struct weir_str bearer = c->h->arena_printf(c->arena, "Bearer %s",
                                                 cf->token.len != 0 ? cf->token.ptr : "");
     if (cf->token.len != 0)
         ok = ok && bearer.ptr != NULL && add_pair(c, &c->fixed, weir_cstr("Authorization"), bearer);
@@ -82,7 +82,7 @@ static struct curl_slist *request_headers(struct client *c, const struct request
     while (ok && at < end) {
         const char *stop = memchr(at, '\n', (size_t)(end - at));
         size_t len = stop != NULL ? (size_t)(stop - at) : (size_t)(end - at);
-        struct weir_str line = c->h->arena_printf(c->h->scratch(c->h), "%.*s", (int)len, at);
+        struct weir_str line = c->h->arena_printf(c->arena, "%.*s", (int)len, at);
         ok = line.ptr != NULL && add_header(&own, line.ptr);
         at += len + 1;
     }
@@ -160,6 +160,7 @@ enum weir_status client_open(struct client *c, const struct weir_host *h, const 
     c->h = h;
     c->config = cf;
     c->answer.h = h;
+    c->arena = h->arena_new(h);
     c->answer_max = cf->format == FORMAT_WEIR ? ANSWER_MAX_WEIR : ANSWER_MAX_OTHER;
     (void)pthread_once(&once, global_init);
     if (global_rc != CURLE_OK)
@@ -167,7 +168,7 @@ enum weir_status client_open(struct client *c, const struct weir_host *h, const 
                         curl_easy_strerror(global_rc));
     c->multi = curl_multi_init();
     c->easy = curl_easy_init();
-    if (c->multi == NULL || c->easy == NULL || !fixed_headers(c))
+    if (c->multi == NULL || c->easy == NULL || c->arena == NULL || !fixed_headers(c))
         return h->error(err, WEIR_E_NOMEM, "no_memory", "no memory for the HTTP client");
     set_always(c);
     return WEIR_OK;
@@ -181,6 +182,8 @@ void client_close(struct client *c)
         (void)curl_multi_cleanup(c->multi);
     curl_slist_free_all(c->fixed);
     text_done(&c->answer);
+    if (c->arena != NULL)
+        c->h->arena_free(c->arena);
 }
 
 void client_cancel(struct client *c)
@@ -226,7 +229,7 @@ static const char *describe(struct client *c, CURLcode rc)
     const char *text = c->error[0] != '\0' ? c->error : curl_easy_strerror(rc);
     if (curl_easy_getinfo(c->easy, CURLINFO_OS_ERRNO, &error) != CURLE_OK || error == 0)
         return text;
-    struct weir_str both = c->h->arena_printf(c->h->scratch(c->h), "%s (%s)", text,
+    struct weir_str both = c->h->arena_printf(c->arena, "%s (%s)", text,
                                               strerrordesc_np((int)error));
     return both.ptr != NULL ? both.ptr : text;
 }
@@ -251,12 +254,12 @@ struct answer client_send(struct client *c, const struct request *rq)
     if (c->h->now(c->h) >= rq->deadline_ns || atomic_load(&c->cancelled))
         return (struct answer){.rc = CURLE_OPERATION_TIMEDOUT,
                                .problem = "the time for this write was over before it was sent"};
+    c->h->arena_clear(c->arena);
     struct curl_slist *own = request_headers(c, rq);
     curl_off_t retry_after = 0;
     if (own == NULL && (rq->content_type != NULL || rq->headers.len != 0))
         return a;
-    c->answer.len = 0;
-    c->answer.failed = false;
+    text_clear(&c->answer);
     c->answer_cut = false;
     curl_easy_setopt(c->easy, CURLOPT_URL, rq->url);
     curl_easy_setopt(c->easy, CURLOPT_HTTPHEADER, link_lists(own, c->fixed));

@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define KEEP_MAX (8u << 20)
+
 /* ---- A growing buffer ---- */
 
 static bool text_reserve(struct text *t, size_t more)
@@ -41,6 +43,14 @@ void text_add(struct text *t, struct weir_str s)
 void text_cstr(struct text *t, const char *s)
 {
     text_add(t, weir_cstr(s));
+}
+
+void text_clear(struct text *t)
+{
+    if (t->cap > KEEP_MAX)
+        text_done(t);
+    t->len = 0;
+    t->failed = false;
 }
 
 void text_done(struct text *t)
@@ -207,8 +217,7 @@ static void add_weir(struct text *t, const struct item *it, struct weir_arena *a
 void compose(struct text *out, enum format format, const struct item *items, uint32_t n,
              struct weir_arena *arena)
 {
-    out->len = 0;
-    out->failed = false;
+    text_clear(out);
     if (format == FORMAT_ARRAY)
         text_cstr(out, "[");
     for (uint32_t i = 0; i < n; i++) {
@@ -256,8 +265,7 @@ bool compress_body(struct text *out, z_stream *z, bool *z_ready, const struct te
     } else if (deflateReset(z) != Z_OK) {
         return false;
     }
-    out->len = 0;
-    out->failed = false;
+    text_clear(out);
     if (!*z_ready || !text_reserve(out, deflateBound(z, (uLong)in->len)))
         return false;
     z->next_in = (Bytef *)in->ptr;

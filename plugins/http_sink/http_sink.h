@@ -56,6 +56,8 @@ struct text {
 
 void text_add(struct text *t, struct weir_str s);
 void text_cstr(struct text *t, const char *s);
+/* Empty; gives back what one huge body had needed. */
+void text_clear(struct text *t);
 void text_done(struct text *t);
 
 /* One event that can be sent. */
@@ -104,6 +106,7 @@ struct client {
     CURLM *multi;
     CURL *easy;
     struct curl_slist *fixed; /* headers of every request */
+    struct weir_arena *arena; /* of one request */
     struct text answer;
     size_t answer_max;
     bool answer_cut;

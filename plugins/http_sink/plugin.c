@@ -196,8 +196,9 @@ static const char doc[] =
     "delivered, filtered, dropped or kept as a dead letter is delivered; a rejected item rejects that "
     "event alone; a failed one is sent again. Redirects are not followed.\n"
     "\n"
-    "**Urls.** Fields may stand behind the host. Bytes that a url cannot have are percent-encoded; an "
-    "event whose field would add `#`, a backslash, or `.` and `..` as a folder is rejected.\n";
+    "**Urls.** Fields may stand behind the host. Bytes that a url cannot have, and `%` behind the first "
+    "field, are percent-encoded; an event whose field would add `#`, a backslash, or `.` and `..` as a "
+    "folder is rejected. A field may add `/` and `?`: where that matters, check it before.\n";
 
 static const struct weir_sink sink = {
     .size = sizeof(sink),

@@ -76,20 +76,18 @@ static const char *url_problem(struct weir_str url, size_t prefix)
     return NULL;
 }
 
+/* A '%' behind the literal part is a field's, which must not bring encoded bytes of its own. */
 static struct weir_str url_encode(struct writing *w, struct weir_str url)
 {
     static const char hex[] = "0123456789ABCDEF";
-    size_t n = 0;
-    for (size_t i = 0; i < url.len; i++)
-        n += (unsigned char)url.ptr[i] <= ' ' || (unsigned char)url.ptr[i] >= 0x7f ||
-             strchr("\"<>^`{|}", url.ptr[i]) != NULL;
-    char *out = w->s->h->arena_alloc(w->scratch, url.len + 2 * n + 1);
+    char *out = w->s->h->arena_alloc(w->scratch, url.len * 3 + 1);
     if (out == NULL)
         return weir_str_n(NULL, 0);
     size_t len = 0;
     for (size_t i = 0; i < url.len; i++) {
         unsigned char c = (unsigned char)url.ptr[i];
-        if (c > ' ' && c < 0x7f && strchr("\"<>^`{|}", c) == NULL) {
+        bool own = c == '%' && i < w->s->url_prefix.len;
+        if (own || (c > ' ' && c < 0x7f && strchr("\"%<>^`{|}", c) == NULL)) {
             out[len++] = (char)c;
             continue;
         }
@@ -497,8 +495,7 @@ enum weir_status sink_probe(const struct weir_host *h, const void *config, int64
     size_t at = s->url_prefix.ptr[4] == 's' ? 8 : 7;
     while (at < s->url_prefix.len && strchr("/?", s->url_prefix.ptr[at]) == NULL)
         at++;
-    struct weir_str server =
-        h->arena_printf(h->scratch(h), "%.*s/", (int)at, s->url_prefix.ptr);
+    struct weir_str server = h->arena_printf(s->check, "%.*s/", (int)at, s->url_prefix.ptr);
     status = client_probe(&s->client, server.ptr, deadline_ns, err);
     sink_close(s);
     return status;

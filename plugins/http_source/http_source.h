@@ -26,6 +26,7 @@
 
 #define MAX_LANES 64
 #define INBOX_CAP 32
+#define ITEM_ID_MAX 1024
 
 struct config {
     struct weir_str address;

@@ -21,6 +21,13 @@ struct taking {
     int64_t wall;
 };
 
+static bool refuse_memory(struct refusal *why)
+{
+    refuse(why, MHD_HTTP_SERVICE_UNAVAILABLE, "no_memory",
+           "this server has no memory for the request now: send it again later");
+    return false;
+}
+
 /* ---- Where the bytes live ---- */
 
 static bool decode(struct request *q)
@@ -151,10 +158,17 @@ static struct weir_str id_of_item(struct taking *t, struct weir_str prefix, uint
 }
 
 /* Its own, else from the field, else from the request's head; else the host makes one. */
-static bool take_id(struct taking *t, struct weir_event *ev, uint32_t item, bool single)
+static bool take_id(struct taking *t, struct weir_event *ev, uint32_t item, bool single,
+                    struct refusal *why)
 {
     if (ev->id.len == 0)
         ev->id = field_text(t, ev->value, &t->lane->config->id_field);
+    if (ev->id.len > ITEM_ID_MAX) {
+        refuse(why, MHD_HTTP_BAD_REQUEST, "bad_id",
+               "the field that holds the item's id has %zu bytes, and an id at most %d", ev->id.len,
+               ITEM_ID_MAX);
+        return false;
+    }
     if (ev->id.len != 0)
         return true;
     ev->id = weir_str_n(NULL, 0);
@@ -165,17 +179,10 @@ static bool take_id(struct taking *t, struct weir_event *ev, uint32_t item, bool
                         : id_of_item(t, t->q->weir_id, item);
     else
         return true;
-    return ev->id.ptr != NULL;
+    return ev->id.ptr != NULL || refuse_memory(why);
 }
 
 /* ---- Items ---- */
-
-static bool refuse_memory(struct refusal *why)
-{
-    refuse(why, MHD_HTTP_SERVICE_UNAVAILABLE, "no_memory",
-           "this server has no memory for the request now: send it again later");
-    return false;
-}
 
 /* The parsed payload stays with the event. */
 static bool check_payload(struct taking *t, struct weir_event *ev, struct refusal *why)
@@ -222,9 +229,9 @@ static bool add_item(struct taking *t, struct weir_str item, uint32_t index, boo
         return false;
     if (ev->key.ptr == NULL)
         ev->key = field_text(t, ev->value, &t->lane->config->key);
-    if (!join_headers(t, ev) || !take_id(t, ev, index, single))
+    if (!join_headers(t, ev))
         return refuse_memory(why);
-    return true;
+    return take_id(t, ev, index, single, why);
 }
 
 /* Remembers an item that is left out; false where that is not allowed, or not possible. */

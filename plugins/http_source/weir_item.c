@@ -15,8 +15,6 @@
 
 #include <string.h>
 
-#define ITEM_ID_MAX 1024
-
 struct reader {
     struct lane *lane;
     struct weir_batch *b;

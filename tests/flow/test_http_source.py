@@ -5,6 +5,7 @@ import http.client
 import http.server
 import json
 import re
+import resource
 import socket
 import subprocess
 import threading
@@ -315,6 +316,8 @@ def test_ids(edge):
     ids = [event["id"] for event in e.kept()]
     assert ids[:-1] == ["own", "17", "abc-1/2", "abc-1/3", "abc-2/0", "w-1", "w-2/0", "w-2/1"]
     assert re.fullmatch("[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", ids[-1])
+    status, answer, _ = e.post(json.dumps([{}, {"meta": {"id": "x" * 1025}}]).encode())
+    assert (status, answer["error"]["code"], answer["error"]["item"]) == (400, "bad_id", 1)
     for bad in ("", "a b", "x" * 257, "\xfc"):
         status, answer, _ = e.post(b"{}", {**JSON, "Idempotency-Key": bad})
         assert (status, answer["error"]["code"]) == (400, "bad_header"), bad
@@ -582,6 +585,25 @@ def test_more_connections_than_allowed_wait(edge):
     for t in threads:
         t.join(10)
     assert late == [200] * 4
+
+
+def test_no_descriptors_left(edge):
+    e = edge()
+    pid, first = e.running.pid, e.connect()
+    assert e.post(b'{"n":1}', conn=first)[0] == 200
+    soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    used = int(e.running.metric("process_open_fds"))
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (used + 3, hard))
+    waiting = [e.socket() for _ in range(10)]
+    for s in waiting:
+        s.sendall(request(b'{"n":2}'))
+    wait_until(lambda: e.running.find_log("cannot accept"), 20, "the want of descriptors is told")
+    assert e.post(b'{"n":3}', conn=first)[0] == 200, "open connections go on"
+    assert len(e.running.find_log("cannot accept")) < 10
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
+    for s in waiting:
+        assert read_answers(s, 1) == [(200, {"accepted": 1})]
+        s.close()
 
 
 @pytest.mark.sanitize
