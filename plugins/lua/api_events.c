@@ -68,6 +68,7 @@ static int weir_rename(lua_State *L)
     struct vm *vm = vm_of(L);
     const struct weir_host *h = vm->h;
     struct weir_str from, to;
+    hold_resolve(L, 1);
     from.ptr = luaL_checklstring(L, 2, &from.len);
     to.ptr = luaL_checklstring(L, 3, &to.len);
     struct node *n = handle_node(L, 1);
@@ -129,10 +130,14 @@ static const char *check_reason(lua_State *L, int arg)
 
 static int weir_drop(lua_State *L)
 {
-    struct slot *s = handle_slot(L, 1);
+    struct holder *holder = hold_at(L, 1);
     const char *reason = lua_isnoneornil(L, 2) ? NULL : keep_reason(check_reason(L, 2));
-    if (s->held != NULL)
-        return luaL_error(L, "a held event is not dropped this way: join it, or give it out");
+    if (holder != NULL)
+        hold_use(L, holder, HOLD_GIVEN);
+    if (holder != NULL && reason != NULL)
+        return luaL_error(L, "a held event is dropped without a reason: it ends as filtered");
+    hold_resolve(L, 1);
+    struct slot *s = handle_slot(L, 1);
     if (s->wish == WISH_HOLD)
         return luaL_error(L, "the event is held already");
     s->wish = WISH_DROP;

@@ -266,7 +266,12 @@ static struct weir_value *from_any(struct from *f, int idx)
 
 struct weir_value *convert_from(lua_State *L, int idx, struct weir_arena *a, const char *what)
 {
-    struct from f = {.L = L, .h = vm_of(L)->h, .a = a, .what = what};
+    struct from f; /* its path is long, and empty: not to be zeroed for every number */
+    f.L = L;
+    f.h = vm_of(L)->h;
+    f.a = a;
+    f.what = what;
+    f.depth = 0;
     luaL_checkstack(L, 8, NULL);
     return from_any(&f, lua_absindex(L, idx));
 }

@@ -165,9 +165,10 @@ const struct weir_value *node_element(struct vm *vm, struct node *n, uint32_t i)
         vm->used += (i - n->at) / 8;
     while (n->at <= i) {
         struct weir_str key;
-        n->last = h->value_next(&n->it, &key);
-        if (n->last == NULL)
-            return NULL;
+        const struct weir_value *v = h->value_next(&n->it, &key);
+        if (v == NULL)
+            return NULL; /* `last` stays what it is */
+        n->last = v;
         n->at++;
     }
     return n->last;

@@ -37,7 +37,7 @@ struct slot {
     bool taken; /* it goes on, as some output */
     enum slot_wish wish;
     const char *reason;    /* of a drop */
-    struct holder *holder; /* of a hold */
+    struct holder *holder; /* of a hold, or of the event held */
 };
 
 struct node {

@@ -35,6 +35,7 @@ struct holder *hold_at(lua_State *L, int arg)
 int hold_new(lua_State *L)
 {
     struct vm *vm = vm_of(L);
+    hold_resolve(L, 1);
     struct slot *s = handle_slot(L, 1);
     if (s->held != NULL)
         return luaL_error(L, "the event is held already");
@@ -141,6 +142,7 @@ static void push_event(lua_State *L, struct holder *holder)
     check_alive(L, holder);
     if (holder->generation != vm->generation) {
         holder->slot = slot_add(L, UINT32_MAX, vm->h->held_event(holder->held));
+        vm->slots[holder->slot].holder = holder;
         holder->generation = vm->generation;
         holder->use = HOLD_UNUSED;
     }

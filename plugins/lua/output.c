@@ -266,6 +266,10 @@ static bool settle_rest(struct vm *vm, const struct outputs *o)
     const struct weir_host *h = vm->h;
     for (uint32_t i = 0; i < vm->n_slots; i++) {
         struct slot *s = &vm->slots[i];
+        if (s->held != NULL && s->wish == WISH_DROP) {
+            h->held_drop(h, s->holder->held);
+            s->holder->state = HOLD_OVER;
+        }
         if (s->held != NULL || s->taken)
             continue;
         if (s->wish == WISH_HOLD && !hold_commit(vm, i))

@@ -189,7 +189,7 @@ static const char *same_as_capture(struct matcher *m, const char *s, char digit)
 {
     int i = digit - '1';
     if (i < 0 || i >= m->n_captures || m->captures[i].len == CAPTURE_OPEN)
-        (void)luaL_error(m->L, "invalid capture index %%%d in pattern", i + 1);
+        (void)luaL_error(m->L, "invalid capture index %%%d", i + 1);
     ptrdiff_t len = m->captures[i].len;
     if (len < 0 || m->src_end - s < len || memcmp(m->captures[i].at, s, (size_t)len) != 0)
         return NULL;

@@ -118,13 +118,14 @@ static void set_element(lua_State *L, uint32_t node)
     struct vm *vm = vm_of(L);
     const struct weir_host *h = vm->h;
     uint32_t i = 0, n = h->value_count(vm->nodes[node].v);
-    if (!element_index(L, 2, &i) || i > n)
+    bool found = element_index(L, 2, &i);
+    if (found && i >= n && lua_isnil(L, 3))
+        return;
+    if (!found || i > n)
         (void)luaL_error(L, "an array of %d elements takes indexes from 1 to %d here", (int)n,
                          (int)n + 1);
     vm_charge(L, i / 8);
     if (lua_isnil(L, 3)) {
-        if (i == n)
-            return;
         if (i + 1 != n)
             (void)luaL_error(L, "an array cannot have holes: use table.remove, or weir.null");
         (void)h->array_remove(node_edit(L, node), i);

@@ -135,15 +135,15 @@ static int require(lua_State *L)
 {
     size_t len;
     const char *name = luaL_checklstring(L, 1, &len);
-    lua_settop(L, 1);
-    luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
-    if (lua_getfield(L, 2, name) != LUA_TNIL)
-        return 1;
     if (!is_module_name(name, len))
         return luaL_error(L,
                           "bad module name '%s': expected names of letters, digits, '_' and '-' "
                           "with dots between them",
                           name);
+    lua_settop(L, 1);
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+    if (lua_getfield(L, 2, name) != LUA_TNIL)
+        return 1;
     if (vm_of(L)->opt.dir == NULL)
         return luaL_error(L,
                           "require '%s': inline code has no folder to find modules in; use "

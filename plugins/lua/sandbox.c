@@ -67,6 +67,27 @@ static int base_load(lua_State *L)
     return guarded(L);
 }
 
+/* A handler runs inside the hook that ends a script, where nothing could end the handler. */
+static int careful_handler(lua_State *L)
+{
+    lua_settop(L, 1);
+    if (vm_of(L)->stop == VM_GO_ON) {
+        lua_pushvalue(L, lua_upvalueindex(1));
+        lua_insert(L, 1);
+        lua_call(L, 1, 1);
+    }
+    return 1;
+}
+
+static int base_xpcall(lua_State *L)
+{
+    luaL_checktype(L, 2, LUA_TFUNCTION);
+    lua_pushvalue(L, 2);
+    lua_pushcclosure(L, careful_handler, 1);
+    lua_replace(L, 2);
+    return guarded(L);
+}
+
 static int base_setmetatable(lua_State *L)
 {
     if (lua_istable(L, 2)) {
@@ -124,7 +145,7 @@ static void open_base(lua_State *L)
     take_away(L, "loadfile");
     take_away(L, "warn");
     wrap(L, "pcall", guarded);
-    wrap(L, "xpcall", guarded);
+    wrap(L, "xpcall", base_xpcall);
     wrap(L, "load", base_load);
     wrap(L, "setmetatable", base_setmetatable);
     put(L, "collectgarbage", base_collectgarbage);
@@ -134,18 +155,17 @@ static void open_base(lua_State *L)
 
 /* ---- Strings and tables ---- */
 
+/* The memory limit bounds it, but for nothing many times. */
 static int string_rep(lua_State *L)
 {
     size_t len, sep_len;
     (void)luaL_checklstring(L, 1, &len);
-    lua_Integer n = luaL_checkinteger(L, 2);
+    (void)luaL_checkinteger(L, 2);
     (void)luaL_optlstring(L, 3, "", &sep_len);
     if (len == 0 && sep_len == 0) {
         lua_pushliteral(L, "");
         return 1;
     }
-    if (n > 0)
-        vm_charge(L, (uint64_t)n);
     return guarded(L);
 }
 
