@@ -38,7 +38,7 @@ struct conditions {
 
 /* ---- Compiling ---- */
 
-static const char *hint_for(struct weir_str token, struct weir_str text, int64_t offset)
+static const char *hint_for(struct weir_str token)
 {
     static const struct {
         const char *token, *hint;
@@ -49,8 +49,6 @@ static const char *hint_for(struct weir_str token, struct weir_str text, int64_t
     for (size_t i = 0; i < sizeof(hints) / sizeof(hints[0]); i++)
         if (token.len == 1 && token.ptr[0] == hints[i].token[0])
             return hints[i].hint;
-    if (offset > 0 && (size_t)offset <= text.len && text.ptr[offset - 1] == '!')
-        return hints[1].hint;
     return "";
 }
 
@@ -75,13 +73,18 @@ static enum weir_status say_syntax(struct weir_error *err, struct weir_str text,
     size_t n_before = sizeof(before) - 1;
     int64_t offset = syntax_offset(text, message, read > n_before ? read - n_before : 0);
     struct weir_str token = syntax_token(message);
+    bool at_end = read > n_before + text.len && token.len == 1 && token.ptr[0] == ')';
+    bool twice = token.len == 1 && (token.ptr[0] == '&' || token.ptr[0] == '|') && offset > 0 &&
+                 text.ptr[offset - 1] == token.ptr[0];
     message = syntax_strip(message, CHUNK, &line);
+    if (at_end)
+        return say(err, (int64_t)text.len, "the expression is not complete", "");
     if (token.len != 0 && strncmp(message, "')' expected near", 17) == 0)
         (void)snprintf(words, sizeof(words), "unexpected '%.*s' behind the expression",
                        (int)(token.len < 60 ? token.len : 60), token.ptr);
     else
         (void)snprintf(words, sizeof(words), "%s", message);
-    return say(err, offset, words, hint_for(token, text, offset));
+    return say(err, twice ? offset - 1 : offset, words, hint_for(token));
 }
 
 static enum weir_status check_text(struct weir_str text, struct weir_error *err)

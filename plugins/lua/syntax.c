@@ -130,7 +130,9 @@ static const char *skip_other(const char *p, const char *end)
 
 static bool is_known(struct weir_str name, const char *const *known)
 {
-    static const char *const keywords[] = {"and", "or", "not", "nil", "true", "false", NULL};
+    static const char *const keywords[] = {
+        "and", "or",   "not", "nil", "true",  "false",  "break",  "do",   "else",  "elseif", "end",
+        "for", "goto", "if",  "in",  "local", "repeat", "return", "then", "until", "while",  NULL};
     for (const char *const *lists[] = {keywords, known, NULL}, *const **list = lists; *list != NULL;
          list++)
         for (const char *const *word = *list; *word != NULL; word++)
