@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Makes an event's line: the payload as it is, or an object of payload and metadata.
+ * Makes an event's line: the payload as it is, or an object of payload and metadata, whose members
+ * have the names that application/x-weir+ndjson gives them.
  *
  * A line holds no line break. In JSON a raw one can stand between tokens only (strings escape it),
  * so it becomes a space there and every other byte stays; in an opaque payload it could be
@@ -158,14 +159,12 @@ static enum format_result put_full(struct text *t, struct weir_batch *b, struct 
         put_str(t, weir_cstr("}\n"));
         return FORMAT_OK;
     }
-    struct weir_value *obj = h->make_object(a);
-    bool ok = set_bytes(h, a, obj, "payload", payload);
-    struct weir_str tail = ok ? h->value_write(a, obj) : weir_str_n(NULL, 0);
-    if (tail.len < 2)
+    struct weir_str text = base64(a, h, payload);
+    if (text.ptr == NULL)
         return FORMAT_NO_MEMORY;
-    text_put(t, ",", 1);
-    text_put(t, tail.ptr + 1, tail.len - 1);
-    text_put(t, "\n", 1);
+    put_str(t, weir_cstr(",\"payload_base64\":\""));
+    put_str(t, text);
+    put_str(t, weir_cstr("\"}\n"));
     return FORMAT_OK;
 }
 

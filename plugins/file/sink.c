@@ -489,13 +489,14 @@ const struct weir_type type_file_sink = {
     .kind = WEIR_SINK,
     .name = "file",
     .summary = "Writes an event a line to a file.",
-    .doc = "A batch is written whole or not at all: when the disk is full half way, what was "
-           "written is cut off again and the batch is tried later. The file is locked while the "
-           "pipeline runs.\n\n"
-           "Line breaks between the tokens of a JSON payload become spaces; every other byte is "
-           "written as it is. A raw payload (`codec: raw`) with a line break inside, and a "
-           "tombstone, are rejected unless `format: full`, where bytes that are no JSON stand in "
-           "`payload` as text, and bytes that are no UTF-8 in `payload_base64`.",
+    .doc =
+        "A batch is written whole or not at all: when the disk is full half way, what was "
+        "written is cut off again and the batch is tried later. The file is locked while the "
+        "pipeline runs.\n\n"
+        "Line breaks between the tokens of a JSON payload become spaces; every other byte is "
+        "written as it is. A raw payload (`codec: raw`) with a line break inside, and a "
+        "tombstone, are rejected unless `format: full`, where what is no JSON stands in base64 in "
+        "`payload_base64`.",
     .options = WEIR_OPTIONS(file_options, struct file_config),
     .sink = &sink,
     .needs = file_needs,

@@ -113,6 +113,7 @@ def test_streams_keep_order_and_length(weir, db):
     assert json.loads(kept[-1][1]["payload"])["seq"] == 2999
 
 
+@pytest.mark.sanitize
 def test_counters_are_right(weir, db):
     n = 50_000
     text = generated(db.url, 'command: [HINCRBY, "count:types", "{{ type }}", 1]', f"count: {n}")
@@ -154,6 +155,7 @@ def test_database_and_unix_socket(weir, own_redis, tmp_path):
 
 # ---- sink: what is refused --------------------------------------------------------------------
 
+@pytest.mark.sanitize
 def test_one_wrongtype_in_ten_rejects_those_alone(weir, db):
     made = events(5000)
     for event in made[::10]:
@@ -228,6 +230,7 @@ def feed(n):
     return f"count: {n}, rate: {n / 5}"
 
 
+@pytest.mark.sanitize
 def test_nothing_is_lost_when_redis_is_killed_and_comes_back(weir, own_redis):
     server, n = own_redis(), 20_000
     r = weir.start(generated(server.url, 'set: {key: "e:{{ id }}", value: "{{ seq }}"}', feed(n)))
@@ -305,6 +308,7 @@ def test_a_replica_is_an_outage_until_it_is_promoted(weir, own_redis):
     assert client.dbsize() == 1000 and dead(weir) == []
 
 
+@pytest.mark.sanitize
 def test_sigterm_in_the_middle_leaves_nothing_undone(weir, own_redis):
     server = own_redis()
     text = generated(server.url, 'command: [INCR, "c:all"], inputs: [in]', "rate: 20000")
@@ -316,6 +320,7 @@ def test_sigterm_in_the_middle_leaves_nothing_undone(weir, own_redis):
     assert int(server.client().get("c:all")) == copied > 10_000
 
 
+@pytest.mark.sanitize
 def test_sigterm_while_redis_stands_still_ends_in_time(weir, own_redis):
     server = own_redis()
     r = weir.start(generated(server.url, 'set: {key: "e:{{ id }}"}', "rate: 5000",
@@ -331,6 +336,7 @@ def test_sigterm_while_redis_stands_still_ends_in_time(weir, own_redis):
 
 # ---- sink: size -------------------------------------------------------------------------------
 
+@pytest.mark.sanitize
 def test_large_pipelines_with_replies_as_large(weir, own_redis):
     # 64 MiB there and back on one connection: whoever only wrote, or only read, would stand still.
     server = own_redis("--maxmemory", "0")
@@ -609,6 +615,7 @@ def test_lookup_failures_of_single_events(weir, db):
     assert "wrongtype" in text and "bad_json" in text
 
 
+@pytest.mark.sanitize
 def test_lookup_asks_once_for_each_key_and_keeps_the_answer(weir, own_redis):
     server = own_redis()
     client = server.client()
@@ -668,6 +675,7 @@ def test_lookup_cache_ends_and_is_bounded(weir, own_redis):
     r.wait()
 
 
+@pytest.mark.sanitize
 def test_lookup_waits_for_redis(weir, own_redis):
     server = own_redis()
     client = server.client()
@@ -699,6 +707,7 @@ def test_lookup_without_redis(weir, policy, n_out, n_dead):
     assert r.find_log("redis does not answer")
 
 
+@pytest.mark.sanitize
 def test_lookup_passes_at_its_time_out_and_finds_redis_again(weir, own_redis):
     server = own_redis()
     server.client().set("k:a", "1")
@@ -725,6 +734,7 @@ def test_lookup_passes_at_its_time_out_and_finds_redis_again(weir, own_redis):
     r.wait()
 
 
+@pytest.mark.sanitize
 def test_sigterm_while_a_lookup_waits(weir):
     r = weir.start(lookup(f"redis://127.0.0.1:{free_port()}", 'key: "k:{{ user_id }}", target: t',
                           "{type: generate, rate: 1000, lanes: 3}",
