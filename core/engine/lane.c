@@ -58,6 +58,16 @@ struct wr_acks *wr_lane_acks(struct wr_lane *lane)
     return lane->acks;
 }
 
+int64_t wr_lane_idle(const struct wr_lane *lane, int64_t now)
+{
+    return wr_idle_total(&lane->idle, now);
+}
+
+uint32_t wr_lane_source(const struct wr_lane *lane)
+{
+    return lane->source;
+}
+
 bool wr_lane_is_here(const struct wr_lane *lane)
 {
     return !lane->owned || pthread_equal(lane->owner, pthread_self());
@@ -223,10 +233,12 @@ static void poll_source(struct wr_lane *lane, uint32_t room, int64_t deadline)
     wr_arena_clear(&source_of(lane)->scratch, 64 * 1024);
     if (has_wake && !wr_wake_enter(&lane->wake))
         deadline = before;
+    wr_idle_begin(&lane->idle, before);
     enum weir_status status = source_type(lane)->poll(source_of(lane)->self, &b->pub, room, deadline,
                                                       &err);
     if (has_wake)
         wr_wake_leave(&lane->wake);
+    wr_idle_end(&lane->idle, wr_now(clock), b->pub.n_events == 0);
     if (b->pub.n_events != 0) {
         take_polled(lane, wr_now(clock));
     } else if (b->own->arena.footprint + b->own->attached_bytes > SPARE_MAX) {
@@ -351,7 +363,9 @@ static void wait_ended(struct wr_lane *lane, int64_t now, int64_t until)
         lane->next_serve = now + SERVE_ENDED_NS;
         poll_source(lane, 0, now);
     }
+    wr_idle_begin(&lane->idle, now);
     wr_wake_wait(&lane->wake, lane->p->rt.clock, min64(until, lane->next_serve));
+    wr_idle_end(&lane->idle, wr_now(lane->p->rt.clock), true);
 }
 
 int64_t wr_lane_step(struct wr_lane *lane, int64_t wait_until)

@@ -5,6 +5,7 @@
 #ifndef WR_ENGINE_LANE_IMPL_H
 #define WR_ENGINE_LANE_IMPL_H
 
+#include <engine/idle.h>
 #include <engine/runtime.h>
 
 /* A batch in front of a component. */
@@ -39,6 +40,7 @@ struct wr_lane {
     uint32_t final_at;  /* components below it have had their final tick */
     uint32_t idle_spins;
     int64_t next_serve; /* of an ended source */
+    struct wr_idle idle;
 };
 
 /* Runs the work on the stack until it is empty or parked. */

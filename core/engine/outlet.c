@@ -158,6 +158,14 @@ uint32_t wr_outlet_shards(const struct wr_outlet *o)
     return o->n_shards;
 }
 
+int64_t wr_outlet_idle(const struct wr_outlet *o, int64_t now)
+{
+    int64_t total = 0;
+    for (uint32_t i = 0; i < o->n_shards; i++)
+        total += wr_idle_total(&o->shards[i].idle, now);
+    return total;
+}
+
 struct wr_shard *wr_outlet_shard(struct wr_outlet *o, uint32_t i)
 {
     return &o->shards[i];
@@ -611,7 +619,10 @@ static void wait_turn(struct wr_shard *s, int64_t until)
     struct wr_outlet *o = s->outlet;
     struct wr_clock *clock = o->p->rt.clock;
     if (s->n_active == 0 || o->type->progress == NULL) {
+        bool idle_now = s->n_active == 0;
+        wr_idle_begin(&s->idle, wr_now(clock));
         wr_wake_wait(&s->wake, clock, until);
+        wr_idle_end(&s->idle, wr_now(clock), idle_now);
         return;
     }
     if (!wr_wake_enter(&s->wake))

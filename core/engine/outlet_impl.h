@@ -11,6 +11,7 @@
 #ifndef WR_ENGINE_OUTLET_IMPL_H
 #define WR_ENGINE_OUTLET_IMPL_H
 
+#include <engine/idle.h>
 #include <engine/runtime.h>
 
 /* Consecutive events of one entry, not written yet. */
@@ -83,6 +84,7 @@ struct wr_shard {
     struct wr_waiter dead_waiter;
     struct wr_ended ended;
     bool cancelled, finished;
+    struct wr_idle idle; /* no write is under way */
 };
 
 struct wr_outlet {

@@ -127,6 +127,28 @@ static void gauge(struct wr_pipeline *p, const struct wr_component *comp, const 
     wr_metric_set(wr_metric(p->rt.metrics, WR_GAUGE, name, help, labels, WR_COUNT(labels)), v);
 }
 
+/* The share of the time since the last scrape in which its threads were not waiting for work. */
+static void utilization(struct wr_pipeline *p, struct wr_unit *unit, int64_t now)
+{
+    int64_t idle = 0, threads = 0;
+    for (uint32_t i = 0; i < p->n_lanes; i++)
+        if (wr_lane_source(p->lanes[i]) == (uint32_t)(unit - p->units)) {
+            idle += wr_lane_idle(p->lanes[i], now);
+            threads++;
+        }
+    if (unit->outlet != NULL) {
+        idle += wr_outlet_idle(unit->outlet, now);
+        threads += wr_outlet_shards(unit->outlet);
+    }
+    double waited = (double)(idle - unit->idle_before), could = (double)((now - unit->scraped_at) * threads);
+    if (unit->scraped_at != 0 && could > 0)
+        gauge(p, unit->comp, "utilization", "Share of the time since the last scrape spent on work: of a "
+              "source with its transforms, of a sink with writes under way.",
+              waited >= could ? 0 : waited <= 0 ? 1 : 1 - waited / could);
+    unit->idle_before = idle;
+    unit->scraped_at = now;
+}
+
 static void scrape(void *arg)
 {
     struct wr_pipeline *p = arg;
@@ -137,6 +159,8 @@ static void scrape(void *arg)
     }
     for (uint32_t i = 0; i < p->plan->n_components; i++) {
         const struct wr_component *comp = &p->plan->components[i];
+        if (comp->type->kind != WEIR_TRANSFORM)
+            utilization(p, &p->units[i], now);
         if (comp->type->kind != WEIR_SINK)
             continue;
         const struct wr_buffer *buf = wr_outlet_buffer(p->units[i].outlet);

@@ -33,6 +33,7 @@ struct wr_unit {
     struct wr_shared shared;
     struct wr_outlet *outlet; /* of a sink */
     struct weir_metric *received_events, *received_bytes, *sent_events, *sent_bytes;
+    int64_t idle_before, scraped_at; /* of its threads at the last scrape */
 };
 
 /* One opened source, transform or sink. `host` is first: the plugin's pointer is this one's. */
@@ -121,6 +122,9 @@ void wr_lane_join(struct wr_lane *lane);
 void wr_lane_close_transforms(struct wr_lane *lane);
 void wr_lane_free(struct wr_lane *take_lane);
 void wr_lane_wake(void *lane); /* [any] */
+/* Idle ns of its thread. [any] */
+int64_t wr_lane_idle(const struct wr_lane *lane, int64_t now);
+uint32_t wr_lane_source(const struct wr_lane *lane);
 /* One turn: collects acks, ticks, goes on with parked work, polls until at most `wait_until`. Returns
  * when it wants its next turn (now or earlier: at once; INT64_MAX: when woken), -1 when it has ended. */
 int64_t wr_lane_step(struct wr_lane *lane, int64_t wait_until);
@@ -137,6 +141,7 @@ void wr_outlet_free(struct wr_outlet *take_o);
 void wr_outlet_wake(struct wr_outlet *o);   /* [any] */
 void wr_outlet_cancel(struct wr_outlet *o); /* [any] */
 struct wr_buffer *wr_outlet_buffer(struct wr_outlet *o);
+int64_t wr_outlet_idle(const struct wr_outlet *o, int64_t now);
 uint32_t wr_outlet_shards(const struct wr_outlet *o);
 /* One turn of a shard, as wr_lane_step. */
 int64_t wr_shard_step(struct wr_shard *s, int64_t wait_until);
