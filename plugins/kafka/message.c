@@ -148,6 +148,8 @@ bool message_emit(struct source *s, struct weir_batch *b, struct part *p,
         h->batch_truncate(b, before);
         return false;
     }
+    if (p->first_offset == NO_OFFSET)
+        p->first_offset = take_m->offset;
     p->last_offset = take_m->offset;
     p->last_time_ms = time_ms;
     p->last_len = take_m->len;

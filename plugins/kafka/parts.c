@@ -2,11 +2,10 @@
  *
  * The partitions that are assigned to one source instance: a sorted array of a few hundred at most,
  * with the last one that was asked for at hand. Opens and closes their streams, pauses and resumes
- * them, and says how far behind they are. Decides nothing: rebalance.c and source.c do.
+ * them. Decides nothing: rebalance.c and source.c do.
  */
 #include "source.h"
 
-#include <stdio.h>
 #include <string.h>
 
 static int part_order(const struct part *p, const char *topic, int32_t partition)
@@ -42,16 +41,6 @@ struct part *part_find(struct source *s, const char *topic, int32_t partition)
     return s->recent = s->parts[i];
 }
 
-static struct weir_metric *lag_metric(const struct weir_host *h, const char *topic,
-                                      int32_t partition)
-{
-    char number[16];
-    snprintf(number, sizeof(number), "%d", (int)partition);
-    const char *labels[] = {"topic", topic, "partition", number, NULL};
-    return h->gauge(h, "kafka_watermark_lag",
-                    "Messages between the end of the partition and the watermark.", labels);
-}
-
 static struct part *part_new(const struct source *s, const char *topic, int32_t partition)
 {
     const struct weir_host *h = s->client.host;
@@ -61,7 +50,8 @@ static struct part *part_new(const struct source *s, const char *topic, int32_t 
         return NULL;
     memcpy(p->topic, topic, n + 1);
     p->origin = (struct weir_origin){{p->topic, n}, partition};
-    p->watermark = p->committed = p->end = p->last_offset = NO_OFFSET;
+    p->watermark = p->committed = p->end = p->log_end = NO_OFFSET;
+    p->first_offset = p->last_offset = NO_OFFSET;
     p->stream = h->stream_open(h, &p->origin, p);
     if (p->stream == NULL) {
         h->free(p);
@@ -196,29 +186,4 @@ bool parts_at_end(const struct source *s)
         if (s->parts[i]->end <= s->parts[i]->last_offset)
             return false;
     return true;
-}
-
-/* Control records at the end of a partition hold no event: where everything has been emitted and
- * has ended, the place where the end was met counts. */
-static int64_t part_reached(const struct source *s, const struct part *p)
-{
-    if (p->end > p->watermark && s->client.host->stream_pending(p->stream) == 0)
-        return p->end;
-    return p->watermark;
-}
-
-void parts_measure(struct source *s)
-{
-    for (uint32_t i = 0; i < s->n_parts; i++) {
-        struct part *p = s->parts[i];
-        int64_t first, last;
-        int64_t reached = part_reached(s, p);
-        if (reached == NO_OFFSET)
-            continue;
-        rd_kafka_resp_err_t code =
-            rd_kafka_get_watermark_offsets(s->rk, p->topic, p->origin.partition, &first, &last);
-        if (code != RD_KAFKA_RESP_ERR_NO_ERROR || last < 0)
-            continue;
-        s->client.host->metric_set(p->lag, last > reached ? (double)(last - reached) : 0);
-    }
 }

@@ -97,12 +97,13 @@ static void take_on(struct source *s)
 static void mark_drain(struct source *s)
 {
     struct rebalance *r = &s->rebalance;
-    for (uint32_t i = 0; i < s->n_parts; i++) {
+    for (uint32_t i = 0; i < s->n_parts && !r->marked; i++) {
         struct part *p = s->parts[i];
         p->giving_up = !r->incremental || rd_kafka_topic_partition_list_find(
                                               r->list, p->topic, p->origin.partition) != NULL;
         p->draining = p->giving_up;
     }
+    r->marked = true;
 }
 
 static void give_up(struct source *s, bool lost)
@@ -112,6 +113,7 @@ static void give_up(struct source *s, bool lost)
     parts_close(s);
     library_unassign(s);
     n -= s->n_parts;
+    s->rebalance.assigned = false;
     if (lost)
         say(s, WEIR_LOG_WARN, "partitions lost: the group has given them to others", n, pending);
     else if (pending > 0)
@@ -167,18 +169,10 @@ void rebalance_step(struct source *s, int64_t now)
     }
 }
 
-int64_t rebalance_due(const struct source *s)
+bool rebalance_due(const struct source *s)
 {
-    switch (s->rebalance.state) {
-    case REBALANCE_NONE:
-        return WEIR_NEVER;
-    case REBALANCE_ASSIGN:
-        return 0;
-    case REBALANCE_DRAIN:
-    case REBALANCE_STORE:
-        break;
-    }
-    return s->rebalance.deadline_ns;
+    const struct rebalance *r = &s->rebalance;
+    return r->state == REBALANCE_ASSIGN || (r->state == REBALANCE_DRAIN && !r->marked);
 }
 
 /* ---- Marking ------------------------------------------------------------------------------- */
@@ -205,6 +199,7 @@ void on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t code, rd_kafka_topic_parti
     if (r->list != NULL)
         rd_kafka_topic_partition_list_destroy(r->list);
     r->number++;
+    r->marked = false;
     r->list = rd_kafka_topic_partition_list_copy(list);
     r->incremental = protocol != NULL && strcmp(protocol, "COOPERATIVE") == 0;
     r->state = code == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS ? REBALANCE_ASSIGN : REBALANCE_DRAIN;

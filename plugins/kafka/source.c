@@ -19,10 +19,10 @@
 
 #define BATCH_BYTES (1 << 20)
 #define SERVE_INTERVAL WEIR_NS_PER_S
-#define LAG_INTERVAL WEIR_NS_PER_S
 /* While partitions drain: how often to ask whether they were lost meanwhile. */
 #define DRAIN_LOOK (100 * WEIR_NS_PER_MS)
 #define CLOSE_DEADLINE (5 * WEIR_NS_PER_S)
+
 /* ---- Poll ---------------------------------------------------------------------------------- */
 
 static rd_kafka_message_t *held_pop(struct source *s)
@@ -74,6 +74,8 @@ static void notice(struct source *s, rd_kafka_message_t *take_m)
 static rd_kafka_message_t *next_message(struct source *s)
 {
     for (;;) {
+        if (s->n_held == 0 && s->paused)
+            parts_resume(s);
         rd_kafka_message_t *m = s->n_held > 0 ? held_pop(s) : rd_kafka_consumer_poll(s->rk, 0);
         if (m == NULL || m->err == RD_KAFKA_RESP_ERR_NO_ERROR)
             return m;
@@ -111,7 +113,8 @@ static const struct weir_origin *origin_of(const struct source *s, struct weir_b
     return origin;
 }
 
-static void take_messages(struct source *s, struct weir_batch *b, uint32_t room)
+/* False where it ended for want of memory. */
+static bool take_messages(struct source *s, struct weir_batch *b, uint32_t room)
 {
     struct origin_cache cache = {NULL, NULL};
     uint32_t most = b->n_events + room;
@@ -119,7 +122,7 @@ static void take_messages(struct source *s, struct weir_batch *b, uint32_t room)
     while (b->n_events < most && bytes < BATCH_BYTES && s->rebalance.state == REBALANCE_NONE) {
         rd_kafka_message_t *m = next_message(s);
         if (m == NULL)
-            return;
+            return true;
         struct part *p = part_find(s, rd_kafka_topic_name(m->rkt), m->partition);
         if (p == NULL || p->draining || is_repeated(p, m)) {
             rd_kafka_message_destroy(m);
@@ -129,10 +132,11 @@ static void take_messages(struct source *s, struct weir_batch *b, uint32_t room)
         const struct weir_origin *origin = origin_of(s, b, p, &cache);
         if (origin == NULL || !message_emit(s, b, p, origin, m)) {
             held_push_front(s, m);
-            return;
+            return false;
         }
         bytes += n;
     }
+    return true;
 }
 
 /* No room: keeps the consumer in its group. Returns when it wants to be called again. */
@@ -198,31 +202,22 @@ static void wait_until(struct source *s, bool data, int64_t until)
         drain_fd(s->data_fd);
 }
 
-/* What goes on at every poll, whether there is room or not. */
-static void step(struct source *s, int64_t now)
-{
-    commit_step(s, now);
-    rebalance_step(s, now);
-    if (now >= s->lag_ns) {
-        s->lag_ns = now + LAG_INTERVAL;
-        parts_measure(s);
-    }
-}
-
 static int64_t earlier(int64_t a, int64_t b)
 {
     return a < b ? a : b;
 }
 
-/* When the next poll has something to do although nothing came. */
-static int64_t next_due(const struct source *s, int64_t now, int64_t deadline_ns)
+/* What goes on at every poll, whether there is room or not. Returns when it has to go on. */
+static int64_t step(struct source *s, int64_t now)
 {
-    int64_t due = earlier(deadline_ns, rebalance_due(s));
+    commit_step(s, now);
+    rebalance_step(s, now);
+    int64_t due = lag_step(s, now);
     if (s->rebalance.state != REBALANCE_NONE)
         due = earlier(due, now + DRAIN_LOOK);
     if (s->dirty && !s->committing)
         due = earlier(due, s->commit_ns);
-    return earlier(due, s->lag_ns);
+    return due;
 }
 
 static bool finished(const struct source *s)
@@ -231,37 +226,36 @@ static bool finished(const struct source *s)
            s->rebalance.state == REBALANCE_NONE && parts_at_end(s);
 }
 
+/* Takes messages, or where that cannot be keeps the consumer alive. Returns when to go on. */
+static int64_t take_or_wait(struct source *s, struct weir_batch *b, uint32_t room, int64_t now)
+{
+    if (room > 0 && !s->stopping && take_messages(s, b, room)) {
+        s->no_room_ns = 0;
+        return WEIR_NEVER;
+    }
+    return keep_alive(s, now);
+}
+
 static enum weir_status source_poll(void *self, struct weir_batch *b, uint32_t room,
                                     int64_t deadline_ns, struct weir_error *err)
 {
     struct source *s = self;
     const struct weir_host *h = s->client.host;
-    bool fetch = room > 0 && !s->stopping;
     uint32_t before = b->n_events;
-    for (int round = 0; round < 2; round++) {
+    for (int round = 0; round < 2 && !s->fatal; round++) {
         int64_t now = h->now(h);
-        int64_t due = WEIR_NEVER;
-        step(s, now);
-        if (fetch && s->paused)
-            parts_resume(s);
-        if (fetch) {
-            s->no_room_ns = 0;
-            take_messages(s, b, room);
-        } else {
-            due = keep_alive(s, now);
-        }
-        if (s->fatal)
-            break;
+        int64_t due = earlier(deadline_ns, step(s, now));
+        due = earlier(due, take_or_wait(s, b, room, now));
         if (b->n_events > before)
             return WEIR_OK;
-        if (fetch && finished(s))
+        if (s->stopping || (room > 0 && finished(s)))
             return WEIR_END;
-        if (round == 0 && !s->stopping)
-            wait_until(s, fetch || s->paused || s->rebalance.state != REBALANCE_NONE,
-                       earlier(due, next_due(s, now, deadline_ns)));
+        bool idle = s->no_room_ns == 0 || s->paused || s->rebalance.state != REBALANCE_NONE;
+        if (round == 0 && !s->fatal)
+            wait_until(s, idle, rebalance_due(s) ? now : due);
     }
     if (!s->fatal)
-        return s->stopping ? WEIR_END : WEIR_AGAIN;
+        return WEIR_AGAIN;
     if (err != NULL)
         *err = s->fatal_error;
     return s->fatal_error.status;
@@ -351,6 +345,7 @@ static void close_consumer(struct source *take_s)
     commit_finish(s, deadline);
     drop_held(s);
     rebalance_close(s);
+    lag_done(s);
     for (uint32_t i = 0; i < s->n_parts; i++)
         s->parts[i]->giving_up = true;
     parts_close(s);
@@ -406,6 +401,7 @@ static enum weir_status connect_consumer(struct source *s, struct weir_error *er
     s->rk = client_new(&s->client, RD_KAFKA_CONSUMER, conf, err);
     if (s->rk == NULL)
         return WEIR_E_CONFIG;
+    lag_init(s);
     rd_kafka_poll_set_consumer(s->rk);
     s->queue = rd_kafka_queue_get_consumer(s->rk);
     s->replies = rd_kafka_queue_new(s->rk);

@@ -4,12 +4,13 @@
  *
  *   source_options.c  the type: options and checks
  *   source.c          open and close, the poll
- *   parts.c           the assigned partitions: look-up, pause, resume, how far behind they are
+ *   parts.c           the assigned partitions: look-up, pause, resume
+ *   lag.c             how far behind they are
  *   commit.c          watermarks into the consumer group
  *   rebalance.c       taking partitions on and handing them over
  *   message.c         a message of librdkafka → an event
  *
- * All of it runs on the lane, but for wake().
+ * All of it runs on the lane, but for wake() and lag.c's thread.
  */
 #ifndef KAFKA_SOURCE_H
 #define KAFKA_SOURCE_H
@@ -43,6 +44,8 @@ struct part {
     int64_t watermark;                 /* everything before it has ended */
     int64_t committed;                 /* what the group is known to hold of ours */
     int64_t end;                       /* where a fetch last met the end of the partition */
+    int64_t log_end;                   /* what the brokers last said its end is */
+    int64_t first_offset;              /* of the message emitted first */
     int64_t last_offset, last_time_ms; /* of the message emitted last */
     size_t last_len;
     bool draining;  /* to be given up: nothing new from it */
@@ -71,10 +74,25 @@ struct rebalance {
     uint64_t number; /* of callbacks so far */
     rd_kafka_topic_partition_list_t *list;
     bool incremental;
+    bool marked;   /* the partitions to give up know it */
     bool lost;     /* the group has already given them to others */
     bool closing;  /* the consumer closes: carry out at once */
-    bool assigned; /* there has been an assignment */
+    bool assigned; /* nothing was given up since the last assignment */
     int64_t deadline_ns;
+};
+
+/* The ends of the partitions, asked for in a thread of its own: the library knows only what its
+ * last fetch told, and fetches nothing while its queue is full or the partitions are paused. */
+struct lag {
+    pthread_t thread;
+    bool has_thread;
+    pthread_mutex_t mutex; /* guards what follows */
+    pthread_cond_t changed;
+    rd_kafka_topic_partition_list_t *list; /* the question, then the answer; NULL: nothing asked */
+    bool answered;
+    bool stop;
+    int64_t look_ns; /* when to set the metrics next */
+    int64_t ask_ns;  /* when to ask next */
 };
 
 struct source {
@@ -96,11 +114,11 @@ struct source {
 
     _Atomic uint64_t n_attached; /* messages that events still point into */
 
+    struct lag lag;
     struct rebalance rebalance;
     int64_t drain_ns;
     int64_t no_room_ns; /* since when there is none; 0 = there is */
     int64_t serve_ns;   /* when to serve the queue next, while there is no room */
-    int64_t lag_ns;     /* when to look at the lag next */
     int64_t commit_ns;  /* when to commit next */
     bool committing;    /* a reply is to come */
     bool dirty;         /* a watermark has moved since the last commit */
@@ -134,8 +152,15 @@ void parts_close(struct source *s);
 void parts_pause(struct source *s);
 void parts_resume(struct source *s);
 uint64_t parts_pending(const struct source *s);
-void parts_measure(struct source *s);
 bool parts_at_end(const struct source *s);
+
+/* ---- lag.c */
+void lag_init(struct source *s);
+/* Before the handle goes. */
+void lag_done(struct source *s);
+struct weir_metric *lag_metric(const struct weir_host *h, const char *topic, int32_t partition);
+/* Sets the metrics every second. Returns when it wants to be called again. */
+int64_t lag_step(struct source *s, int64_t now);
 
 /* ---- commit.c */
 void commit_mark(struct source *s, struct part *p, int64_t next);
@@ -152,8 +177,8 @@ void commit_finish(struct source *s, int64_t deadline_ns);
 void on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t code, rd_kafka_topic_partition_list_t *list,
                   void *opaque);
 void rebalance_step(struct source *s, int64_t now);
-/* When rebalance_step wants to be called again at the latest. */
-int64_t rebalance_due(const struct source *s);
+/* True where the callback has just marked something: the next step comes at once. */
+bool rebalance_due(const struct source *s);
 /* Before the consumer closes: what is marked is carried out, what comes will be so at once. */
 void rebalance_close(struct source *s);
 
