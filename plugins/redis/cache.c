@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Hash table with chains, and a list in the order of use: newest first.
+ * Hash table with chains, and a list in the order of entry, newest first. Using an entry only marks
+ * it; when room is needed the oldest goes, but one that is marked is spared once and becomes the
+ * newest: nearly the order of use, without touching the neighbors at each use.
  *
  * The table is allocated once, for as many entries as there may be; an entry is one allocation with
  * its key behind it. The hash is seeded, so that nobody outside can aim at one chain.
@@ -18,6 +20,7 @@ struct entry {
     int64_t end_ns;
     uint64_t hash;
     size_t key_len;
+    bool used; /* since it became the newest */
     char key[];
 };
 
@@ -82,7 +85,7 @@ static size_t cost(const struct entry *e)
     return sizeof(*e) + e->key_len + (e->blob == NULL ? 0 : sizeof(*e->blob) + e->blob->len);
 }
 
-static void unlink_use(struct cache *c, struct entry *e)
+static void unlink_entry(struct cache *c, struct entry *e)
 {
     if (e->newer != NULL)
         e->newer->older = e->older;
@@ -118,7 +121,7 @@ static void drop(struct cache *c, struct entry **at)
 {
     struct entry *e = *at;
     *at = e->chain;
-    unlink_use(c, e);
+    unlink_entry(c, e);
     c->n_entries--;
     c->n_bytes -= cost(e);
     blob_unref(e->blob);
@@ -128,6 +131,11 @@ static void drop(struct cache *c, struct entry **at)
 static void drop_oldest(struct cache *c)
 {
     struct entry *e = c->oldest;
+    for (; e->used; e = c->oldest) {
+        e->used = false;
+        unlink_entry(c, e);
+        link_newest(c, e);
+    }
     drop(c, find(c, weir_str_n(e->key, e->key_len), e->hash));
 }
 
@@ -164,8 +172,7 @@ enum cache_result cache_get(struct cache *c, struct weir_str key, int64_t now_ns
         drop(c, at);
         return CACHE_MISS;
     }
-    unlink_use(c, e);
-    link_newest(c, e);
+    e->used = true;
     if (e->blob == NULL)
         return CACHE_KNOWN_MISSING;
     blob_ref(e->blob);

@@ -2,7 +2,7 @@
  *
  * A bounded cache of replies: by the bytes of a command, shared by the lanes of a component.
  *
- * Bounded in entries and in bytes; what was used longest ago goes first; every entry has an end.
+ * Bounded in entries and in bytes; what was not used for long goes first; every entry has an end.
  */
 #ifndef REDIS_CACHE_H
 #define REDIS_CACHE_H
