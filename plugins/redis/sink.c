@@ -543,12 +543,15 @@ const struct weir_type type_redis_sink = {
     .kind = WEIR_SINK,
     .name = "redis",
     .summary = "Writes a Redis command an event, pipelined.",
-    .doc = "Values of templates go as text: strings as they are, everything else as JSON. An error "
-           "reply rejects its event alone; replies such as LOADING, OOM or READONLY mean that the "
-           "server is unavailable, and the event is tried again.\n\n"
-           "Commands that overwrite (SET, HSET ...) can be repeated without harm; commands that "
-           "add up (INCR, XADD ...) may count an event twice when the connection breaks between a "
-           "command and its reply.",
+    .doc =
+        "Values of templates go as text: strings as they are, everything else as JSON. An error "
+        "reply rejects its event alone; replies such as LOADING, OOM or READONLY mean that the "
+        "server is unavailable, and the event is tried again.\n\n"
+        "Commands that overwrite (SET, HSET ...) can be repeated without harm; commands that "
+        "add up (INCR, XADD ...) may count an event twice when the connection breaks between a "
+        "command and its reply.\n\n"
+        "One server, or the master of a replicated one; a server that answers MOVED belongs to a "
+        "cluster, which is not supported yet.",
     .options = WEIR_OPTIONS(options, struct config),
     .sink = &sink,
     .check = sink_check,
