@@ -4,7 +4,7 @@
  */
 #include "cache.h"
 
-#include <hash.h>
+#include "../common/hash.h"
 #include <pthread.h>
 #include <string.h>
 
