@@ -58,8 +58,8 @@ static bool fixed_headers(struct client *c)
     bool ok = add_header(&c->fixed, "Expect:"); /* not to be waited for */
     if (cf->compression == COMPRESSION_GZIP)
         ok = ok && add_header(&c->fixed, "Content-Encoding: gzip");
-    struct weir_str bearer = c->h->arena_printf(c->arena, "Bearer %s",
-                                                cf->token.len != 0 ? cf->token.ptr : "");
+    struct weir_str bearer =
+        c->h->arena_printf(c->arena, "Bearer %s", cf->token.len != 0 ? cf->token.ptr : "");
     if (cf->token.len != 0)
         ok = ok && bearer.ptr != NULL && add_pair(c, &c->fixed, weir_cstr("Authorization"), bearer);
     for (uint32_t i = 0; i < cf->headers.n; i++) {
@@ -206,8 +206,8 @@ static CURLcode drive(struct client *c, int64_t deadline_ns, const char **ret_pr
                 *ret_problem = NULL;
                 return msg->data.result;
             }
-        *ret_problem = mc != CURLM_OK ? curl_multi_strerror(mc)
-                                      : "the request ended without a result";
+        *ret_problem =
+            mc != CURLM_OK ? curl_multi_strerror(mc) : "the request ended without a result";
         if (mc != CURLM_OK || running == 0)
             return CURLE_FAILED_INIT;
         int64_t now = c->h->now(c->h);
@@ -229,8 +229,8 @@ static const char *describe(struct client *c, CURLcode rc)
     const char *text = c->error[0] != '\0' ? c->error : curl_easy_strerror(rc);
     if (curl_easy_getinfo(c->easy, CURLINFO_OS_ERRNO, &error) != CURLE_OK || error == 0)
         return text;
-    struct weir_str both = c->h->arena_printf(c->arena, "%s (%s)", text,
-                                              strerrordesc_np((int)error));
+    struct weir_str both =
+        c->h->arena_printf(c->arena, "%s (%s)", text, strerrordesc_np((int)error));
     return both.ptr != NULL ? both.ptr : text;
 }
 
@@ -289,5 +289,6 @@ enum weir_status client_probe(struct client *c, const char *url, int64_t deadlin
     CURLcode rc = run(c, deadline_ns, &problem);
     if (rc == CURLE_OK)
         return WEIR_OK;
-    return c->h->error(err, WEIR_E_UNAVAILABLE, "connect", "cannot connect to %s: %s", url, problem);
+    return c->h->error(err, WEIR_E_UNAVAILABLE, "connect", "cannot connect to %s: %s", url,
+                       problem);
 }

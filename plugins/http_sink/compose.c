@@ -259,9 +259,10 @@ static void zlib_free(void *opaque, void *p)
 bool compress_body(struct text *out, z_stream *z, bool *z_ready, const struct text *in)
 {
     if (!*z_ready) {
-        *z = (z_stream){.zalloc = zlib_alloc, .zfree = zlib_free,
-                        .opaque = (void *)(uintptr_t)in->h};
-        *z_ready = deflateInit2(z, Z_BEST_SPEED, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) == Z_OK;
+        *z = (z_stream){
+            .zalloc = zlib_alloc, .zfree = zlib_free, .opaque = (void *)(uintptr_t)in->h};
+        *z_ready =
+            deflateInit2(z, Z_BEST_SPEED, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) == Z_OK;
     } else if (deflateReset(z) != Z_OK) {
         return false;
     }

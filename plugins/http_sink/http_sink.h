@@ -2,12 +2,10 @@
  *
  * Sink `http`: what its files share. One write's way:
  *
- *   sink.c     each event's url, headers and payload; groups of one url; one request a group, cut in
- *              two where a server cannot take it whole
- *   compose.c  the request's body
- *   client.c   libcurl: one request at a time, connections kept, ended by the deadline or cancel
- *   verdict.c  status and answer into a result for each event
- *   plugin.c   the option table, its checks, its docs
+ *   sink.c     each event's url, headers and payload; groups of one url; one request a group, cut
+ * in two where a server cannot take it whole compose.c  the request's body client.c   libcurl: one
+ * request at a time, connections kept, ended by the deadline or cancel verdict.c  status and answer
+ * into a result for each event plugin.c   the option table, its checks, its docs
  *
  * An instance belongs to one outlet thread; only client_cancel comes from others.
  */
@@ -35,7 +33,7 @@ struct config {
     struct weir_list headers; /* struct weir_pair, templates */
     struct weir_str token;
     struct weir_str user, password;
-    struct weir_list ok_status;    /* struct weir_str: "204", "2xx" */
+    struct weir_list ok_status; /* struct weir_str: "204", "2xx" */
     struct weir_list retry_status;
     int compression;
     int64_t connect_timeout;
@@ -67,7 +65,7 @@ struct item {
     struct weir_str url;
     struct weir_str headers; /* those that differ by event, a line each */
     struct weir_str payload;
-    size_t size;             /* about what it adds to a body */
+    size_t size; /* about what it adds to a body */
 };
 
 /* Why an event's payload cannot stand in a body of this format; NULL where it can. `arena` is for
@@ -81,11 +79,33 @@ void compose(struct text *out, enum format format, const struct item *items, uin
 /* Out becomes the gzip of in; false when memory is used up. */
 bool compress_body(struct text *out, z_stream *z, bool *z_ready, const struct text *in);
 
+/* ---- target.c ---- */
+
+struct target {
+    const struct weir_host *h;
+    const struct config *config;
+    char *prefix; /* literal part of the url; all of it where !url_differs */
+    size_t n_prefix;
+    bool url_differs; /* by event */
+    bool headers_differ;
+    bool has_content_type; /* among the configured headers */
+};
+
+/* What is wrong with the literal part that a url template begins with; NULL: nothing. */
+const char *url_prefix_problem(struct weir_str prefix, bool literal);
+enum weir_status target_init(struct target *t, const struct weir_host *h, const struct config *cf,
+                             struct weir_error *err);
+void target_done(struct target *t);
+/* Fills the item's url and headers, in `a`. False: *ret says why the event is rejected, or nothing
+ * on no memory. */
+bool target_find(const struct target *t, struct weir_batch *b, struct item *it,
+                 struct weir_arena *a, struct weir_result *ret);
+
 /* ---- client.c ---- */
 
 struct answer {
-    CURLcode rc;          /* not CURLE_OK: no answer came */
-    const char *problem;  /* then: what happened, for a person */
+    CURLcode rc;         /* not CURLE_OK: no answer came */
+    const char *problem; /* then: what happened, for a person */
     long status;
     int64_t retry_after_ns;
     struct weir_str body; /* as much of it as is kept */
@@ -94,7 +114,7 @@ struct answer {
 
 struct request {
     const char *url;
-    struct weir_str headers; /* a line each, besides those of the client */
+    struct weir_str headers;  /* a line each, besides those of the client */
     const char *content_type; /* NULL: a configured header has it */
     struct weir_str body;
     int64_t deadline_ns;
@@ -145,7 +165,7 @@ enum next_step {
 struct judged {
     enum next_step next;
     uint32_t item;
-    bool stop;     /* its events must be sent again: nothing behind them may go there first */
+    bool stop; /* its events must be sent again: nothing behind them may go there first */
 };
 
 struct judge {
@@ -164,9 +184,6 @@ void set_results(struct weir_results *results, const struct item *items, uint32_
                  const struct weir_result *r);
 
 /* ---- sink.c: the calls of weir/plugin.h ---- */
-
-/* What is wrong with the literal part that a url template begins with; NULL: nothing. */
-const char *url_prefix_problem(struct weir_str prefix, bool literal);
 
 enum weir_status sink_open(const struct weir_host *h, const void *config, void **ret_self,
                            struct weir_error *err);

@@ -13,63 +13,111 @@ static const char *const format_words[] = {"ndjson", "array", "single", "weir", 
 static const char *const compression_words[] = {"none", "gzip", NULL};
 
 static const struct weir_option tls_options[] = {
-    {.name = "ca", .type = WEIR_OPT_PATH, .offset = offsetof(struct tls_config, ca),
+    {.name = "ca",
+     .type = WEIR_OPT_PATH,
+     .offset = offsetof(struct tls_config, ca),
      .doc = "File of the authorities that are trusted; otherwise the system's.",
      .example = "/etc/ssl/internal-ca.pem"},
-    {.name = "cert", .type = WEIR_OPT_PATH, .offset = offsetof(struct tls_config, cert),
+    {.name = "cert",
+     .type = WEIR_OPT_PATH,
+     .offset = offsetof(struct tls_config, cert),
      .doc = "Our own certificate, for servers that ask for one (PEM)."},
-    {.name = "key", .type = WEIR_OPT_PATH, .offset = offsetof(struct tls_config, key),
+    {.name = "key",
+     .type = WEIR_OPT_PATH,
+     .offset = offsetof(struct tls_config, key),
      .doc = "The key of `cert` (PEM)."},
-    {.name = "verify", .type = WEIR_OPT_BOOL, .offset = offsetof(struct tls_config, verify),
-     .def = "true", .doc = "Whether the server's certificate must be valid for its name."},
+    {.name = "verify",
+     .type = WEIR_OPT_BOOL,
+     .offset = offsetof(struct tls_config, verify),
+     .def = "true",
+     .doc = "Whether the server's certificate must be valid for its name."},
 };
 
 static const struct weir_option options[] = {
-    {.name = "url", .type = WEIR_OPT_TEMPLATE,
+    {.name = "url",
+     .type = WEIR_OPT_TEMPLATE,
      .flags = WEIR_OPT_REQUIRED | WEIR_OPT_NONEMPTY | WEIR_OPT_PREFIXED,
      .offset = offsetof(struct config, url),
      .doc = "Where events are sent; fields may stand behind the host. Events of one url share "
             "requests.",
      .example = "https://api.example.com/v1/{{ tenant }}/events"},
-    {.name = "method", .type = WEIR_OPT_ENUM, .offset = offsetof(struct config, method),
-     .def = "POST", .choices = method_words, .doc = "HTTP method."},
-    {.name = "format", .type = WEIR_OPT_ENUM, .offset = offsetof(struct config, format),
-     .def = "ndjson", .choices = format_words,
+    {.name = "method",
+     .type = WEIR_OPT_ENUM,
+     .offset = offsetof(struct config, method),
+     .def = "POST",
+     .choices = method_words,
+     .doc = "HTTP method."},
+    {.name = "format",
+     .type = WEIR_OPT_ENUM,
+     .offset = offsetof(struct config, format),
+     .def = "ndjson",
+     .choices = format_words,
      .doc = "Body: a payload a line, a JSON array, one payload a request, or weir items (id, key, "
             "time, headers, payload) for another weir's http source."},
-    {.name = "headers", .type = WEIR_OPT_MAP, .of = WEIR_OPT_TEMPLATE, .flags = WEIR_OPT_SECRET,
+    {.name = "headers",
+     .type = WEIR_OPT_MAP,
+     .of = WEIR_OPT_TEMPLATE,
+     .flags = WEIR_OPT_SECRET,
      .offset = offsetof(struct config, headers),
      .doc = "Request headers. Events whose headers differ go in different requests.",
      .example = "{x-api-key: \"${env:API_KEY}\"}"},
-    {.name = "token", .type = WEIR_OPT_STRING, .flags = WEIR_OPT_SECRET,
-     .offset = offsetof(struct config, token), .doc = "Bearer token (Authorization: Bearer).",
+    {.name = "token",
+     .type = WEIR_OPT_STRING,
+     .flags = WEIR_OPT_SECRET,
+     .offset = offsetof(struct config, token),
+     .doc = "Bearer token (Authorization: Bearer).",
      .example = "${file:/run/secrets/api_token}"},
-    {.name = "user", .type = WEIR_OPT_STRING, .offset = offsetof(struct config, user),
+    {.name = "user",
+     .type = WEIR_OPT_STRING,
+     .offset = offsetof(struct config, user),
      .doc = "User name for basic authentication."},
-    {.name = "password", .type = WEIR_OPT_STRING, .flags = WEIR_OPT_SECRET,
-     .offset = offsetof(struct config, password), .doc = "Password for basic authentication."},
-    {.name = "compression", .type = WEIR_OPT_ENUM, .offset = offsetof(struct config, compression),
-     .def = "none", .choices = compression_words, .doc = "Content-Encoding of the bodies."},
-    {.name = "ok_status", .type = WEIR_OPT_LIST, .of = WEIR_OPT_STRING, .flags = WEIR_OPT_NONEMPTY,
-     .offset = offsetof(struct config, ok_status), .def = "[2xx]",
-     .doc = "Statuses that mean: delivered.", .example = "[200, 202]"},
-    {.name = "retry_status", .type = WEIR_OPT_LIST, .of = WEIR_OPT_STRING,
+    {.name = "password",
+     .type = WEIR_OPT_STRING,
+     .flags = WEIR_OPT_SECRET,
+     .offset = offsetof(struct config, password),
+     .doc = "Password for basic authentication."},
+    {.name = "compression",
+     .type = WEIR_OPT_ENUM,
+     .offset = offsetof(struct config, compression),
+     .def = "none",
+     .choices = compression_words,
+     .doc = "Content-Encoding of the bodies."},
+    {.name = "ok_status",
+     .type = WEIR_OPT_LIST,
+     .of = WEIR_OPT_STRING,
+     .flags = WEIR_OPT_NONEMPTY,
+     .offset = offsetof(struct config, ok_status),
+     .def = "[2xx]",
+     .doc = "Statuses that mean: delivered.",
+     .example = "[200, 202]"},
+    {.name = "retry_status",
+     .type = WEIR_OPT_LIST,
+     .of = WEIR_OPT_STRING,
      .offset = offsetof(struct config, retry_status),
      .def = "[3xx, 401, 403, 407, 408, 425, 429, 5xx]",
-     .doc = "Statuses that mean: send it again (their Retry-After is kept). What is in neither list "
-            "rejects the events.",
+     .doc =
+         "Statuses that mean: send it again (their Retry-After is kept). What is in neither list "
+         "rejects the events.",
      .example = "[408, 429, 5xx]"},
-    {.name = "connect_timeout", .type = WEIR_OPT_DURATION,
-     .offset = offsetof(struct config, connect_timeout), .def = "5s", .min = WEIR_NS_PER_MS,
+    {.name = "connect_timeout",
+     .type = WEIR_OPT_DURATION,
+     .offset = offsetof(struct config, connect_timeout),
+     .def = "5s",
+     .min = WEIR_NS_PER_MS,
      .max = 600 * WEIR_NS_PER_S,
      .doc = "Longest wait for a connection, TLS included. The whole request has the sink's "
             "`timeout`."},
-    {.name = "proxy", .type = WEIR_OPT_STRING, .flags = WEIR_OPT_SECRET,
+    {.name = "proxy",
+     .type = WEIR_OPT_STRING,
+     .flags = WEIR_OPT_SECRET,
      .offset = offsetof(struct config, proxy),
      .doc = "Proxy to go through. The environment's http_proxy is not looked at.",
      .example = "http://proxy.internal:3128"},
-    {.name = "tls", .type = WEIR_OPT_TABLE, .offset = offsetof(struct config, tls),
-     WEIR_FIELDS(tls_options), .doc = "For https."},
+    {.name = "tls",
+     .type = WEIR_OPT_TABLE,
+     .offset = offsetof(struct config, tls),
+     WEIR_FIELDS(tls_options),
+     .doc = "For https."},
 };
 
 /* ---- Checks ---- */
@@ -83,9 +131,10 @@ static bool is_token_char(char c)
 static void check_header(const struct config *cf, const struct weir_pair *pair,
                          const struct weir_report *report)
 {
-    static const char *const ours[] = {"content-length",   "transfer-encoding", "connection",
-                                       "content-encoding", "expect",            "te",
-                                       "trailer",          "upgrade"};
+    static const char *const ours[] = {"content-length", "transfer-encoding",
+                                       "connection",     "content-encoding",
+                                       "expect",         "te",
+                                       "trailer",        "upgrade"};
     char at[160];
     (void)snprintf(at, sizeof(at), "headers.%.140s", pair->key.ptr);
     bool ok = pair->key.len != 0;
@@ -97,11 +146,10 @@ static void check_header(const struct config *cf, const struct weir_pair *pair,
     for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
         if (strcasecmp(ours[i], pair->key.ptr) == 0)
             report->error(report, at, -1, "the header %s is set by the sink itself: remove it%s",
-                          ours[i],
-                          i == 3 ? ", and use the option compression" : "");
-    if (strcasecmp(pair->key.ptr, "authorization") == 0 && (cf->token.len != 0 || cf->user.len != 0))
-        report->error(report, at, -1,
-                      "token and user set the same header: keep one of them");
+                          ours[i], i == 3 ? ", and use the option compression" : "");
+    if (strcasecmp(pair->key.ptr, "authorization") == 0 &&
+        (cf->token.len != 0 || cf->user.len != 0))
+        report->error(report, at, -1, "token and user set the same header: keep one of them");
 }
 
 static void check_statuses(const struct weir_list *list, const char *name,
@@ -122,8 +170,7 @@ static void check_url(const struct config *cf, const struct weir_report *report)
     const struct weir_host *h = report->host;
     struct weir_str text = {NULL, 0};
     bool literal = h->template_is_literal(cf->url, &text);
-    const char *problem =
-        url_prefix_problem(literal ? text : h->template_prefix(cf->url), literal);
+    const char *problem = url_prefix_problem(literal ? text : h->template_prefix(cf->url), literal);
     if (problem != NULL)
         report->error(report, "url", 0, "%s; expected such as https://example.com/events", problem);
 }
@@ -175,29 +222,40 @@ static uint32_t needs(const struct weir_host *h, const void *config)
 static const char doc[] =
     "Sends events in batches and takes each one's result from the answer.\n"
     "\n"
-    "**Formats.** `ndjson` (application/x-ndjson) and `array` (application/json): payloads of JSON, "
-    "many in a request. `single`: a request each, with the event's id in the header `weir-id`. `weir` "
-    "(application/x-weir+ndjson): an item a line, for the http source of another weir, so that ids, "
+    "**Formats.** `ndjson` (application/x-ndjson) and `array` (application/json): payloads of "
+    "JSON, "
+    "many in a request. `single`: a request each, with the event's id in the header `weir-id`. "
+    "`weir` "
+    "(application/x-weir+ndjson): an item a line, for the http source of another weir, so that "
+    "ids, "
     "keys, times and headers go with the payload:\n"
     "\n"
     "    {\"id\":\"a1\",\"key\":\"u7\",\"time_ns\":1700000000000000000,"
     "\"headers\":[{\"name\":\"h\",\"value\":\"v\"}],\"payload\":{\"type\":\"login\"}}\n"
     "\n"
     "`time_ns` counts from 1970. Bytes that are not UTF-8, and payloads of `codec: raw`, stand as "
-    "base64 in `payload_base64`, `key_base64`, `name_base64`, `value_base64`. Instead of a payload a "
+    "base64 in `payload_base64`, `key_base64`, `name_base64`, `value_base64`. Instead of a payload "
+    "a "
     "tombstone has `\"tombstone\":true`. In `ndjson` and `weir` newlines inside a payload become "
     "spaces.\n"
     "\n"
-    "**Results.** A status in `ok_status` delivers all events of the request. One in `retry_status` "
-    "has them sent again: 3xx, 401, 403, 404, 407, 408, 425, 429, 502, 503, 504 and 52x count as an "
-    "outage and are retried for ever, others (500) count as attempts. Any other rejects. A refusal of "
-    "many events at once (400, 413, 422) is narrowed down: the request is sent again in halves until "
+    "**Results.** A status in `ok_status` delivers all events of the request. One in "
+    "`retry_status` "
+    "has them sent again: 3xx, 401, 403, 404, 407, 408, 425, 429, 502, 503, 504 and 52x count as "
+    "an "
+    "outage and are retried for ever, others (500) count as attempts. Any other rejects. A refusal "
+    "of "
+    "many events at once (400, 413, 422) is narrowed down: the request is sent again in halves "
+    "until "
     "the bad event is alone. With `format: weir` the answer's items count: what the other side "
-    "delivered, filtered, dropped or kept as a dead letter is delivered; a rejected item rejects that "
+    "delivered, filtered, dropped or kept as a dead letter is delivered; a rejected item rejects "
+    "that "
     "event alone; a failed one is sent again. Redirects are not followed.\n"
     "\n"
-    "**Urls.** Fields may stand behind the host. Bytes that a url cannot have, and `%` behind the first "
-    "field, are percent-encoded; an event whose field would add `#`, a backslash, or `.` and `..` as a "
+    "**Urls.** Fields may stand behind the host. Bytes that a url cannot have, and `%` behind the "
+    "first "
+    "field, are percent-encoded; an event whose field would add `#`, a backslash, or `.` and `..` "
+    "as a "
     "folder is rejected. A field may add `/` and `?`: where that matters, check it before.\n";
 
 static const struct weir_sink sink = {

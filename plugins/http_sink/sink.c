@@ -3,14 +3,13 @@
  * One write: every event's url, headers and payload are made, events of one url and one set of
  * headers become one request (format single: one each), and each request's answer becomes results.
  *
- * A request that is too much at once is cut in two and both halves are sent, front half first. When a
- * server is away, what is left for that url is not tried: it would fail as well, or overtake.
+ * A request that is too much at once is cut in two and both halves are sent, front half first. When
+ * a server is away, what is left for that url is not tried: it would fail as well, or overtake.
  */
 #include "http_sink.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #define RANGES_MAX 64 /* more than halving 2^28 events ever has */
 
@@ -18,10 +17,7 @@ struct sink {
     const struct weir_host *h;
     const struct config *config;
     struct client client;
-    bool one_group; /* neither url nor headers differ by event */
-    bool has_content_type;
-    struct weir_str url; /* where one_group */
-    struct weir_str url_prefix;
+    struct target target;
     struct statuses statuses;
     size_t body_limit; /* learnt from 413; bytes of items a request */
     struct text body, packed;
@@ -41,123 +37,6 @@ struct writing {
     struct judge judge;
 };
 
-/* ---- Urls and headers of an event ---- */
-
-static void reject(struct writing *w, uint32_t i, const char *code, struct weir_str message)
-{
-    *weir_result_at(w->results, i) = (struct weir_result){
-        .verdict = WEIR_VERDICT_REJECTED, .code = code, .message = message};
-}
-
-static struct weir_str printf_str(struct writing *w, const char *text, const char *detail)
-{
-    return w->s->h->arena_printf(w->scratch, "%s%s", text, detail);
-}
-
-/* What the event's fields put into the url must stay below the literal part: no dot segments, no
- * fragment; other bytes that a url cannot have are percent-encoded. */
-static const char *url_problem(struct weir_str url, size_t prefix)
-{
-    if (url.len > 8000)
-        return "the url has more than 8000 bytes";
-    for (size_t i = prefix > 0 ? prefix - 1 : 0; i < url.len; i++) {
-        if (url.ptr[i] == '#' || url.ptr[i] == '\\')
-            return "a field puts '#' or a backslash into the url";
-        bool begins = url.ptr[i] == '/' && i + 1 < url.len && url.ptr[i + 1] == '.';
-        if (!begins)
-            continue;
-        size_t dots = 1;
-        while (i + 1 + dots < url.len && url.ptr[i + 1 + dots] == '.')
-            dots++;
-        size_t after = i + 1 + dots;
-        if (dots <= 2 && (after == url.len || url.ptr[after] == '/' || url.ptr[after] == '?'))
-            return "a field puts '.' or '..' as a folder into the url";
-    }
-    return NULL;
-}
-
-/* A '%' behind the literal part is a field's, which must not bring encoded bytes of its own. */
-static struct weir_str url_encode(struct writing *w, struct weir_str url)
-{
-    static const char hex[] = "0123456789ABCDEF";
-    char *out = w->s->h->arena_alloc(w->scratch, url.len * 3 + 1);
-    if (out == NULL)
-        return weir_str_n(NULL, 0);
-    size_t len = 0;
-    for (size_t i = 0; i < url.len; i++) {
-        unsigned char c = (unsigned char)url.ptr[i];
-        bool own = c == '%' && i < w->s->url_prefix.len;
-        if (own || (c > ' ' && c < 0x7f && strchr("\"%<>^`{|}", c) == NULL)) {
-            out[len++] = (char)c;
-            continue;
-        }
-        out[len++] = '%';
-        out[len++] = hex[c >> 4];
-        out[len++] = hex[c & 15];
-    }
-    out[len] = '\0';
-    return weir_str_n(out, len);
-}
-
-static bool render_url(struct writing *w, struct item *it)
-{
-    struct sink *s = w->s;
-    struct weir_error err = {.offset = -1};
-    it->url = s->url;
-    if (s->url.ptr != NULL)
-        return true;
-    struct weir_str url =
-        s->h->template_render(s->h, s->config->url, w->b, it->ev, w->scratch, &err);
-    if (url.ptr == NULL) {
-        reject(w, it->index, "template", printf_str(w, "url: ", err.text));
-        return false;
-    }
-    const char *problem = url_problem(url, s->url_prefix.len);
-    if (problem != NULL) {
-        reject(w, it->index, "bad_url", weir_cstr(problem));
-        return false;
-    }
-    it->url = url_encode(w, url);
-    return it->url.ptr != NULL;
-}
-
-static bool header_valid(struct weir_str value)
-{
-    for (size_t i = 0; i < value.len; i++)
-        if (((unsigned char)value.ptr[i] < ' ' && value.ptr[i] != '\t') || value.ptr[i] == 0x7f)
-            return false;
-    return true;
-}
-
-/* A line for each header that differs by event, and `weir-id` where the event stands alone. */
-static bool render_headers(struct writing *w, struct item *it)
-{
-    struct sink *s = w->s;
-    struct weir_error err = {.offset = -1};
-    struct weir_str all = {"", 0}, literal;
-    if (s->config->format == FORMAT_SINGLE && it->ev->id.len != 0 && header_valid(it->ev->id))
-        all = s->h->arena_printf(w->scratch, "weir-id: %.*s\n", (int)it->ev->id.len, it->ev->id.ptr);
-    for (uint32_t i = 0; i < s->config->headers.n && all.ptr != NULL; i++) {
-        const struct weir_pair *pair = (const struct weir_pair *)s->config->headers.items + i;
-        if (s->h->template_is_literal(pair->value.ptr, &literal))
-            continue;
-        struct weir_str value =
-            s->h->template_render(s->h, pair->value.ptr, w->b, it->ev, w->scratch, &err);
-        if (value.ptr == NULL || !header_valid(value)) {
-            reject(w, it->index, value.ptr == NULL ? "template" : "bad_header",
-                   s->h->arena_printf(w->scratch, "headers.%s: %s", pair->key.ptr,
-                                      value.ptr == NULL ? err.text
-                                                        : "the value holds a control character"));
-            return false;
-        }
-        if (value.len != 0)
-            all = s->h->arena_printf(w->scratch, "%.*s%s: %.*s\n", (int)all.len, all.ptr,
-                                     pair->key.ptr, (int)value.len, value.ptr);
-    }
-    it->headers = all;
-    return all.ptr != NULL;
-}
-
 /* ---- The batch as items ---- */
 
 static bool make_item(struct writing *w, uint32_t i, struct item *it)
@@ -170,11 +49,13 @@ static bool make_item(struct writing *w, uint32_t i, struct item *it)
     it->size = it->payload.len + 1;
     if (s->config->format == FORMAT_WEIR)
         it->size += it->ev->id.len + it->ev->key.len + 80;
-    const char *refused = payload_refused(s->h, (enum format)s->config->format, it->ev,
-                                          it->payload, s->check, &message);
+    const char *refused = payload_refused(s->h, (enum format)s->config->format, it->ev, it->payload,
+                                          s->check, &message);
+    struct weir_result *result = weir_result_at(w->results, i);
     if (refused == NULL)
-        return render_url(w, it) && render_headers(w, it);
-    reject(w, i, refused, message);
+        return target_find(&s->target, w->b, it, w->scratch, result);
+    *result =
+        (struct weir_result){.verdict = WEIR_VERDICT_REJECTED, .code = refused, .message = message};
     return false;
 }
 
@@ -212,7 +93,8 @@ static void make_items(struct writing *w)
         else if (weir_result_at(w->results, i)->verdict == WEIR_VERDICT_NONE)
             *weir_result_at(w->results, i) = no_memory;
     }
-    if (!w->s->one_group && w->s->config->format != FORMAT_SINGLE && w->n_items > 1)
+    bool differ = w->s->target.url_differs || w->s->target.headers_differ;
+    if (differ && w->s->config->format != FORMAT_SINGLE && w->n_items > 1)
         qsort(w->items, w->n_items, sizeof(*w->items), compare_items);
 }
 
@@ -223,7 +105,7 @@ static const char *content_type(const struct sink *s, const struct item *it)
     static const char *const types[] = {"application/x-ndjson", "application/json",
                                         "application/json", "application/x-weir+ndjson"};
     bool raw = s->config->format == FORMAT_SINGLE && (it->ev->flags & WEIR_EVENT_RAW) != 0;
-    if (s->has_content_type)
+    if (s->target.has_content_type)
         return NULL;
     return raw ? "application/octet-stream" : types[s->config->format];
 }
@@ -334,8 +216,8 @@ static void send_groups(struct writing *w)
 
 /* ---- Format single: a request each ---- */
 
-/* An earlier event that did not get through stands before this one: its server was away, or they have
- * the same key. */
+/* An earlier event that did not get through stands before this one: its server was away, or they
+ * have the same key. */
 static bool blocked(const struct writing *w, const struct item *failed, uint32_t n,
                     const struct item *it)
 {
@@ -366,8 +248,7 @@ static void send_singles(struct writing *w)
 
 /* ---- The calls of weir/plugin.h ---- */
 
-void sink_write(void *self, struct weir_batch *b, int64_t deadline_ns,
-                struct weir_results *results)
+void sink_write(void *self, struct weir_batch *b, int64_t deadline_ns, struct weir_results *results)
 {
     struct sink *s = self;
     struct writing w = {.s = s,
@@ -394,61 +275,18 @@ void sink_cancel(void *self)
     client_cancel(&s->client);
 }
 
-const char *url_prefix_problem(struct weir_str prefix, bool literal)
-{
-    size_t scheme = 0;
-    if (prefix.len > 7 && memcmp(prefix.ptr, "http://", 7) == 0)
-        scheme = 7;
-    else if (prefix.len > 8 && memcmp(prefix.ptr, "https://", 8) == 0)
-        scheme = 8;
-    if (scheme == 0)
-        return "it must begin with http:// or https:// and a host";
-    size_t at = scheme;
-    while (at < prefix.len && prefix.ptr[at] != '/' && prefix.ptr[at] != '?') {
-        if (prefix.ptr[at] == '@')
-            return "user and password have options of their own: write the url without them";
-        if ((unsigned char)prefix.ptr[at] <= ' ' || prefix.ptr[at] == '\\')
-            return "the host holds a space or a backslash";
-        at++;
-    }
-    if (at == scheme)
-        return "there is no host behind //";
-    if (at == prefix.len && !literal)
-        return "a field may not change the host: write a '/' before the first placeholder";
-    return NULL;
-}
-
-static bool headers_differ(const struct sink *s, bool *ret_has_content_type)
-{
-    bool differ = false;
-    struct weir_str literal;
-    for (uint32_t i = 0; i < s->config->headers.n; i++) {
-        const struct weir_pair *pair = (const struct weir_pair *)s->config->headers.items + i;
-        differ |= !s->h->template_is_literal(pair->value.ptr, &literal);
-        *ret_has_content_type |= strcasecmp(pair->key.ptr, "content-type") == 0;
-    }
-    return differ;
-}
-
 static enum weir_status sink_init(struct sink *s, struct weir_error *err)
 {
-    const struct weir_host *h = s->h;
-    struct weir_str literal = {NULL, 0};
-    bool is_literal = h->template_is_literal(s->config->url, &literal);
-    s->url_prefix = is_literal ? literal : h->template_prefix(s->config->url);
-    const char *problem = url_prefix_problem(s->url_prefix, is_literal);
-    if (problem != NULL)
-        return h->error(err, WEIR_E_CONFIG, "bad_url", "url: %s", problem);
-    if (is_literal)
-        s->url = literal;
-    s->one_group = !headers_differ(s, &s->has_content_type) && is_literal;
+    enum weir_status status = target_init(&s->target, s->h, s->config, err);
+    if (status != WEIR_OK)
+        return status;
     s->body_limit = SIZE_MAX;
-    s->body.h = s->packed.h = h;
-    s->check = h->arena_new(h);
+    s->body.h = s->packed.h = s->h;
+    s->check = s->h->arena_new(s->h);
     statuses_init(&s->statuses, s->config);
     if (s->check == NULL)
-        return h->error(err, WEIR_E_NOMEM, "no_memory", "no memory for the http sink");
-    return client_open(&s->client, h, s->config, err);
+        return s->h->error(err, WEIR_E_NOMEM, "no_memory", "no memory for the http sink");
+    return client_open(&s->client, s->h, s->config, err);
 }
 
 enum weir_status sink_open(const struct weir_host *h, const void *config, void **ret_self,
@@ -474,6 +312,7 @@ void sink_close(void *take_self)
     if (s == NULL)
         return;
     client_close(&s->client);
+    target_done(&s->target);
     if (s->deflate_ready)
         (void)deflateEnd(&s->deflate);
     text_done(&s->body);
@@ -492,10 +331,9 @@ enum weir_status sink_probe(const struct weir_host *h, const void *config, int64
     if (status != WEIR_OK)
         return status;
     struct sink *s = self;
-    size_t at = s->url_prefix.ptr[4] == 's' ? 8 : 7;
-    while (at < s->url_prefix.len && strchr("/?", s->url_prefix.ptr[at]) == NULL)
-        at++;
-    struct weir_str server = h->arena_printf(s->check, "%.*s/", (int)at, s->url_prefix.ptr);
+    const char *host = strchr(s->target.prefix, '/') + 2;
+    int at = (int)(host - s->target.prefix + (ptrdiff_t)strcspn(host, "/?"));
+    struct weir_str server = h->arena_printf(s->check, "%.*s/", at, s->target.prefix);
     status = client_probe(&s->client, server.ptr, deadline_ns, err);
     sink_close(s);
     return status;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the client hears. The usual answer, {"accepted":n}, is made once for each n and shared by all
- * connections; every other one is written anew.
+ * What the client hears. The usual answer, {"accepted":n}, is made once for each n and shared by
+ * all connections; every other one is written anew.
  *
  *   {"accepted":3,"items":[{"item":1,"status":"dead_lettered","code":"...","message":"..."}]}
  *   {"error":{"code":"bad_json","message":"...","item":4,"offset":120}}
@@ -31,8 +31,8 @@ static void count(struct lane *s, unsigned status)
 /* libmicrohttpd copies the text. NULL on no memory. */
 static struct MHD_Response *response_of(struct weir_str text)
 {
-    struct MHD_Response *r = MHD_create_response_from_buffer(
-        text.len, (void *)(uintptr_t)text.ptr, MHD_RESPMEM_MUST_COPY);
+    struct MHD_Response *r = MHD_create_response_from_buffer(text.len, (void *)(uintptr_t)text.ptr,
+                                                             MHD_RESPMEM_MUST_COPY);
     if (r != NULL)
         (void)MHD_add_response_header(r, MHD_HTTP_HEADER_CONTENT_TYPE, "application/json");
     return r;

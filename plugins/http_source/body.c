@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A request's body: collected as it comes, then its compression undone. Both within bounds, whatever
- * the head had promised: memory grows with what has arrived, never with what was announced.
+ * A request's body: collected as it comes, then its compression undone. Both within bounds,
+ * whatever the head had promised: memory grows with what has arrived, never with what was
+ * announced.
  */
 #include "http_source.h"
 
@@ -122,9 +123,8 @@ static bool inflate_start(struct lane *s)
 {
     if (s->inflate_ready)
         return inflateReset(&s->inflate) == Z_OK;
-    s->inflate = (z_stream){.zalloc = zlib_alloc,
-                            .zfree = zlib_free,
-                            .opaque = (void *)(uintptr_t)s->h};
+    s->inflate =
+        (z_stream){.zalloc = zlib_alloc, .zfree = zlib_free, .opaque = (void *)(uintptr_t)s->h};
     s->inflate_ready = inflateInit2(&s->inflate, 15 + 16) == Z_OK; /* 16: a gzip header, checked */
     return s->inflate_ready;
 }
@@ -150,8 +150,7 @@ static bool inflate_more(z_stream *z, bool *ret_bad)
     return !*ret_bad;
 }
 
-static struct body *gzip_decode(struct lane *s, struct weir_str in, size_t max,
-                                struct refusal *why)
+static struct body *gzip_decode(struct lane *s, struct weir_str in, size_t max, struct refusal *why)
 {
     z_stream *z = &s->inflate;
     size_t guess = in.len < max / 4 ? in.len * 4 : max;

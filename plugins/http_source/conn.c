@@ -6,8 +6,8 @@
  * connection for ever, and does not run while a connection is suspended. So it is off, and each
  * connection has one deadline of ours: between requests, in a request, or while the answer is sent.
  * A request that a client gave up while it was suspended is found out when it is answered; its
- * events go on. A conn lives until libmicrohttpd says that it is closed, which never happens while it
- * is suspended.
+ * events go on. A conn lives until libmicrohttpd says that it is closed, which never happens while
+ * it is suspended.
  */
 #include "http_source.h"
 
@@ -205,8 +205,8 @@ static void on_completed(void *cls, struct MHD_Connection *mhd, void **context,
     conn_deadline(c, DEADLINE_IDLE);
 }
 
-/* Content-Length and chunked bodies that are refused are read to their end, so that the client hears
- * the answer and keeps its connection; but no more than this. */
+/* Content-Length and chunked bodies that are refused are read to their end, so that the client
+ * hears the answer and keeps its connection; but no more than this. */
 static uint64_t drain_max(const struct lane *s)
 {
     return (uint64_t)s->config->max_body + (1u << 20);

@@ -26,15 +26,14 @@ static const struct {
     struct weir_str name;
     size_t offset;
 } known[] = {
-#define KNOWN(text, member) {{text, sizeof(text) - 1}, offsetof(struct head, member)}
-    KNOWN("Content-Type", content_type),
-    KNOWN("Content-Length", content_length),
-    KNOWN("Content-Encoding", content_encoding),
-    KNOWN("Transfer-Encoding", transfer_encoding),
-    KNOWN("Authorization", authorization),
-    KNOWN("Expect", expect),
-    KNOWN("Idempotency-Key", idempotency_key),
-    KNOWN("weir-id", weir_id),
+#define KNOWN(text, member)                                                                        \
+    {                                                                                              \
+        {text, sizeof(text) - 1}, offsetof(struct head, member)                                    \
+    }
+    KNOWN("Content-Type", content_type),         KNOWN("Content-Length", content_length),
+    KNOWN("Content-Encoding", content_encoding), KNOWN("Transfer-Encoding", transfer_encoding),
+    KNOWN("Authorization", authorization),       KNOWN("Expect", expect),
+    KNOWN("Idempotency-Key", idempotency_key),   KNOWN("weir-id", weir_id),
 #undef KNOWN
 };
 

@@ -30,7 +30,7 @@
 
 struct config {
     struct weir_str address;
-    struct weir_list paths;   /* struct weir_str each, as the other lists */
+    struct weir_list paths; /* struct weir_str each, as the other lists */
     struct weir_list tokens;
     struct weir_list key;
     struct weir_list id_field;
@@ -187,7 +187,7 @@ struct request {
     struct lane *lane;
     struct conn *conn; /* NULL once the connection has ended or gone on to its next request */
     enum request_state state;
-    bool open; /* the host has it: answer() follows */
+    bool open;    /* the host has it: answer() follows */
     int32_t path; /* index in config->paths, -1 = none of them */
     enum media media;
     const struct decoder *decoder;
@@ -216,7 +216,7 @@ struct lane {
     int event_fd;
     int64_t now; /* of this turn */
     bool stopping;
-    bool resumed; /* libmicrohttpd must run before the lane sleeps */
+    bool resumed;            /* libmicrohttpd must run before the lane sleeps */
     int64_t accept_after_ns; /* no descriptors were left: pause */
     atomic_bool woken;       /* by wake(): poll returns at once */
     atomic_bool sleeping;
@@ -311,8 +311,8 @@ size_t request_take(struct request *q, struct weir_batch *b);
 void reply_refusal(struct request *q);
 void reply_accepted(struct request *q, uint32_t n);
 void reply_ends(struct request *q, const struct weir_ends *ends);
-/* Writes the refusal past libmicrohttpd, which cannot answer before it has read a body, and ends the
- * connection. */
+/* Writes the refusal past libmicrohttpd, which cannot answer before it has read a body, and ends
+ * the connection. */
 void reply_cut(struct request *q);
 void answer_open(struct lane *s);
 void answer_close(struct lane *s);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Cuts a body into items without parsing them: an array at its commas, NDJSON at its newlines. Only
- * strings and brackets are looked at; whether an item is JSON is the parser's matter, so that a wrong
- * cut can never pass: each item must be one whole JSON text.
+ * strings and brackets are looked at; whether an item is JSON is the parser's matter, so that a
+ * wrong cut can never pass: each item must be one whole JSON text.
  */
 #include "http_source.h"
 
@@ -102,8 +102,8 @@ static inline uint64_t parity(uint64_t x)
     return x;
 }
 
-/* One block, or the part of it up to where the outermost bracket closes. False at backslashes: those
- * are walked by bytes. */
+/* One block, or the part of it up to where the outermost bracket closes. False at backslashes:
+ * those are walked by bytes. */
 static bool walk_block(struct weir_str text, struct walk *w)
 {
     struct bits b = bits_of(text.ptr + w->at);

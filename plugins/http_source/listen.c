@@ -2,7 +2,8 @@
  *
  * The listening socket and who serves its connections. All lanes of a component share one socket;
  * whichever lane is awake accepts, and hands the connection to the lane that has the fewest. So two
- * clients on two lanes never end on the same one, as they may with SO_REUSEPORT or a race of accepts.
+ * clients on two lanes never end on the same one, as they may with SO_REUSEPORT or a race of
+ * accepts.
  */
 #include "http_source.h"
 
@@ -80,13 +81,12 @@ static int listen_on(const struct addrinfo *ai)
     return -1;
 }
 
-/* The first address of host:port that can be listened on; -1 with *ret_errno, or with *ret_gai where
- * the name has none. */
+/* The first address of host:port that can be listened on; -1 with *ret_errno, or with *ret_gai
+ * where the name has none. */
 static int listen_any(const struct address *at, int family, int *ret_errno, int *ret_gai)
 {
-    struct addrinfo hints = {.ai_flags = AI_PASSIVE | AI_NUMERICSERV,
-                             .ai_family = family,
-                             .ai_socktype = SOCK_STREAM};
+    struct addrinfo hints = {
+        .ai_flags = AI_PASSIVE | AI_NUMERICSERV, .ai_family = family, .ai_socktype = SOCK_STREAM};
     struct addrinfo *found = NULL;
     *ret_gai = getaddrinfo(at->host[0] == '\0' ? NULL : at->host, at->port, &hints, &found);
     if (*ret_gai != 0)
@@ -136,8 +136,8 @@ static void log_listening(const struct weir_host *h, int fd)
                     NI_NUMERICHOST | NI_NUMERICSERV) != 0)
         return;
     bool v6 = ss.ss_family == AF_INET6;
-    struct weir_str at = h->arena_printf(h->scratch(h), "%s%s%s:%s", v6 ? "[" : "", host,
-                                         v6 ? "]" : "", port);
+    struct weir_str at =
+        h->arena_printf(h->scratch(h), "%s%s%s:%s", v6 ? "[" : "", host, v6 ? "]" : "", port);
     struct weir_kv kv[] = {weir_kv_str("address", at)};
     h->log(h, WEIR_LOG_INFO, "listening", kv, 1);
 }

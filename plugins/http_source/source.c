@@ -2,8 +2,8 @@
  *
  * The lane's side of the source: open, poll, wake, answer, stop, close.
  *
- * A poll first gives out requests that waited for room, then runs libmicrohttpd once without waiting
- * (answers that were queued since the last poll go out there), and only then sleeps, on
+ * A poll first gives out requests that waited for room, then runs libmicrohttpd once without
+ * waiting (answers that were queued since the last poll go out there), and only then sleeps, on
  * libmicrohttpd's descriptor, the listening socket and an eventfd.
  */
 #include "http_source.h"
@@ -119,8 +119,7 @@ void source_wake(void *self)
 static void show(struct lane *s)
 {
     struct shared *sh = s->shared;
-    s->h->metric_set(s->connections,
-                     atomic_load_explicit(&sh->connections, memory_order_relaxed));
+    s->h->metric_set(s->connections, atomic_load_explicit(&sh->connections, memory_order_relaxed));
     s->h->metric_set(s->in_flight,
                      (double)atomic_load_explicit(&sh->in_flight, memory_order_relaxed));
 }

@@ -14,7 +14,7 @@ struct taking {
     struct lane *lane;
     struct request *q;
     struct weir_batch *b;
-    struct weir_str text;    /* the body, decompressed */
+    struct weir_str text; /* the body, decompressed */
     const struct weir_header *headers;
     uint32_t n_headers;
     const struct weir_origin *origin;
@@ -35,8 +35,8 @@ static bool decode(struct request *q)
     struct lane *s = q->lane;
     if (q->decoder == NULL)
         return true;
-    struct weir_str in = q->body != NULL ? weir_str_n(q->body->data, q->body->len)
-                                         : weir_str_n("", 0);
+    struct weir_str in =
+        q->body != NULL ? weir_str_n(q->body->data, q->body->len) : weir_str_n("", 0);
     struct body *out = q->decoder->decode(s, in, (size_t)s->config->max_decompressed, &q->refusal);
     request_drop_body(q);
     request_charge(q, (out != NULL ? (int64_t)out->cap : 0) - q->charged);
@@ -79,7 +79,8 @@ static bool take_headers(struct taking *t)
         if (headers == NULL)
             return false;
         if (MHD_lookup_connection_value_n(t->q->conn->mhd, MHD_HEADER_KIND, name.ptr, name.len,
-                                          &value, &len) != MHD_YES || value == NULL)
+                                          &value, &len) != MHD_YES ||
+            value == NULL)
             continue;
         struct weir_str copy = h->arena_copy(t->b->arena, weir_str_n(value, len));
         if (copy.ptr == NULL && len != 0)
@@ -337,8 +338,8 @@ size_t request_take(struct request *q, struct weir_batch *b)
     if (!ok)
         s->h->batch_truncate(b, first);
     else if (b->n_events == first && q->n_rejects != 0)
-        refuse(&q->refusal, MHD_HTTP_BAD_REQUEST, "bad_items", "none of the %u items could be taken",
-               n_items);
+        refuse(&q->refusal, MHD_HTTP_BAD_REQUEST, "bad_items",
+               "none of the %u items could be taken", n_items);
     if (q->refusal.status != 0) {
         request_drop_body(q);
         reply_refusal(q);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A growing buffer that JSON answers are written into. One a lane, used again for each answer. Where
- * memory is used up it remembers that and goes on, so that callers ask once, at the end.
+ * A growing buffer that JSON answers are written into. One a lane, used again for each answer.
+ * Where memory is used up it remembers that and goes on, so that callers ask once, at the end.
  */
 #include "http_source.h"
 

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * One line of application/x-weir+ndjson: an event with what a plain JSON text cannot carry. It is
- * what weir's http sink writes with `format: weir`; both sides describe it in their docs. The members
- * have the names that dead letters and the file sink's `format: full` give them.
+ * what weir's http sink writes with `format: weir`; both sides describe it in their docs. The
+ * members have the names that dead letters and the file sink's `format: full` give them.
  *
  *   {"id":"a1","key":"u7","time_ns":1700000000000000000,"headers":[{"name":"h","value":"v"}],
  *    "payload":{...}}
  *
- * payload stays byte for byte as it stands in the line. Bytes that are not UTF-8, or no JSON, come as
- * base64: payload_base64, key_base64, name_base64, value_base64. "tombstone":true stands where there
- * is no payload. Members that are not known are passed over.
+ * payload stays byte for byte as it stands in the line. Bytes that are not UTF-8, or no JSON, come
+ * as base64: payload_base64, key_base64, name_base64, value_base64. "tombstone":true stands where
+ * there is no payload. Members that are not known are passed over.
  */
 #include "http_source.h"
 
@@ -41,8 +41,8 @@ static bool read_string(struct reader *rd, struct weir_str text, struct weir_str
 {
     bool plain = text.len >= 2 && text.ptr[0] == '"' && text.ptr[text.len - 1] == '"';
     for (size_t i = 1; plain && i + 1 < text.len; i++)
-        plain = text.ptr[i] >= ' ' && text.ptr[i] <= '~' && text.ptr[i] != '"' &&
-                text.ptr[i] != '\\';
+        plain =
+            text.ptr[i] >= ' ' && text.ptr[i] <= '~' && text.ptr[i] != '"' && text.ptr[i] != '\\';
     if (plain) {
         *ret = weir_str_n(text.ptr + 1, text.len - 2);
         return true;
@@ -127,7 +127,8 @@ static bool read_time(struct reader *rd, struct weir_str text)
     return true;
 }
 
-/* The bytes of member `name`, or of `name_base64`; false where they are neither. Missing: ptr NULL. */
+/* The bytes of member `name`, or of `name_base64`; false where they are neither. Missing: ptr NULL.
+ */
 static bool read_bytes(struct reader *rd, const struct weir_value *v, const char *name,
                        const char *name_base64, struct weir_str *ret)
 {

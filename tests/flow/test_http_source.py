@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The source `http` and real clients: every answer, what becomes of bodies, limits, pressure, ends."""
+import concurrent.futures
 import gzip
 import http.client
 import http.server
 import json
+import random
 import re
 import resource
 import socket
@@ -901,6 +903,61 @@ def test_load_of_many_clients(edge):
     load.join(60)
     kept = [json.loads(line)["id"] for line in (e.folder / "out.ndjson").read_text().splitlines()]
     assert len(kept) == 20000 and set(kept) == load.answered
+
+
+# ---- Hostile bytes -----------------------------------------------------------------------------
+
+def mutated(rng, data):
+    data = bytearray(data)
+    for _ in range(rng.choice([0, 1, 1, 2, 5])):
+        at = rng.randrange(len(data) + 1)
+        kind = rng.randrange(5)
+        if kind == 0:
+            data[at:at + 1] = bytes([rng.randrange(256)])
+        elif kind == 1:
+            del data[at:at + rng.randrange(1, 9)]
+        elif kind == 2:
+            data[at:at] = bytes(rng.choice(b'{}[]",:\\\n\r 0-') for _ in range(rng.randrange(1, 5)))
+        elif kind == 3:
+            data[at:at] = data[max(0, at - 20):at]
+        else:
+            del data[at:]
+    return bytes(data)
+
+
+@pytest.mark.sanitize
+def test_mutated_requests(edge):
+    """Requests of every kind with some bytes changed: always an answer or a closed connection, and
+    whoever sends a good one meanwhile is served."""
+    e = edge("request_timeout: 500ms\n    max_wait: 400ms\n    keep_alive: 500ms\n    partial: true\n"
+             "    id_field: id\n    key: [k]\n    headers: [expect, host]", sink="{type: blackhole, on_reject: drop}")
+    item = (b'{"id":"x","key":"k","time_ns":17,"headers":[{"name":"a","value":"b"},'
+            b'{"name_base64":"AAE=","value":""}],"payload":{"a":1}}\n{"tombstone":true}\n')
+    kinds = [(b'[{"id":1},{"k":[1,{"c":"\\u00fc"}]},[]]', JSON), (b'{"k":1}\n{"b":2}\n', NDJSON), (item, WEIR),
+             (gzip.compress(b'["' + b"a" * 5000 + b'"]'), gz())]
+
+    def send(seed):
+        rng = random.Random(seed)
+        body, headers = kinds[seed % len(kinds)]
+        body = mutated(rng, body)
+        head = "POST /events HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + \
+            "".join(f"{k}: {v}\r\n" for k, v in headers.items())
+        if seed % 3 == 0:
+            cut = rng.randrange(len(body) + 1)
+            parts = [part for part in (body[:cut], body[cut:]) if part]
+            data = (head + "Transfer-Encoding: chunked\r\n\r\n").encode() + \
+                b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
+        else:
+            data = (head + f"Content-Length: {len(body)}\r\n\r\n").encode() + body
+        answer = e.raw(mutated(rng, data) if seed % 5 == 0 else data)
+        if seed % 50 == 0:
+            assert e.post(b'{"n":1}')[:2] == (200, {"accepted": 1})
+        return answer
+
+    with concurrent.futures.ThreadPoolExecutor(24) as pool:
+        answers = list(pool.map(send, range(1200)))
+    assert all(answer == b"" or answer.startswith(b"HTTP/1.") for answer in answers)
+    assert {b"200", b"400", b"408"} <= {answer[9:12] for answer in answers}
 
 
 # ---- Addresses ---------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * How the http source cuts bodies into items: against expected cuts, and, on bytes of every kind,
- * against a walk that looks at one byte after the other. The file is compiled in, as it is part of a
- * plugin that exports nothing.
+ * against a walk that looks at one byte after the other. The file is compiled in, as it is part of
+ * a plugin that exports nothing.
  */
 #include "../../../plugins/http_source/items.c"
 
@@ -101,10 +101,10 @@ static void walks_members(void **state)
 
 static void refuses_what_is_no_object(void **state)
 {
-    static const char *const bad[] = {"",          " ",         "1",          "[1]",     "{",
-                                      "{\"",       "{\"a",      "{\"a\"",     "{\"a\":", "{\"a\":1",
-                                      "{\"a\":,}", "{\"a\":1,", "{\"a\":1,}", "{a:1}",   "{\"a\":1]",
-                                      "{} x",      "{\"a\" 1}", "{,}",        "{\"a\":}", "{\"\\"};
+    static const char *const bad[] = {
+        "",          " ",       "1",         "[1]",       "{",         "{\"",        "{\"a",
+        "{\"a\"",    "{\"a\":", "{\"a\":1",  "{\"a\":,}", "{\"a\":1,", "{\"a\":1,}", "{a:1}",
+        "{\"a\":1]", "{} x",    "{\"a\" 1}", "{,}",       "{\"a\":}",  "{\"\\"};
     (void)state;
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         struct weir_str key, value;
@@ -142,7 +142,8 @@ static size_t plain_end(struct weir_str text, size_t at)
 
 static void walks_blocks_as_it_walks_bytes(void **state)
 {
-    static const char letters[] = "\"\"\"\\{}[],:a1 \n{{[[\xc3\xbc" "bcdefghijklmnop";
+    static const char letters[] = "\"\"\"\\{}[],:a1 \n{{[[\xc3\xbc"
+                                  "bcdefghijklmnop";
     uint64_t seed = 0x9e3779b97f4a7c15u;
     (void)state;
     for (int round = 0; round < 200000; round++) {
