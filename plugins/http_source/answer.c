@@ -14,6 +14,7 @@
 #include <string.h>
 
 #define MESSAGE_MAX 300
+#define TEXT_KEEP_MAX (1u << 20)
 
 static const unsigned statuses[N_STATUSES] = {200, 202, 400, 401, 404, 405,
                                               408, 413, 415, 429, 503, 0};
@@ -71,6 +72,8 @@ static void send_text(struct request *q, unsigned status, const char *header, co
 
 static struct text *text_begin(struct lane *s)
 {
+    if (s->text.cap > TEXT_KEEP_MAX)
+        text_done(&s->text);
     s->text.len = 0;
     s->text.failed = false;
     return &s->text;

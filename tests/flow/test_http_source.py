@@ -707,6 +707,30 @@ def test_dead_letters_answer_202(edge, receiver):
     assert '{"n": 7}' in (dead["payload"] if isinstance(dead["payload"], str) else json.dumps(dead))
 
 
+def test_filtered_split_and_failed_events(edge):
+    e = edge(sink="{type: file, path: out.ndjson, inputs: [hook], on_reject: drop}", more="""
+transforms:
+  keep: {type: filter, inputs: [in], condition: event.n ~= 3}
+  hook:
+    type: lua
+    inputs: [keep]
+    on_error: drop
+    code: |
+      function process(event)
+        if event.n == 5 then error("not this one") end
+        if event.n == 7 then return {event, event} end
+        return event
+      end
+""")
+    status, answer, _ = e.post(TEN)
+    assert (status, answer["accepted"]) == (200, 10)
+    assert [(i["item"], i["status"]) for i in answer["items"]] == [(3, "filtered"), (5, "dropped")]
+    assert answer["items"][1]["component"] == "hook" and "not this one" in answer["items"][1]["message"]
+    assert e.post(b'{"n":3}')[1] == {"accepted": 1, "items": [{"item": 0, "status": "filtered"}]}
+    kept = [json.loads(line)["n"] for line in (e.folder / "out.ndjson").read_text().splitlines()]
+    assert kept == [0, 1, 2, 4, 6, 7, 7, 8, 9]
+
+
 def test_drops_are_told(edge, receiver):
     e = edge(sink=receiver(odd_one).sink(", on_reject: drop"))
     status, answer, _ = e.post(TEN)
