@@ -114,29 +114,31 @@ struct mistakes {
     uint32_t n;
 };
 
-static void bad_path(struct mistakes *m, const char *option, struct weir_str text, uint32_t index,
-                     bool is_list, const char *why, size_t offset)
+/* `key`: of the entry in a map; NULL in a list. */
+static void bad_path(struct mistakes *m, const char *option, const struct weir_str *key,
+                     uint32_t index, struct weir_str text, const char *why, size_t offset)
 {
     char where[300], what[400];
-    int shown = (int)utf8_cut(text.ptr, text.len, 200);
-    if (is_list)
+    if (key == NULL)
         (void)snprintf(where, sizeof(where), "%s[%u]", option, index);
     else
-        (void)snprintf(where, sizeof(where), "%s.%.*s", option, shown, text.ptr);
-    (void)snprintf(what, sizeof(what), "\"%.*s\" at byte %zu: %s", shown,
-                   text.ptr != NULL ? text.ptr : "", offset, why);
+        (void)snprintf(where, sizeof(where), "%s.%.*s", option,
+                       (int)utf8_cut(key->ptr, key->len, 200), key->ptr);
+    (void)snprintf(what, sizeof(what), "\"%.*s\" at byte %zu: %s",
+                   (int)utf8_cut(text.ptr, text.len, 200), text.ptr != NULL ? text.ptr : "", offset,
+                   why);
     m->n++;
     m->say(m, where, what);
 }
 
 static bool read_path(const struct weir_host *h, struct weir_arena *a, struct mistakes *m,
-                      const char *option, struct weir_str text, uint32_t index, bool is_list,
-                      struct path *ret)
+                      const char *option, const struct weir_str *key, uint32_t index,
+                      struct weir_str text, struct path *ret)
 {
     size_t offset;
     const char *why = path_parse(h, a, text, ret, &offset);
     if (why != NULL)
-        bad_path(m, option, text, index, is_list, why, offset);
+        bad_path(m, option, key, index, text, why, offset);
     return why == NULL;
 }
 
@@ -163,9 +165,10 @@ static void read_map(const struct weir_host *h, struct weir_arena *a, struct mis
     *ret = (struct edits){make_edits(h, a, m, map->n), 0};
     for (uint32_t i = 0; ret->items != NULL && i < map->n; i++) {
         struct edit *e = &ret->items[ret->n];
-        bool good = read_path(h, a, m, option, pairs[i].key, i, false, &e->path);
+        bool good = read_path(h, a, m, option, &pairs[i].key, i, pairs[i].key, &e->path);
         if (content == TO_PATH)
-            good = read_path(h, a, m, option, pairs[i].value.str, i, false, &e->by.to) && good;
+            good =
+                read_path(h, a, m, option, &pairs[i].key, i, pairs[i].value.str, &e->by.to) && good;
         else if (content == TO_VALUE)
             e->by.value = pairs[i].value.ptr;
         else if (content == TO_TEMPLATE)
@@ -182,7 +185,7 @@ static void read_remove(const struct weir_host *h, struct weir_arena *a, struct 
     const struct weir_str *texts = list->items;
     *ret = (struct edits){make_edits(h, a, m, list->n), 0};
     for (uint32_t i = 0; ret->items != NULL && i < list->n; i++)
-        ret->n += read_path(h, a, m, "remove", texts[i], i, true, &ret->items[ret->n].path);
+        ret->n += read_path(h, a, m, "remove", NULL, i, texts[i], &ret->items[ret->n].path);
 }
 
 static void read_keep(const struct weir_host *h, struct weir_arena *a, struct mistakes *m,
@@ -192,14 +195,14 @@ static void read_keep(const struct weir_host *h, struct weir_arena *a, struct mi
     for (uint32_t i = 0; i < list->n; i++) {
         struct path p;
         bool names = true;
-        if (!read_path(h, a, m, "keep", texts[i], i, true, &p))
+        if (!read_path(h, a, m, "keep", NULL, i, texts[i], &p))
             continue;
         for (uint32_t k = 0; k < p.n; k++)
             names = names && p.steps[k].name.ptr != NULL;
         if (!names)
-            bad_path(m, "keep", texts[i], i, true, "items of arrays cannot be kept one by one", 0);
+            bad_path(m, "keep", NULL, i, texts[i], "items of arrays cannot be kept one by one", 0);
         else if (!keep_add(h, a, root, &p))
-            bad_path(m, "keep", texts[i], i, true, "no memory", 0);
+            bad_path(m, "keep", NULL, i, texts[i], "no memory", 0);
     }
 }
 

@@ -14,6 +14,8 @@
 
 #define SEND_BYTES ((size_t)24 << 20) /* of documents in one bulk */
 #define MESSAGE_MAX 400
+#define LOOKUP_IDS 100 /* in one question, and */
+#define LOOKUP_BYTES ((size_t)1 << 20)
 
 /* One execution. */
 struct round {
@@ -37,6 +39,14 @@ static void set_all(struct round *r, bool only_open, const struct meaning *m, in
         result->number = number;
         result->retry_after_ns = retry_after_of(text);
     }
+}
+
+/* NULL, or why nothing can be sent now. */
+static const char *not_now(struct job *j)
+{
+    if (atomic_load_explicit(&j->s->canceled, memory_order_relaxed))
+        return "canceled";
+    return j->s->h->now(j->s->h) >= j->deadline_ns ? "timeout" : NULL;
 }
 
 /* ---- Duplicate keys ---- */
@@ -83,13 +93,16 @@ static bool append_id(struct round *r, bson_t *array, uint32_t at, const struct 
            bson_iter_init_find(&it, &doc, "_id") && bson_append_iter(array, key, -1, &it);
 }
 
-static mongoc_cursor_t *find_ids(struct round *r, const uint32_t *which, uint32_t n)
+/* Asks for as many of the ids as go into one question: *ret_n. NULL: no memory. */
+static mongoc_cursor_t *find_ids(struct round *r, const uint32_t *which, uint32_t n,
+                                 uint32_t *ret_n)
 {
     bson_t filter = BSON_INITIALIZER, condition, array, opts = BSON_INITIALIZER, fields;
+    uint32_t i = 0;
     BSON_APPEND_DOCUMENT_BEGIN(&filter, "_id", &condition);
     BSON_APPEND_ARRAY_BEGIN(&condition, "$in", &array);
     bool done = true;
-    for (uint32_t i = 0; i < n && done; i++)
+    for (; i < n && i < LOOKUP_IDS && array.len < LOOKUP_BYTES && done; i++)
         done = append_id(r, &array, i, &r->j->ops[r->ops[which[i]]]);
     bson_append_array_end(&condition, &array);
     bson_append_document_end(&filter, &condition);
@@ -102,7 +115,18 @@ static mongoc_cursor_t *find_ids(struct round *r, const uint32_t *which, uint32_
     mongoc_read_prefs_destroy(primary);
     bson_destroy(&filter);
     bson_destroy(&opts);
+    *ret_n = i;
     return cursor;
+}
+
+static void lookup_failed(struct round *r, const uint32_t *which, uint32_t n, const char *why)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        struct weir_result *result = r->j->ops[r->ops[which[i]]].result;
+        if (result->verdict != WEIR_VERDICT_OK)
+            result_set(r->j, result, WEIR_VERDICT_UNAVAILABLE, "lookup_failed",
+                       "a duplicate key, and looking for the _id failed: %.*s", MESSAGE_MAX, why);
+    }
 }
 
 /* These ops met a duplicate key, and the server did not say that it was their _id. Where their _id
@@ -110,26 +134,26 @@ static mongoc_cursor_t *find_ids(struct round *r, const uint32_t *which, uint32_
  * says already. */
 static void settle_duplicates(struct round *r, const uint32_t *which, uint32_t n)
 {
-    mongoc_cursor_t *cursor = n > 0 ? find_ids(r, which, n) : NULL;
-    const bson_t *found;
-    bson_error_t error = {0};
-    if (cursor == NULL)
-        return;
-    while (mongoc_cursor_next(cursor, &found))
-        for (uint32_t i = 0; i < n; i++) {
-            struct op *op = &r->j->ops[r->ops[which[i]]];
-            if (stored_id_is(op, found))
-                *op->result = (struct weir_result){.verdict = WEIR_VERDICT_OK};
-        }
-    if (mongoc_cursor_error(cursor, &error))
-        for (uint32_t i = 0; i < n; i++) {
-            struct weir_result *result = r->j->ops[r->ops[which[i]]].result;
-            if (result->verdict != WEIR_VERDICT_OK)
-                result_set(r->j, result, WEIR_VERDICT_UNAVAILABLE, "lookup_failed",
-                           "a duplicate key, and looking for the _id failed: %.*s", MESSAGE_MAX,
-                           error.message);
-        }
-    mongoc_cursor_destroy(cursor);
+    while (n > 0) {
+        uint32_t asked = n;
+        bson_error_t error = {0};
+        const bson_t *found;
+        const char *why = not_now(r->j);
+        mongoc_cursor_t *cursor = why == NULL ? find_ids(r, which, n, &asked) : NULL;
+        while (cursor != NULL && mongoc_cursor_next(cursor, &found))
+            for (uint32_t i = 0; i < asked; i++) {
+                struct op *op = &r->j->ops[r->ops[which[i]]];
+                if (stored_id_is(op, found))
+                    *op->result = (struct weir_result){.verdict = WEIR_VERDICT_OK};
+            }
+        if (cursor == NULL)
+            lookup_failed(r, which, asked, why != NULL ? why : "no memory");
+        else if (mongoc_cursor_error(cursor, &error))
+            lookup_failed(r, which, asked, error.message);
+        mongoc_cursor_destroy(cursor);
+        which += asked;
+        n -= asked;
+    }
 }
 
 enum duplicate { DUPLICATE_ID, DUPLICATE_OTHER, DUPLICATE_UNKNOWN };
@@ -278,14 +302,6 @@ static bool read_reply(struct round *r, bool succeeded)
 }
 
 /* ---- Sending ---- */
-
-/* NULL, or why nothing can be sent now. */
-static const char *not_now(struct job *j)
-{
-    if (atomic_load_explicit(&j->s->canceled, memory_order_relaxed))
-        return "canceled";
-    return j->s->h->now(j->s->h) >= j->deadline_ns ? "timeout" : NULL;
-}
 
 static bool have_client(struct job *j, bson_error_t *ret_error)
 {

@@ -21,7 +21,7 @@ struct number {
     int64_t exponent;
 };
 
-/* Zeros are kept back until a digit follows: at the end they only raise the exponent. */
+/* Zeros are kept back until a digit follows: at the end they can raise the exponent instead. */
 static bool push_digit(struct number *n, unsigned d)
 {
     if (d == 0) {
@@ -77,6 +77,9 @@ bool decimal128_from_text(const char *text, size_t len, struct decimal128 *ret)
     struct number n = {0};
     if (len == 0 || !read_number(text, text + len, &n))
         return false;
+    for (; n.zeros > 0 && n.n_digits < DIGITS_MAX && n.exponent >= EXPONENT_MIN;
+         n.zeros--, n.n_digits++)
+        n.digits *= 10; /* as it was written */
     int64_t exponent = n.exponent + n.zeros;
     if (n.n_digits == 0)
         exponent = 0;

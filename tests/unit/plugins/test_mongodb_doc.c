@@ -234,7 +234,7 @@ static void decimals_at_their_limits(void **state)
     assert_true(decimal128_from_text("-0.00000", 8, &d));
     assert_true(d.high == (UINT64_C(1) << 63 | UINT64_C(6176) << 49) && d.low == 0);
     assert_true(decimal128_from_text("12.50", 5, &d));
-    assert_true(d.low == 125 && d.high >> 49 == 6176 - 1);
+    assert_true(d.low == 1250 && d.high >> 49 == 6176 - 2);
     assert_false(decimal128_from_text("1e99999999999999999999999", 25, &d));
     assert_false(decimal128_from_text("1e-99999999999999999999999", 26, &d));
     assert_false(decimal128_from_text("", 0, &d));

@@ -1,0 +1,311 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The transform map, from file to file."""
+import json
+
+import pytest
+
+
+def pipeline(steps, name="map", on_error=""):
+    return f"""\
+name: {name}
+sources: {{in: {{type: file, path: in.ndjson}}}}
+transforms:
+  m:
+    type: map
+    inputs: [in]
+{on_error}
+{steps}
+sinks:
+  out: {{type: file, path: out.ndjson, inputs: [m], on_reject: drop}}
+  failed: {{type: file, path: failed.ndjson}}
+dead_letter: failed
+"""
+
+
+class Mapped:
+    def __init__(self, weir):
+        def read(name):
+            path = weir.folder / name
+            return path.read_text().splitlines() if path.exists() else []
+        self.lines = read("out.ndjson")
+        self.failed = [json.loads(line) for line in read("failed.ndjson")]
+
+    @property
+    def json(self):
+        return [json.loads(line) for line in self.lines]
+
+
+def mapped(weir, steps, *events, on_error=""):
+    """Runs events through the steps; both as YAML and JSON texts or values."""
+    weir.write("".join((e if isinstance(e, str) else json.dumps(e)) + "\n" for e in events),
+               "in.ndjson")
+    for name in ("out.ndjson", "failed.ndjson"):
+        (weir.folder / name).unlink(missing_ok=True)
+    if not isinstance(steps, str):
+        steps = "\n".join(f"    {key}: {json.dumps(value)}" for key, value in steps.items())
+    weir.run(pipeline(steps, on_error=on_error))
+    return Mapped(weir)
+
+
+def one(weir, steps, event):
+    m = mapped(weir, steps, event)
+    assert m.failed == [], m.failed
+    assert len(m.lines) == 1
+    return m.lines[0]
+
+
+def refused(weir, steps, event):
+    """(code, reason) of an event that fails, and comes out as it went in."""
+    m = mapped(weir, steps, event)
+    assert m.lines == [] and len(m.failed) == 1, (m.lines, m.failed)
+    assert m.failed[0]["payload"] == (event if isinstance(event, str) else json.dumps(event))
+    return m.failed[0]["code"], m.failed[0]["reason"]
+
+
+# ---- step by step -----------------------------------------------------------------------------
+
+@pytest.mark.parametrize("rename, event, expected", [
+    ({"a": "b"}, '{"x":1,"a":2,"y":3}', '{"x":1,"b":2,"y":3}'),
+    ({"a": "b"}, '{"b":1,"a":2}', '{"b":2}'),
+    ({"a": "b", "b": "c"}, '{"a":1}', '{"c":1}'),
+    ({"a.b": "a.c"}, '{"a":{"b":1,"z":2}}', '{"a":{"c":1,"z":2}}'),
+    ({"a.b": "c.d.e"}, '{"a":{"b":[1,{"x":null}]}}', '{"a":{},"c":{"d":{"e":[1,{"x":null}]}}}'),
+    ({"a": "a.b"}, '{"a":1}', '{"a":{"b":1}}'),
+    ({"a.b": "a"}, '{"a":{"b":1}}', '{"a":1}'),
+    ({"l[0]": "first"}, '{"l":[1,2]}', '{"l":[2],"first":1}'),
+    ({"a": "l[1]"}, '{"a":9,"l":[1,2]}', '{"l":[1,9]}'),
+    ({'["a.b"]': "c"}, '{"a.b":1,"a":{"b":2}}', '{"c":1,"a":{"b":2}}'),
+    ({"a": "a"}, '{"a":1}', '{"a":1}'),
+    ({"n": "m"}, '{"n":null}', '{"m":null}'),
+])
+def test_rename(weir, rename, event, expected):
+    assert one(weir, {"rename": rename}, event) == expected
+
+
+@pytest.mark.parametrize("default, event, expected", [
+    ({"a": 1}, '{}', '{"a":1}'),
+    ({"a": 1}, '{"a":null}', '{"a":null}'),
+    ({"a.b[0].c": {"x": [1.5, None, "t"]}}, '{"z":0}',
+     '{"z":0,"a":{"b":[{"c":{"x":[1.5,null,"t"]}}]}}'),
+    ({"a.b": True}, '{"a":null}', '{"a":{"b":true}}'),
+])
+def test_default(weir, default, event, expected):
+    assert one(weir, {"default": default}, event) == expected
+
+
+def test_values(weir):
+    steps = {"values": {"v": 2, "o": {"a": [], "o": {}}, "l[1]": "two", "n": None, "f": 1.0,
+                        "big": 18446744073709551615}}
+    assert one(weir, steps, '{"v":{"x":1},"l":["one"]}') == \
+        '{"v":2,"l":["one","two"],"o":{"a":[],"o":{}},"n":null,"f":1.0,"big":18446744073709551615}'
+
+
+@pytest.mark.parametrize("text, event, expected", [
+    ("{{ a }}", '{"a":[1,2.0,{"x":null}]}', '[1,2.0,{"x":null}]'),
+    ("{{ a }}", '{"a":18446744073709551615}', "18446744073709551615"),
+    ("{{ a }}", '{"a":123456789012345678901234567890}', "123456789012345678901234567890"),
+    ("{{ a }}", '{"a":"t"}', '"t"'),
+    ("{{ a }}", '{"a":true}', "true"),
+    ("<{{ a }}>", '{"a":1}', '"<1>"'),
+    ("{{ a }}{{ b.c[1] }}", '{"a":"x","b":{"c":[0,false]}}', '"xfalse"'),
+    ("{{ a | none }}", '{}', '"none"'),
+    ("fixed", '{}', '"fixed"'),
+    ("{{ a }}", '{"a":"nul \\u0000 \\u00e4"}', '"nul \\u0000 \u00e4"'),
+])
+def test_set(weir, text, event, expected):
+    made = one(weir, {"set": {"s": text}, "keep": ["s"]}, event)
+    assert made == '{"s":%s}' % expected
+
+
+def test_set_sees_what_was_set_before(weir):
+    steps = {"rename": {"f": "first"}, "default": {"last": "B"}, "values": {"n": 7},
+             "set": {"name": "{{ first }} {{ last }}", "copy": "{{ name }}/{{ n }}"}}
+    assert json.loads(one(weir, steps, '{"f":"A"}')) == {
+        "first": "A", "last": "B", "n": 7, "name": "A B", "copy": "A B/7"}
+
+
+CASTS = [
+    ("string", "1", '"1"'), ("string", "1.0", '"1.0"'), ("string", "true", '"true"'),
+    ("string", '"x"', '"x"'), ("string", "18446744073709551615", '"18446744073709551615"'),
+    ("string", "123456789012345678901234567890", '"123456789012345678901234567890"'),
+    ("string", "null", "null"), ("string", "[1]", None), ("string", "{}", None),
+    ("int", "5", "5"), ("int", '"5"', "5"), ("int", '"-9223372036854775808"', "-9223372036854775808"),
+    ("int", '"18446744073709551615"', "18446744073709551615"), ("int", "5.0", "5"),
+    ("int", "1e18", "1000000000000000000"), ("int", "1.8e19", "18000000000000000000"),
+    ("int", "true", "1"), ("int", "false", "0"), ("int", '"5.0"', "5"), ("int", "null", "null"),
+    ("int", "5.5", None), ("int", "1e20", None), ("int", '"5x"', None), ("int", '""', None),
+    ("int", '" 5"', None), ("int", '"5 "', None), ("int", '"0x10"', None), ("int", "[]", None),
+    ("int", '"18446744073709551616"', None), ("int", '"[1]"', None), ("int", '"1\\u0000"', None),
+    ("float", "1", "1.0"), ("float", '"1.5"', "1.5"), ("float", '"1e2"', "100.0"),
+    ("float", "9007199254740993", "9007199254740992.0"), ("float", "0.1", "0.1"),
+    ("float", "18446744073709551615", "18446744073709552000.0"),
+    ("float", "1e400", None), ("float", "true", None), ("float", '"nan"', None), ("float", '"."', None),
+    ("bool", "true", "true"), ("bool", "0", "false"), ("bool", "1", "true"), ("bool", '"true"', "true"),
+    ("bool", '"false"', "false"), ("bool", '"0"', "false"), ("bool", '"1"', "true"),
+    ("bool", "2", None), ("bool", '"yes"', None), ("bool", "1.0", None), ("bool", '""', None),
+    ("json", "[1,{\"a\":null}]", '"[1,{\\"a\\":null}]"'), ("json", '"x"', '"\\"x\\""'),
+    ("json", "1", '"1"'), ("json", "null", "null"),
+    ("time", '"2026-01-31T13:00:00.5+01:00"', '"2026-01-31T12:00:00.500Z"'),
+    ("time", '"2026-01-31T12:00:00Z"', '"2026-01-31T12:00:00Z"'), ("time", '"2026-01-31"', None),
+    ("time", "1769860800", None),
+    ("time_from_s", "1769860800", '"2026-01-31T12:00:00Z"'),
+    ("time_from_s", "1769860800.25", '"2026-01-31T12:00:00.250Z"'),
+    ("time_from_s", '"-1"', '"1969-12-31T23:59:59Z"'), ("time_from_s", "1e300", None),
+    ("time_from_s", '"2026-01-31T12:00:00Z"', None),
+    ("time_from_ms", "1769860800123", '"2026-01-31T12:00:00.123Z"'),
+    ("time_from_ms", "-1", '"1969-12-31T23:59:59.999Z"'),
+    ("time_from_ms", "9223372036854775807", None), ("time_from_ms", "true", None),
+    ("epoch_s", '"2026-01-31T12:00:00.999Z"', "1769860800"), ("epoch_s", "5", None),
+    ("epoch_ms", '"2026-01-31T12:00:00.1239Z"', "1769860800123"),
+    ("epoch_ms", '"1969-12-31T23:59:59.999Z"', "-1"), ("epoch_ms", '"x"', None),
+]
+
+
+def test_cast(weir):
+    """All casts in one run each: what can be, and what fails with the path and the value's type."""
+    for to in dict.fromkeys(c[0] for c in CASTS):
+        rows = [c for c in CASTS if c[0] == to]
+        m = mapped(weir, {"cast": {"a.v": to}},
+                   *('{"i":%d,"a":{"v":%s}}' % (i, row[1]) for i, row in enumerate(rows)))
+        made = {json.loads(line)["i"]: line for line in m.lines}
+        failed = {json.loads(f["payload"])["i"]: f for f in m.failed}
+        for i, (_, value, expected) in enumerate(rows):
+            if expected is None:
+                assert i in failed, f"{to} of {value}: {made.get(i)}"
+                assert failed[i]["code"] == "bad_cast"
+                assert failed[i]["reason"].startswith(f"a.v: cannot become {to}: expected ")
+                assert ", found a" in failed[i]["reason"]
+            else:
+                assert made.get(i) == '{"i":%d,"a":{"v":%s}}' % (i, expected), f"{to} of {value}"
+
+
+def test_cast_of_what_is_missing(weir):
+    assert one(weir, {"cast": {"a.b": "int", "l[3]": "string", "s.x": "time"}},
+               ' {"a":{}, "l":[1], "s":"t"}') == ' {"a":{}, "l":[1], "s":"t"}'
+
+
+@pytest.mark.parametrize("remove, event, expected", [
+    (["a"], '{"a":1,"b":2}', '{"b":2}'),
+    (["a.b", "l[0]", "l[0]"], '{"a":{"b":1,"c":2},"l":[1,2,3]}', '{"a":{"c":2},"l":[3]}'),
+    (["a"], '{"a":1,"a":2,"b":3}', '{"b":3}'),
+    (["x.y", "l[9]", "a.b.c"], ' { "a" : 1 , "l":[]}', ' { "a" : 1 , "l":[]}'),
+])
+def test_remove(weir, remove, event, expected):
+    assert one(weir, {"remove": remove}, event) == expected
+
+
+@pytest.mark.parametrize("keep, event, expected", [
+    (["b", "a"], '{"a":1,"x":2,"b":{"c":3}}', '{"a":1,"b":{"c":3}}'),
+    (["a.b", "a.c.d"], '{"a":{"b":1,"x":2,"c":{"d":3,"e":4}},"z":5}', '{"a":{"b":1,"c":{"d":3}}}'),
+    (["a.b"], '{"a":1}', "{}"),
+    (["a.b"], '{"a":{"x":1}}', '{"a":{}}'),
+    (["a", "a.b"], '{"a":{"x":1}}', '{"a":{"x":1}}'),
+    (["a"], '{"a":1,"a":2,"b":3}', '{"a":1}'),
+    (["a"], ' {"a" : 1} ', ' {"a" : 1} '),
+])
+def test_keep(weir, keep, event, expected):
+    assert one(weir, {"keep": keep}, event) == expected
+
+
+def test_the_order_of_the_steps(weir):
+    steps = """\
+    keep: [b, c, d, e, s]
+    remove: [c]
+    cast: {s: int, d: string}
+    set: {s: "{{ b }}{{ d }}", e: "{{ c }}"}
+    values: {d: 4}
+    default: {c: 3}
+    rename: {a: b}"""
+    assert json.loads(one(weir, steps, '{"a":1,"z":9}')) == {"b": 1, "d": "4", "s": 14, "e": 3}
+
+
+def test_what_nothing_changes_passes_byte_for_byte(weir):
+    event = ' { "a" : 1.50 , "b":"\\u0041", "t":"2026-01-31T12:00:00Z", "dup":1, "dup":2 } '
+    steps = {"rename": {"x": "y"}, "default": {"a": 2}, "cast": {"a": "float", "t": "time"},
+             "remove": ["q"], "keep": ["a", "b", "t", "dup"]}
+    assert one(weir, steps, event) == event
+
+
+# ---- what fails -------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("steps, event, code, text", [
+    ({"set": {"a.b": "x"}}, {"a": 1}, "bad_path", "a.b: step 2 of the path needs an object, found an integer"),
+    ({"values": {"a.b": 1}}, {"a": "t"}, "bad_path", "found a string"),
+    ({"default": {"a[0]": 1}}, {"a": {}}, "bad_path", "needs an array, found an object"),
+    ({"values": {"a[2]": 1}}, {"a": [1]}, "bad_path", "[2] is beyond the end of an array of 1"),
+    ({"rename": {"x": "a.b"}}, {"x": 1, "a": []}, "bad_path", "a.b: "),
+    ({"set": {"s": "{{ gone }}"}}, {"a": 1}, "no_field", "s: the event has no field gone"),
+    ({"set": {"s": "x{{ a.b }}"}}, {"a": 1}, "no_field", "a.b"),
+    ({"remove": ["a"]}, [1, 2], "not_object", "expected an object, found an array"),
+    ({"remove": ["a"]}, "42", "not_object", "found an integer"),
+    ({"cast": {"a": "int"}}, {"a": "twelve"}, "bad_cast", 'found a string "twelve"'),
+    ({"values": {"x": 1}, "cast": {"a": "int"}}, {"a": []}, "bad_cast", "found an array"),
+])
+def test_failures(weir, steps, event, code, text):
+    found = refused(weir, steps, event)
+    assert found[0] == code and text in found[1]
+
+
+def test_a_failed_event_disturbs_no_other(weir):
+    m = mapped(weir, {"cast": {"n": "int"}, "values": {"v": 1}},
+               *({"i": i, "n": "x" if i % 10 == 0 else str(i)} for i in range(1000)))
+    assert m.json == [{"i": i, "n": i, "v": 1} for i in range(1000) if i % 10]
+    assert [json.loads(f["payload"])["i"] for f in m.failed] == list(range(0, 1000, 10))
+
+
+def test_on_error_drop(weir):
+    m = mapped(weir, {"cast": {"n": "int"}}, {"n": "x"}, {"n": "1"}, on_error="    on_error: drop")
+    assert m.json == [{"n": 1}] and m.failed == []
+
+
+def test_hostile_events(weir):
+    deep = '{"a":' * 120 + "{}" + "}" * 120
+    wide = "{" + ",".join(f'"k{i}":{i}' for i in range(100000)) + "}"
+    long = json.dumps({"s": "ä" * 300000, "n": "x" * 100000})
+    m = mapped(weir, {"rename": {"a.a.a": "z", "k5": "k50000"}, "remove": ["k7"],
+                      "cast": {"n": "int"}, "default": {"d.e[0].f": 1}}, deep, wide, long,
+               '{"n":"1","":{"":1},"a":{"a":{"a":"\\u0000"}}}')
+    assert len(m.lines) == 3
+    found = m.json[1]
+    assert found["k50000"] == 5 and "k5" not in found and "k7" not in found and len(found) == 99999
+    assert m.json[2] == {"n": 1, "": {"": 1}, "a": {"a": {}}, "z": "\0", "d": {"e": [{"f": 1}]}}
+    assert len(m.failed) == 1 and len(m.failed[0]["reason"]) < 300
+
+
+# ---- weir check -------------------------------------------------------------------------------
+
+WRONG = [
+    ({}, "", "nothing to do"),
+    ({"rename": {}}, "rename", "empty"),
+    ({"rename": {"a": 1.5, "b": {"c": 1}}}, "rename", "text"),
+    ({"rename": {"a..b": "c"}}, "rename.a..b", "expected the name of a field behind the dot"),
+    ({"rename": {"a": "b["}}, "rename.a", "expected [0] or"),
+    ({"rename": {"a": ""}}, "rename.a", "must not be empty"),
+    ({"set": {"a": "{{ x"}}, "set", "}}"),
+    ({"set": {"a b": "x"}}, "set.a b", "odd name"),
+    ({"set": {"a": "x"}, "values": {"a": 1}}, "set.a", "values sets this field as well"),
+    ({"values": {"a['x": 1}}, "values.a['x", "no end"),
+    ({"values": {"a[99999999]": 1}}, "values.a[99999999]", "too large"),
+    ({"default": {".a": 1}}, "default..a", "name of a field"),
+    ({"cast": {"a": "integer"}}, "cast", "string, int, float"),
+    ({"cast": {"a[x]": "int"}}, "cast.a[x]", "expected [0] or"),
+    ({"remove": ["a", "b."]}, "remove[1]", "behind the dot"),
+    ({"remove": [".".join("a" * 33)]}, "remove[0]", "more than 32 steps"),
+    ({"keep": ["a[0]"]}, "keep[0]", "items of arrays cannot be kept"),
+    ({"keep": []}, "keep", "empty"),
+    ({"drop": ["a"]}, "drop", "unknown"),
+    ({"renam": {"a": "b"}}, "renam", "rename"),
+]
+
+
+@pytest.mark.parametrize("change, path, text", WRONG, ids=[f"{w[1]}-{i}" for i, w in enumerate(WRONG)])
+def test_wrong_configurations(weir, change, path, text):
+    config = {"sources": {"in": {"type": "file", "path": "in.ndjson"}},
+              "transforms": {"m": {"type": "map", "inputs": ["in"], **change}},
+              "sinks": {"out": {"type": "blackhole", "inputs": ["m"], "on_reject": "drop"},
+                        "failed": {"type": "file", "path": "f"}},
+              "dead_letter": "failed"}
+    checked = weir.check(json.dumps(config, indent=1) + "\n", format="json", expect=1)
+    found = [d for d in checked.json if d["path"].startswith(f"transforms.m.{path}".rstrip("."))]
+    assert found, checked
+    assert text.lower() in json.dumps(found, ensure_ascii=False).lower(), checked

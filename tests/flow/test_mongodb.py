@@ -1,0 +1,591 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sink mongodb against a real server of its protocol."""
+import datetime
+import json
+import shutil
+import signal
+import struct
+import tempfile
+import time
+
+import pymongo
+import pytest
+from bson.decimal128 import Decimal128
+from bson.objectid import ObjectId
+from bson.raw_bson import RawBSONDocument
+
+from weirtest import MongoDB, events, wait_until
+
+INT64, DECIMAL, DOUBLE, STRING = 0x12, 0x13, 0x01, 0x02
+
+
+def pipeline(uri, database, sink="", source="path: in.ndjson", more="", collection="events"):
+    return f"""\
+name: store
+sources: {{in: {{type: file, {source}}}}}
+sinks:
+  store:
+    type: mongodb
+    inputs: [in]
+    uri: "{uri}"
+    database: {database}
+    collection: {collection}
+    retry: {{initial: 50ms, max: 500ms}}
+{sink}
+  failed: {{type: file, path: failed.ndjson}}
+dead_letter: failed
+{more}
+"""
+
+
+def lines(*values):
+    return "".join((v if isinstance(v, str) else json.dumps(v)) + "\n" for v in values)
+
+
+def dead(weir):
+    path = weir.folder / "failed.ndjson"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def stored(db, collection="events", by="_id"):
+    return {doc[by]: doc for doc in db[collection].find()}
+
+
+def element_types(raw):
+    """{key: BSON type} of the top level."""
+    data, at, types = raw, 4, {}
+    size = {0x01: 8, 0x08: 1, 0x09: 8, 0x0A: 0, 0x12: 8, 0x13: 16}
+    while data[at] != 0:
+        kind = data[at]
+        end = data.index(0, at + 1)
+        types[data[at + 1:end].decode()] = kind
+        at = end + 1
+        if kind in (0x03, 0x04):
+            at += struct.unpack_from("<i", data, at)[0]
+        elif kind == 0x02:
+            at += 4 + struct.unpack_from("<i", data, at)[0]
+        else:
+            at += size[kind]
+    return types
+
+
+# ---- what is stored ---------------------------------------------------------------------------
+
+def test_types_are_exact(weir, mongodb, mongo_db):
+    big = "x" * (1 << 20)
+    weir.write(lines(
+        '{"_id":"n","i":1,"min":-9223372036854775808,"max":9223372036854775807,'
+        '"u":18446744073709551615,"b":123456789012345678901234567890,"h":1e400,'
+        '"d":0.1,"one":1.0,"zero":-0.0}',
+        '{"_id":"c","null":null,"t":true,"f":false,"a":[],"o":{},'
+        '"n":{"a":[[],{},[{"x":[null]}]],"o":{"o":{}}}}',
+        '{"_id":"s","uni":"äöü 鞋 🥾","nul":"a\\u0000b","empty":"","esc":"\\u0041\\n\\""}',
+        {"_id": "l", "pad": big},
+        '{"_id":"k","":1,"a.b":2,"$c":3,"d":{"e.f":4,"$g":5}}',
+        '{"_id":"dup","x":1,"x":2,"y":{"z":1,"z":{"w":2}}}',
+    ), "in.ndjson")
+    weir.run(pipeline(mongodb.uri, mongo_db.name))
+    assert dead(weir) == []
+    docs = stored(mongo_db)
+    assert len(docs) == 6
+    n = docs["n"]
+    assert (n["i"], n["min"], n["max"]) == (1, -2**63, 2**63 - 1)
+    assert n["u"] == Decimal128("18446744073709551615")
+    assert n["b"] == Decimal128("123456789012345678901234567890")
+    assert n["h"].to_decimal() == Decimal128("1E400").to_decimal()
+    assert (n["d"], n["one"]) == (0.1, 1.0) and str(n["zero"]) == "-0.0"
+    raw = next(mongo_db["events"].with_options(
+        codec_options=mongo_db.codec_options.with_options(document_class=RawBSONDocument))
+        .find({"_id": "n"})).raw
+    assert element_types(raw) == {
+        "_id": STRING, "i": INT64, "min": INT64, "max": INT64, "u": DECIMAL, "b": DECIMAL,
+        "h": DECIMAL, "d": DOUBLE, "one": DOUBLE, "zero": DOUBLE}
+    c = docs["c"]
+    assert c == {"_id": "c", "null": None, "t": True, "f": False, "a": [], "o": {},
+                 "n": {"a": [[], {}, [{"x": [None]}]], "o": {"o": {}}}}
+    assert type(c["a"]) is list and type(c["o"]) is dict
+    assert docs["s"] == {"_id": "s", "uni": "äöü 鞋 🥾", "nul": "a\0b", "empty": "", "esc": "A\n\""}
+    assert docs["l"]["pad"] == big
+    assert docs["k"] == {"_id": "k", "": 1, "a.b": 2, "$c": 3, "d": {"e.f": 4, "$g": 5}}
+    assert docs["dup"] == {"_id": "dup", "x": 1, "y": {"z": 1}}
+
+
+def test_dates(weir, mongodb, mongo_db):
+    weir.write(lines(
+        {"_id": 1, "ts": "2026-01-31T12:00:00.1239+01:00", "items": [{"at": "1969-12-31T23:59:59Z"}, 5]},
+        {"_id": 2, "ts": None, "items": {"at": "2000-02-29T00:00:00z"}, "at": "2026-01-31T12:00:00Z"},
+        {"_id": 3},
+        {"_id": 4, "ts": "yesterday"},
+        {"_id": 5, "ts": 1769860800},
+        {"_id": 6, "items": [{}, {"at": "2026-13-01T00:00:00Z"}]},
+    ), "in.ndjson")
+    weir.run(pipeline(mongodb.uri, mongo_db.name, "    dates: [ts, items.at]"))
+    docs = stored(mongo_db)
+    assert sorted(docs) == [1, 2, 3]
+    assert docs[1]["ts"] == datetime.datetime(2026, 1, 31, 11, 0, 0, 123000)
+    assert docs[1]["items"] == [{"at": datetime.datetime(1969, 12, 31, 23, 59, 59)}, 5]
+    assert docs[2] == {"_id": 2, "ts": None, "items": {"at": datetime.datetime(2000, 2, 29)},
+                       "at": "2026-01-31T12:00:00Z"}
+    found = {json.loads(d["payload"])["_id"]: d for d in dead(weir)}
+    assert {d["code"] for d in found.values()} == {"bad_date"}
+    assert found[4]["reason"].startswith('ts: "yesterday" is no RFC 3339 date-time')
+    assert found[6]["reason"].startswith("items.1.at: ")
+
+
+def test_ids(weir, mongodb, mongo_db):
+    """The template, a bare field with its type; else the event's _id; else the event's own id."""
+    weir.write(lines({"k": "a", "n": 7}, {"k": "b", "n": 18446744073709551615},
+                     {"k": "c", "n": {"x": 1, "y": "z"}}, {"k": "d", "n": "text", "_id": "lost"},
+                     {"k": "e", "n": 1.5}, {"k": "f", "n": [1]}, {"k": "g", "n": None}, {"k": "h"},
+                     {"k": "i", "n": ""}, {"k": "j", "n": True}), "in.ndjson")
+    weir.run(pipeline(mongodb.uri, mongo_db.name, '    id: "{{ n }}"'))
+    docs = stored(mongo_db, by="k")
+    assert {k: d["_id"] for k, d in docs.items()} == {
+        "a": 7, "b": Decimal128("18446744073709551615"), "c": {"x": 1, "y": "z"}, "d": "text"}
+    assert [(json.loads(d["payload"])["k"], d["code"]) for d in dead(weir)] == [
+        ("e", "bad_id"), ("f", "bad_id"), ("g", "no_id"), ("h", "no_id"), ("i", "bad_id"),
+        ("j", "bad_id")]
+
+    weir.run(pipeline(mongodb.uri, mongo_db.name, '    id: "x:{{ k }}:{{ n | none }}"',
+                      collection="two"))
+    assert "x:a:7" in stored(mongo_db, "two") and "x:h:none" in stored(mongo_db, "two")
+
+    weir.run(pipeline(mongodb.uri, mongo_db.name, collection="three"))
+    three = stored(mongo_db, "three", by="k")
+    assert three["d"]["_id"] == "lost"
+    assert three["a"]["_id"].endswith("in.ndjson-0") and len(three) == 10
+
+
+def test_object_ids(weir, mongodb, mongo_db):
+    weir.write(lines({"k": 1}, {"k": 2, "_id": "own"}, {"k": 3, "_id": None}), "in.ndjson")
+    for _ in range(2):
+        weir.run(pipeline(mongodb.uri, mongo_db.name, "    object_ids: true"))
+    docs = list(mongo_db.events.find())
+    assert sorted(d["k"] for d in docs) == [1, 1, 2, 3, 3]
+    assert all(isinstance(d["_id"], ObjectId) == (d["k"] != 2) for d in docs)
+
+
+def test_collections_by_template(weir, mongodb, mongo_db):
+    weir.write(lines(*({"_id": i, "type": t} for i, t in enumerate(
+        ["a", "b", "a", "ü", "c$", "", "a\0b", "x" * 300, "."])), {"_id": "none"}), "in.ndjson")
+    weir.run(pipeline(mongodb.uri, mongo_db.name, collection='"e_{{ type }}"'))
+    assert sorted(stored(mongo_db, "e_a")) == [0, 2]
+    assert sorted(stored(mongo_db, "e_b")) == [1] and sorted(stored(mongo_db, "e_ü")) == [3]
+    assert sorted(stored(mongo_db, "e_")) == [5]
+    assert [(d["code"], json.loads(d["payload"])["_id"]) for d in dead(weir)] == [
+        ("bad_namespace", 4), ("bad_namespace", 6), ("bad_namespace", 7), ("bad_namespace", 8),
+        ("no_field", "none")]
+
+
+# ---- again and again --------------------------------------------------------------------------
+
+def test_redelivery_makes_no_duplicates(weir, mongodb, mongo_db):
+    """Also where another unique index sees the redelivered event first."""
+    mongo_db.events.create_index("id", unique=True)
+    weir.write(lines(*events(3000)), "in.ndjson")
+    for _ in range(3):
+        weir.run(pipeline(mongodb.uri, mongo_db.name))
+    assert mongo_db.events.count_documents({}) == 3000
+    assert dead(weir) == []
+
+
+def test_insert_keeps_the_first_of_an_id(weir, mongodb, mongo_db):
+    weir.write(lines(*({"_id": i % 5, "n": i} for i in range(1000))), "in.ndjson")
+    weir.run(pipeline(mongodb.uri, mongo_db.name, "    batch: {events: 100}"))
+    assert {i: d["n"] for i, d in stored(mongo_db).items()} == {i: i for i in range(5)}
+    assert dead(weir) == []
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_replace_keeps_the_last_of_an_id(weir, mongodb, mongo_db, size):
+    weir.write(lines(*({"_id": i % 5, "n": i, f"f{i}": 1} for i in range(1000))), "in.ndjson")
+    weir.run(pipeline(mongodb.uri, mongo_db.name, f"    mode: replace\n    batch: {{events: {size}}}"))
+    assert stored(mongo_db) == {i: {"_id": i, "n": 995 + i, f"f{995 + i}": 1} for i in range(5)}
+
+
+def test_where_the_last_is_refused_the_one_before_it_counts(weir, mongodb, mongo_db):
+    """replace: of one batch's events for an _id the last good one; insert: the first good one."""
+    mongo_db.events.create_index("u", unique=True)
+    mongo_db.events.insert_one({"_id": "other", "u": "taken"})
+    rows = [{"_id": 1, "u": "taken"}, {"_id": 1, "u": "a"}, {"_id": 1, "u": "b"},
+            {"_id": 1, "u": "taken"}]
+    weir.write(lines(*rows), "in.ndjson")
+    weir.run(pipeline(mongodb.uri, mongo_db.name, "    mode: replace"))
+    assert mongo_db.events.find_one({"_id": 1})["u"] == "b"
+    assert [d["code"] for d in dead(weir)] == ["duplicate_key"]
+    mongo_db.events.delete_one({"_id": 1})
+    weir.run(pipeline(mongodb.uri, mongo_db.name, "    mode: insert"))
+    assert mongo_db.events.find_one({"_id": 1})["u"] == "a"
+    assert [d["code"] for d in dead(weir)] == ["duplicate_key"] * 2
+
+
+# ---- one of ten is refused --------------------------------------------------------------------
+
+def test_one_of_ten_is_refused(weir, mongodb, mongo_db):
+    rows = [f'"text {i}"' if i % 10 == 3 else {"_id": i} for i in range(2000)]
+    weir.write(lines(*rows), "in.ndjson")
+    weir.run(pipeline(mongodb.uri, mongo_db.name, "    batch: {events: 64}"))
+    assert sorted(stored(mongo_db)) == [i for i in range(2000) if i % 10 != 3]
+    found = dead(weir)
+    assert sorted(d["payload"] for d in found) == sorted(f'"text {i}"' for i in range(3, 2000, 10))
+    assert {(d["code"], d["component"]) for d in found} == {("not_object", "store")}
+    assert found[0]["reason"] == "a document must be a JSON object, found a string"
+
+
+def test_one_of_ten_breaks_a_unique_index(weir, mongodb, mongo_db):
+    mongo_db.events.create_index("email", unique=True)
+    mongo_db.events.insert_one({"_id": "first", "email": "taken"})
+    rows = [{"_id": i, "email": "taken" if i % 10 == 0 else f"e{i}"} for i in range(1000)]
+    weir.write(lines(*rows), "in.ndjson")
+    for _ in range(2):
+        weir.run(pipeline(mongodb.uri, mongo_db.name))
+    assert mongo_db.events.count_documents({}) == 901
+    found = dead(weir)
+    assert len(found) == 200 and {d["code"] for d in found} == {"duplicate_key"}
+    assert "email_1" in found[0]["reason"]
+
+
+def test_a_schema_in_the_server(weir, mongodb, mongo_db):
+    mongo_db.create_collection("events", validator={"$jsonSchema": {"required": ["type"]}})
+    weir.write(lines({"_id": 1, "type": "a"}, {"_id": 2}, {"_id": 3, "type": "b"}), "in.ndjson")
+    weir.run(pipeline(mongodb.uri, mongo_db.name))
+    assert sorted(stored(mongo_db)) == [1, 3]
+    assert [d["code"] for d in dead(weir)] == ["validation"]
+
+
+def test_hostile_documents(weir, mongodb, mongo_db):
+    """Each is refused by itself; those around it are stored."""
+    deep = "[" * 126 + "]" * 126
+    ones = "[" + ",".join(["1"] * 1_300_000) + "]"
+    bad = {
+        "bad_key": '{"_id":"a","x":{"k\\u0000":1}}',
+        "bad_number": '{"_id":"b","n":1.2345678901234567890123456789012345678901e500}',
+        "not_object": "[1]",
+        "too_large": f'{{"_id":"c","a":{ones}}}',
+    }
+    good = [f'{{"_id":"deep","d":{deep}}}', '{"_id":{"a":1}}', '{"_id":"many",' + ",".join(
+        f'"k{i}":{i},"k{i}":-1' for i in range(20000)) + "}"]
+    rows = []
+    for row in bad.values():
+        rows += [row, *good]
+    weir.write(lines(*rows, {"_id": "end"}), "in.ndjson")
+    weir.run(pipeline(mongodb.uri, mongo_db.name, "    batch: {bytes: 64MiB}"))
+    assert [d["code"] for d in dead(weir)] == list(bad)
+    docs = list(mongo_db.events.find())
+    assert len(docs) == 4
+    many = next(d for d in docs if d["_id"] == "many")
+    assert len(many) == 20001 and many["k19999"] == 19999
+    depth, at = 0, next(d for d in docs if d["_id"] == "deep")["d"]
+    while at:
+        depth, at = depth + 1, at[0]
+    assert depth == 125
+
+
+def test_ids_that_the_server_refuses(weir, mongodb, mongo_db):
+    weir.write(lines({"_id": {"$x": 1}}, {"_id": 1}), "in.ndjson")
+    weir.run(pipeline(mongodb.uri, mongo_db.name))
+    assert sorted(stored(mongo_db)) == [1]
+    assert len(dead(weir)) == 1
+
+
+# ---- servers that fail ------------------------------------------------------------------------
+
+@pytest.fixture(scope="module")
+def failing_server():
+    folder = tempfile.mkdtemp(prefix="weir-own-mongodb-")
+    server = MongoDB(folder, ["--enable-test-commands"])
+    yield server.start()
+    server.stop()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def failing(failing_server):
+    """A server whose next inserts and updates fail as told: failing.fail(times, errorCode=91)."""
+    server = failing_server
+
+    def fail(times, **data):
+        data.setdefault("failCommands", ["insert", "update"])
+        server.client.admin.command("configureFailPoint", "failCommand",
+                                    mode={"times": times} if times else "off", data=data)
+    server.fail = fail
+    # Errors of "no primary" make the driver wait for its monitor, which this server never wakes.
+    server.failing_uri = server.uri + "?heartbeatFrequencyMS=500"
+    server.client.drop_database("flow")
+    yield server
+    fail(0)
+
+
+def slow(n, sink="", rate="2000"):
+    """n generated events at a rate, so that something can happen meanwhile."""
+    return f"""\
+name: store
+sources: {{in: {{type: generate, rate: {rate}, count: {n}}}}}
+sinks:
+  store:
+    type: mongodb
+    inputs: [in]
+    uri: "${{env:URI}}"
+    database: flow
+    collection: events
+    retry: {{initial: 50ms, max: 500ms}}
+    batch: {{events: 100}}
+{sink}
+  failed: {{type: file, path: failed.ndjson}}
+dead_letter: failed
+"""
+
+
+PASSING = [
+    {"closeConnection": True},
+    {"errorCode": 189}, {"errorCode": 91}, {"errorCode": 10107}, {"errorCode": 11600},
+    {"errorCode": 16500}, {"errorCode": 112}, {"errorCode": 13}, {"errorCode": 12345},
+    {"writeConcernError": {"code": 91, "errmsg": "shutting down"}},
+    {"writeConcernError": {"code": 64, "errmsg": "waiting for replication timed out"}},
+]
+
+
+@pytest.mark.parametrize("mode, data", [("insert", data) for data in PASSING]
+                         + [("replace", PASSING[i]) for i in (0, 2, 9)], ids=str)
+def test_passing_failures_lose_nothing(weir, failing, mode, data):
+    failing.fail(4, **data)
+    weir.run(slow(3000, f"    mode: {mode}", rate="20000"), env={"URI": failing.failing_uri})
+    assert failing.client.flow.events.count_documents({}) == 3000
+    assert dead(weir) == []
+
+
+def test_a_command_that_one_document_breaks(weir, failing):
+    """The whole command fails; halves find out that it is each document: all are rejected."""
+    failing.fail(1000, errorCode=22)
+    weir.write(lines(*({"_id": i} for i in range(20))), "in.ndjson")
+    weir.run(pipeline(failing.failing_uri, "flow"))
+    assert sorted(json.loads(d["payload"])["_id"] for d in dead(weir)) == list(range(20))
+    assert {d["code"] for d in dead(weir)} == {"bad_document"}
+
+
+def test_server_away_and_back(weir, own_mongodb):
+    server = own_mongodb("--sync-on-commit")
+    running = weir.start(slow(10000), env={"URI": server.uri})
+    wait_until(lambda: server.client.flow.events.estimated_document_count() > 2000, 30)
+    server.stop()
+    lines_before = len(running.logs)
+    time.sleep(3)
+    assert running.alive
+    server.start()
+    running.wait(timeout=120)
+    assert server.client.flow.events.count_documents({}) == 10000
+    assert dead(weir) == []
+    said = running.logs[lines_before - 1:]
+    assert any(line.get("component") == "store" for line in said), running.report()
+
+
+def test_server_killed_and_back(weir, own_mongodb):
+    server = own_mongodb("--sync-on-commit")
+    running = weir.start(slow(6000, "    mode: replace"), env={"URI": server.uri})
+    wait_until(lambda: server.client.flow.events.estimated_document_count() > 1000, 30)
+    server.forget()
+    server.kill()
+    time.sleep(1)
+    server.start()
+    running.wait(timeout=120)
+    assert server.client.flow.events.count_documents({}) == 6000
+    assert dead(weir) == []
+
+
+def test_server_that_hangs(weir, own_mongodb):
+    """No answer for longer than `timeout`: the write ends, and is repeated when the server is back."""
+    server = own_mongodb()
+    running = weir.start(slow(6000, "    timeout: 2s"), env={"URI": server.uri})
+    wait_until(lambda: server.client.flow.events.estimated_document_count() > 1000, 30)
+    server.pause()
+    try:
+        running.wait_metric("weir_component_errors_total", 1, component="store", timeout=15)
+    finally:
+        server.resume()
+    running.wait(timeout=120)
+    assert server.client.flow.events.count_documents({}) == 6000
+    assert dead(weir) == []
+
+
+def test_started_before_the_server(weir, own_mongodb):
+    server = own_mongodb()
+    uri = server.uri
+    server.stop()
+    running = weir.start(slow(500), env={"URI": uri}, ready=False)
+    running.wait_log("", component="store", level="warn")
+    server.start()
+    running.wait(timeout=60)
+    assert server.client.flow.events.count_documents({}) == 500
+
+
+def test_write_concern_that_cannot_be_met(weir, mongodb, mongo_db):
+    """Its events wait; they are no dead letters, and a SIGTERM ends it."""
+    weir.write(lines(*events(10)), "in.ndjson")
+    running = weir.start(pipeline(
+        mongodb.uri, mongo_db.name, "    write_concern: {w: 3, timeout: 100ms}",
+        more="shutdown_timeout: 2s"), ready=False)
+    found = running.wait_log("write_concern", component="store")
+    assert "data-bearing" in str(found) or "write concern" in str(found)
+    began = time.monotonic()
+    running.signal(signal.SIGTERM)
+    running.wait(expect=None, timeout=30)
+    assert time.monotonic() - began < 15
+    assert dead(weir) == []
+
+
+def test_sigterm_drains(weir, mongodb, mongo_db):
+    running = weir.start(slow(10_000_000, rate="5000").replace("database: flow",
+                                                               f"database: {mongo_db.name}"),
+                         env={"URI": mongodb.uri})
+    running.wait_metric("weir_component_sent_events_total", 3000, component="store")
+    running.signal(signal.SIGTERM)
+    running.wait(timeout=60)
+    assert running.find_log("pipeline ended")[0]["events_left"] == 0
+    numbers = sorted(doc["seq"] for doc in mongo_db.events.find())
+    assert len(numbers) >= 3000 and numbers == list(range(len(numbers)))
+
+
+def test_many_connections(weir, mongodb, mongo_db):
+    weir.write(lines(*events(5000)), "in.ndjson")
+    weir.run(pipeline(mongodb.uri + "?maxPoolSize=2", mongo_db.name,
+                      '    concurrency: 8\n    shard_by: "{{ user_id }}"\n    id: "{{ id }}"'))
+    assert sorted(stored(mongo_db)) == sorted(f"e{i}" for i in range(5000))
+
+
+def test_from_kafka(weir, kafka, mongodb, mongo_db):
+    """Read twice under two groups: topic-partition-offset is the _id, so nothing is there twice."""
+    topic = kafka.topic(partitions=3)
+    kafka.produce(topic, [{"n": i} if i % 10 else f'"{i}"' for i in range(2000)],
+                  key=lambda i, _: str(i))
+    for group in ("one", "two"):
+        running = weir.start(f"""\
+name: store
+sources:
+  in: {{type: kafka, brokers: "{kafka.brokers}", topics: [{topic}], group: {topic}-{group}}}
+sinks:
+  store: {{type: mongodb, inputs: [in], uri: "{mongodb.uri}", database: {mongo_db.name},
+           collection: events, concurrency: 2}}
+  failed: {{type: file, path: failed-{group}.ndjson}}
+dead_letter: failed
+""")
+        running.wait_metric("weir_component_sent_events_total", 1800, component="store")
+        wait_until(lambda: (weir.folder / f"failed-{group}.ndjson").read_text().count("\n") == 200)
+        running.stop()
+    docs = stored(mongo_db)
+    assert sorted(d["n"] for d in docs.values()) == [i for i in range(2000) if i % 10]
+    assert all(key.startswith(f"{topic}-") for key in docs)
+
+
+# ---- who may ----------------------------------------------------------------------------------
+
+@pytest.fixture
+def guarded(own_mongodb):
+    server = own_mongodb()
+    server.add_user("weir", "s3cr3tpass")
+    server.args = ["--auth"]
+    server.restart()
+    return server
+
+
+def guarded_uri(server, password, user="weir"):
+    return f"mongodb://{user}:{password}@{server.address}/?authSource=admin"
+
+
+def test_user_and_password(weir, guarded):
+    (weir.folder / "uri").write_text(guarded_uri(guarded, "s3cr3tpass") + "\n")
+    weir.write(lines(*events(500)), "in.ndjson")
+    running = weir.run(pipeline("${file:uri}", "flow"))
+    client = pymongo.MongoClient(guarded_uri(guarded, "s3cr3tpass"))
+    assert client.flow.events.count_documents({}) == 500
+    client.close()
+    assert "s3cr3tpass" not in running.stderr
+
+
+@pytest.mark.parametrize("user, password", [("weir", "wr0ngpass"), ("nob0dy", "s3cr3tpass")],
+                         ids=["password", "user"])
+def test_wrong_password(weir, guarded, user, password):
+    """A clear error, no dead letters, and the events wait."""
+    weir.write(lines(*events(10)), "in.ndjson")
+    running = weir.start(pipeline(guarded_uri(guarded, password, user), "flow",
+                                  more="shutdown_timeout: 1s"), ready=False)
+    found = running.wait_log("auth_failed", component="store")[0]
+    assert "the server refused the user or password of the uri" in str(found)
+    running.signal(signal.SIGTERM)
+    running.wait(expect=None, timeout=30)
+    assert dead(weir) == []
+    assert password not in running.stderr and user not in running.stderr.replace("weir", "")
+
+
+def test_no_password(weir, guarded):
+    weir.write(lines(*events(10)), "in.ndjson")
+    running = weir.start(pipeline(f"mongodb://{guarded.address}/", "flow",
+                                  more="shutdown_timeout: 1s"), ready=False)
+    running.wait_log("not_authorized", component="store")
+    running.signal(signal.SIGTERM)
+    running.wait(expect=None, timeout=30)
+    assert dead(weir) == []
+
+
+# ---- weir check -------------------------------------------------------------------------------
+
+GOOD = {"uri": "mongodb://h/", "database": "d", "collection": "c"}
+
+WRONG = [
+    ({"uri": None}, "uri", "is missing"),
+    ({"database": None}, "database", "is missing"),
+    ({"collection": None}, "collection", "is missing"),
+    ({"uri": "h:27017"}, "uri", "mongodb://"),
+    ({"uri": "mongodb://"}, "uri", "host"),
+    ({"uri": "mongodb://u:s3cret:x@h/"}, "uri", "percent-encoded"),
+    ({"uri": "mongodb://u:s3cret@h:99999/"}, "uri", "Port"),
+    ({"uri": "mongodb://u:s3cret@h/?sockettimoutms=5"}, "uri", "Unsupported"),
+    ({"uri": "mongodb://u:s3cret@h/?socketTimeoutMS=s3cret"}, "uri", "sockettimeoutms"),
+    ({"uri": "mongodb://h/?w=0"}, "uri", "w=0"),
+    ({"uri": "mongodb://h/?tls=true&tlsCAFile=/nowhere/ca.pem"}, "uri", "cannot be read"),
+    ({"uri": "mongodb://h/?authMechanism=SCRAM-SHA-256"}, "uri", "username"),
+    ({"uri": "mongodb://h/?compressors=foo"}, "uri", "Unsupported compressor"),
+    ({"database": "a.b"}, "database", "one of"),
+    ({"database": "x" * 64}, "database", "63 bytes"),
+    ({"collection": "system.users"}, "collection", "server"),
+    ({"collection": "a$b"}, "collection", "$"),
+    ({"collection": "x" * 254}, "collection", "255 bytes"),
+    ({"collection": "{{ type }}"}, "collection", "literal"),
+    ({"mode": "upsert"}, "mode", "insert, replace"),
+    ({"id": "fixed"}, "id", "no placeholder"),
+    ({"id": "{{ user_id"}, "id", "}}"),
+    ({"object_ids": True, "id": "{{ x }}"}, "object_ids", "id is given as well"),
+    ({"object_ids": True, "mode": "replace"}, "object_ids", "mode replace"),
+    ({"dates": ["a..b"]}, "dates[0]", "empty"),
+    ({"dates": ["ts", "_id"]}, "dates[1]", "_id cannot be a date"),
+    ({"write_concern": {"w": 0}}, "write_concern.w", "nothing could be known"),
+    ({"write_concern": {"w": 51}}, "write_concern.w", "1 to 50"),
+    ({"write_concern": {"timeout": "1us"}}, "write_concern.timeout", "1ms"),
+    ({"write_concern": {"wtimeout": "1s"}}, "write_concern.wtimeout", "timeout"),
+    ({"colection": "x"}, "colection", "collection"),
+]
+
+
+@pytest.mark.parametrize("change, path, text", WRONG, ids=[f"{w[1]}-{i}" for i, w in enumerate(WRONG)])
+def test_wrong_configurations(weir, change, path, text):
+    sink = {k: v for k, v in {"type": "mongodb", "inputs": ["in"], **GOOD, **change}.items()
+            if v is not None}
+    config = {"sources": {"in": {"type": "file", "path": "in.ndjson"}},
+              "sinks": {"store": sink, "failed": {"type": "file", "path": "f"}},
+              "dead_letter": "failed"}
+    checked = weir.check(json.dumps(config, indent=1) + "\n", format="json", expect=1)
+    found = [d for d in checked.json if d["path"].startswith(f"sinks.store.{path}".rstrip("."))
+             or d["path"] == "sinks.store"]
+    assert len(found) == 1, checked
+    assert text.lower() in json.dumps(found[0], ensure_ascii=False).lower(), checked
+    assert "s3cret" not in json.dumps({k: v for k, v in found[0].items() if k != "source"}), checked
+
+
+def test_right_configurations(weir):
+    for uri in ("mongodb://h", "mongodb://a:1,b:2/db?replicaSet=rs&w=majority&journal=true",
+                "mongodb://u:p%40ss@h/?authSource=admin&tls=true", "mongodb+srv://cluster.example.net/",
+                "mongodb://%2Ftmp%2Fm.sock/"):
+        weir.check(pipeline(uri, "d", """\
+    id: "{{ user_id }}"
+    mode: replace
+    dates: [ts, items.at]
+    write_concern: {w: majority, journal: true, timeout: 5s}"""), expect=0)
