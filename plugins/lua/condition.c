@@ -15,6 +15,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <text.h>
 
 #define MEMORY (INT64_C(64) << 20)
 #define INSTRUCTIONS INT64_C(10000000)
@@ -326,7 +327,7 @@ static void fail_event(struct conditions *c, uint32_t which, struct weir_event *
         return; /* the host failed it: it is not JSON */
     struct weir_str text = c->texts[which];
     (void)snprintf(words, sizeof(words), "condition \"%.*s%s\": %s",
-                   (int)(text.len < 100 ? text.len : 100), text.ptr, text.len > 100 ? "..." : "",
+                   (int)utf8_cut(text.ptr, text.len, 100), text.ptr, text.len > 100 ? "..." : "",
                    syntax_strip(vm->text, CHUNK, &line));
     r.message = weir_cstr(words);
     vm->h->event_fail(vm->h, vm->b, ev, &r);

@@ -16,6 +16,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <text.h>
 
 #define HOOK_STEP 1000
 #define BYTES_PER_CHARGE 64u
@@ -138,7 +139,8 @@ static void add_text(struct vm *vm, size_t *at, const char *s, size_t len)
 {
     size_t room = sizeof(vm->text) - 1 - *at;
     size_t n = len < room ? len : room;
-    memcpy(vm->text + *at, s, n);
+    for (size_t i = 0; i < n; i++)
+        vm->text[*at + i] = s[i] != '\0' ? s[i] : ' ';
     *at += n;
     vm->text[*at] = '\0';
 }
@@ -153,7 +155,7 @@ static void add_message(struct vm *vm, lua_State *L, size_t *at)
     switch (lua_type(L, 1)) {
     case LUA_TSTRING:
         s = lua_tolstring(L, 1, &len);
-        add_text(vm, at, s, len < VM_TEXT - 90 ? len : VM_TEXT - 90);
+        add_text(vm, at, s, utf8_cut(s, len, VM_TEXT - 90));
         return;
     case LUA_TNUMBER:
         n = lua_isinteger(L, 1) != 0
@@ -177,7 +179,7 @@ static void add_trace(struct vm *vm, lua_State *L, size_t *at)
             continue;
         char place[LUA_IDSIZE + 16];
         int len = snprintf(place, sizeof(place), "%s:%d", ar.short_src, ar.currentline);
-        if (n++ == 0 && strncmp(vm->text, place, (size_t)len) == 0)
+        if (n++ == 0 && strncmp(vm->text, place, (size_t)len) == 0 && vm->text[len] == ':')
             continue;
         add_text(vm, at, shown == 0 ? " (called from " : ", ", shown == 0 ? 14 : 2);
         add_text(vm, at, place, (size_t)len);

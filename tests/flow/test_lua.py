@@ -497,6 +497,8 @@ def test_an_error_keeps_the_event_as_it_entered(hook):
     ("error(42)", "42"),
     ("error('x', 0)", "x"),
     ("error(('long '):rep(10000))", "long long"),
+    ("error(('é'):rep(500))", "ééé"),
+    ("error('a\\0b \\xff\\n')", "a b"),
     ("local x = nil + 1", "arithmetic on a nil value"),
     ("return event.a.b.c", "attempt to index a nil value (field 'a')"),
     ("return event.null.x", "attempt to index JSON null (field 'x')"),
