@@ -201,6 +201,24 @@ static const struct refused *refusal_of(const char *name, unsigned kind)
     return NULL;
 }
 
+static void set_raw(rd_kafka_conf_t *conf, struct problems *p, const char *path, const char *name,
+                    const char *value)
+{
+    char text[WEIR_ERROR_TEXT];
+    bool secret = strstr(name, "secret") != NULL || strstr(name, "password") != NULL;
+    switch (rd_kafka_conf_set(conf, name, value, text, sizeof(text))) {
+    case RD_KAFKA_CONF_OK:
+        return;
+    case RD_KAFKA_CONF_UNKNOWN:
+        problem(p, path, "librdkafka %s has no setting '%s': see its CONFIGURATION.md",
+                rd_kafka_version_str(), name);
+        return;
+    case RD_KAFKA_CONF_INVALID:
+        problem(p, path, "librdkafka refuses '%.100s': %s", secret ? "***" : value, text);
+        return;
+    }
+}
+
 void client_conf_raw(rd_kafka_conf_t *conf, const struct client_config *cfg, enum weir_kind kind,
                      struct problems *p)
 {
@@ -215,7 +233,7 @@ void client_conf_raw(rd_kafka_conf_t *conf, const struct client_config *cfg, enu
         else if (strlen(name) != pairs[i].key.len)
             problem(p, path, "a setting's name cannot hold a NUL byte");
         else
-            set(conf, p, path, name, pairs[i].value.str.ptr);
+            set_raw(conf, p, path, name, pairs[i].value.str.ptr);
     }
 }
 

@@ -7,6 +7,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 static const char *const timestamp_words[] = {"now", "event", NULL};
 static const char *const compression_words[] = {"none", "gzip", "snappy", "lz4", "zstd", NULL};
@@ -112,12 +113,23 @@ void check_topic(const struct sink_config *cfg, const struct weir_host *h, struc
                 (int)(name.len > 200 ? 200 : name.len), name.ptr);
 }
 
+static void check_headers(const struct sink_config *cfg, struct problems *p)
+{
+    const struct weir_pair *pairs = cfg->headers.items;
+    for (uint32_t i = 0; i < cfg->headers.n; i++)
+        if (strcmp(pairs[i].key.ptr, "weir-id") == 0)
+            problem(p, "headers.weir-id",
+                    "weir writes this header itself: it carries the event's "
+                    "id; choose another name");
+}
+
 static void sink_check(const void *config, const struct weir_report *report)
 {
     const struct sink_config *cfg = config;
     struct problems p = {.report = report};
     client_check(&cfg->client, &p);
     check_topic(cfg, report->host, &p);
+    check_headers(cfg, &p);
     rd_kafka_conf_t *conf = sink_conf(cfg, &p);
     if (p.n == 0)
         client_try(conf, WEIR_SINK, &p);

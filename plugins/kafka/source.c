@@ -229,7 +229,8 @@ static bool finished(const struct source *s)
 /* Takes messages, or where that cannot be keeps the consumer alive. Returns when to go on. */
 static int64_t take_or_wait(struct source *s, struct weir_batch *b, uint32_t room, int64_t now)
 {
-    if (room > 0 && !s->stopping && take_messages(s, b, room)) {
+    bool free = s->rebalance.state == REBALANCE_NONE && !s->stopping;
+    if (room > 0 && free && take_messages(s, b, room)) {
         s->no_room_ns = 0;
         return WEIR_NEVER;
     }
