@@ -33,14 +33,14 @@ def test_there_are_readmes():
     assert {".", "core", "pipelines", "plugins", "scripts", "tests"} <= folders
 
 
-@pytest.mark.parametrize("readme, text", blocks("yaml"))
+@pytest.mark.parametrize("readme, text", list(blocks("yaml")))
 def test_pipeline(weir, readme, text):
     if "sources:" not in text:
         pytest.fail("a YAML block in a README is a whole pipeline, so that it can be run")
     weir.run(text, timeout=60)
 
 
-@pytest.mark.parametrize("readme, text", blocks("sh"))
+@pytest.mark.parametrize("readme, text", list(blocks("sh")))
 def test_command(weir, readme, text):
     for line in text.strip().splitlines():
         if not line or line.startswith("#"):
