@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The source `http` and real clients: every answer, what becomes of bodies, limits, pressure, ends."""
+import base64
 import concurrent.futures
 import gzip
 import http.client
@@ -403,10 +404,8 @@ def test_raw(edge):
     for body, headers in bodies:
         assert e.post(body, headers)[:2] == (200, {"accepted": 1})
     assert e.post(b"a b \r\n\n\xfe\n", NDJSON)[:2] == (200, {"accepted": 2})
-    kept = e.kept()
-    assert kept[0]["payload_base64"] == "IAD/e25vdCBqc29u"
-    assert kept[1]["payload"] == "[1,2" and kept[2]["payload"] == "x" * 100000
-    assert kept[3]["payload"] == "a b "
+    kept = [base64.b64decode(event["payload_base64"]) for event in e.kept()]
+    assert kept == [body for body, _ in bodies] + [b"a b ", b"\xfe"]
 
 
 # ---- Bodies that are wrong ---------------------------------------------------------------------
