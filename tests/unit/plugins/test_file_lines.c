@@ -151,7 +151,7 @@ static void test_pipes_and_blocks(void **state)
         data[i] = '\n';
     int ends[2];
     struct lines l;
-    assert_int_equal(pipe(ends), 0);
+    assert_int_equal(pipe2(ends, O_NONBLOCK), 0); /* it may hold as little as a page */
     assert_true(lines_init(&l, wr_host_control(), ends[0], SIZE));
     struct {
         struct block *block;
@@ -167,8 +167,8 @@ static void test_pipes_and_blocks(void **state)
                 size_t piece = 1 + (size_t)random() % 60000;
                 piece = piece < SIZE - written ? piece : SIZE - written;
                 ssize_t put = write(ends[1], data + written, piece);
-                assert_true(put > 0);
-                written += (size_t)put;
+                assert_true(put > 0 || errno == EAGAIN);
+                written += put > 0 ? (size_t)put : 0;
             } else if (ends[1] >= 0) {
                 close(ends[1]);
                 ends[1] = -1;
