@@ -385,8 +385,10 @@ int64_t wr_lane_step(struct wr_lane *lane, int64_t wait_until)
     int64_t deadline = INT64_MAX;
     if (atomic_load(&lane->p->draining)) {
         deadline = atomic_load(&lane->p->deadline);
-        if (now >= deadline)
+        if (now >= deadline) {
             wr_pipeline_abort(lane->p);
+            deadline = INT64_MAX; /* what is left is waited for, not spun for */
+        }
         if (!lane->stopped)
             stop_source(lane);
     }

@@ -67,6 +67,7 @@ static void shard_init(struct wr_outlet *o, uint32_t index)
     s->outlet = o;
     s->index = index;
     pthread_mutex_init(&s->mutex, NULL);
+    pthread_mutex_init(&s->inst_mutex, NULL);
     wr_wake_init(&s->wake, o->type->wake != NULL ? wake_sink : NULL, s);
     s->dead_waiter.wake = wake_shard;
     s->dead_waiter.arg = s;
@@ -133,6 +134,7 @@ static void shard_done(struct wr_shard *s)
     wr_free(s->again);
     wr_free(s->runs);
     wr_wake_done(&s->wake);
+    pthread_mutex_destroy(&s->inst_mutex);
     pthread_mutex_destroy(&s->mutex);
 }
 
@@ -171,11 +173,18 @@ struct wr_shard *wr_outlet_shard(struct wr_outlet *o, uint32_t i)
     return &o->shards[i];
 }
 
+static void cancel(struct wr_shard *s)
+{
+    pthread_mutex_lock(&s->inst_mutex);
+    if (s->owns_inst && s->inst != NULL && s->outlet->type->cancel != NULL)
+        s->outlet->type->cancel(s->inst->self);
+    pthread_mutex_unlock(&s->inst_mutex);
+}
+
 void wr_outlet_cancel(struct wr_outlet *o)
 {
     for (uint32_t i = 0; i < o->n_shards; i++)
-        if (o->shards[i].owns_inst && o->type->cancel != NULL)
-            o->type->cancel(o->shards[i].inst->self);
+        cancel(&o->shards[i]);
     wr_outlet_wake(o);
 }
 
@@ -268,22 +277,25 @@ static uint64_t queued(struct wr_shard *s)
     return n;
 }
 
-/* Takes entries until this shard has a batch of its own waiting, or nothing is left. */
-static void refill(struct wr_shard *s)
+/* Takes entries until this shard has a batch of its own waiting, or nothing is left. True: took some. */
+static bool refill(struct wr_shard *s)
 {
     struct wr_outlet *o = s->outlet;
+    bool any = false;
     uint64_t want = (uint64_t)opt_of(o)->batch.events;
     pthread_mutex_lock(&o->take_mutex);
     while (queued(s) < want) {
         struct wr_entry *entry = wr_buffer_take(o->buffer);
         if (entry == NULL)
             break;
+        any = true;
         if (o->n_shards == 1)
             add_run(s, entry, 0, entry->batch->pub.n_events);
         else
             distribute(o, entry, s);
     }
     pthread_mutex_unlock(&o->take_mutex);
+    return any;
 }
 
 /* ---- Gathering ---- */
@@ -413,22 +425,63 @@ static void check_verdicts(struct wr_shard *s, struct wr_write *w)
                weir_kv_u64("events", missing));
 }
 
+/* Before each call of the sink. A shared instance has callbacks on several threads: nothing of its own to
+ * clear. */
+static void clear_scratch(struct wr_shard *s)
+{
+    if ((s->outlet->unit->comp->traits & WEIR_TRAIT_SHARED) == 0)
+        wr_arena_clear(&s->inst->scratch, 256 * 1024);
+}
+
+/* Ends the writes whose results are all known. Where a repeated write overwrites, in the order of their
+ * start: a later one must not be counted as through while an earlier one may still fail. */
+static void finish_writes(struct wr_shard *s)
+{
+    bool in_order = (s->outlet->unit->comp->traits & WEIR_TRAIT_OVERWRITES) != 0;
+    int64_t now = wr_now(s->outlet->p->rt.clock);
+    for (;;) {
+        struct wr_write *oldest = NULL;
+        for (uint32_t i = 0; i < s->n_writes && s->n_active != 0; i++) {
+            struct wr_write *w = &s->writes[i];
+            if (w->active && !w->given_up && (in_order || w->n_pending == 0) &&
+                (oldest == NULL || w->number < oldest->number))
+                oldest = w;
+        }
+        if (oldest == NULL || oldest->n_pending != 0)
+            return;
+        wr_shard_finish(s, oldest, now);
+    }
+}
+
 static void start_write(struct wr_shard *s, struct wr_write *w, int64_t now)
 {
     struct wr_outlet *o = s->outlet;
     uint32_t n = w->b->pub.n_events;
     struct weir_results results = {n, sizeof(struct weir_result), w->results};
     w->generation++;
+    w->number = s->next_write++;
     w->active = true;
     /* Held up until all verdicts are in: a completion may come before write() returns. */
     w->n_pending = 0;
     w->b->pub.ticket = ticket_of(s, w);
     s->n_active++;
-    wr_arena_clear(&s->inst->scratch, 256 * 1024);
+    clear_scratch(s);
     o->type->write(s->inst->self, &w->b->pub, now + opt_of(o)->timeout, &results);
     check_verdicts(s, w);
     if (w->n_pending == 0)
-        wr_shard_finish(s, w, wr_now(o->p->rt.clock));
+        finish_writes(s);
+}
+
+/* A new instance that comes after the shutdown's deadline is cancelled like the others. */
+static struct wr_instance *swap_instance(struct wr_shard *s, struct wr_instance *inst)
+{
+    pthread_mutex_lock(&s->inst_mutex);
+    struct wr_instance *old = s->inst;
+    s->inst = inst;
+    pthread_mutex_unlock(&s->inst_mutex);
+    if (atomic_load(&s->outlet->p->aborting))
+        cancel(s);
+    return old;
 }
 
 /* Closes and opens the sink after a fatal client error. */
@@ -439,12 +492,11 @@ static bool reopen(struct wr_shard *s, int64_t now)
         s->reopen = false; /* other shards write through it: it must help itself */
         return true;
     }
-    if (s->inst != NULL) {
-        wr_instance_close(s->inst);
-        s->inst = NULL;
-    }
-    s->inst = wr_instance_open(s->outlet->unit, s->index, s->outlet->n_shards, NULL, s, &err);
-    if (s->inst == NULL) {
+    wr_instance_close(swap_instance(s, NULL));
+    struct wr_instance *inst =
+        wr_instance_open(s->outlet->unit, s->index, s->outlet->n_shards, NULL, s, &err);
+    (void)swap_instance(s, inst);
+    if (inst == NULL) {
         WR_LOG(s->outlet->unit->log, WEIR_LOG_ERROR, "sink cannot be opened again",
                weir_kv_text("reason", err.text));
         s->hold_until = now + REOPEN_NS;
@@ -464,7 +516,7 @@ static int64_t start_writes(struct wr_shard *s, int64_t now)
             return INT64_MAX; /* the dead-letter buffer calls */
         if (s->n_again != 0 && s->n_active != 0)
             return INT64_MAX; /* all in flight end first */
-        refill(s);
+        (void)refill(s);
         int64_t at = s->n_again != 0 ? now : ready_at(s, now);
         if (at == INT64_MAX || at < s->hold_until)
             at = at == INT64_MAX ? at : s->hold_until;
@@ -557,10 +609,7 @@ static void take_completions(struct wr_shard *s)
     }
     pthread_mutex_unlock(&s->mutex);
     wr_free(list);
-    int64_t now = wr_now(s->outlet->p->rt.clock);
-    for (uint32_t i = 0; i < s->n_writes && s->n_active != 0; i++)
-        if (s->writes[i].active && !s->writes[i].given_up && s->writes[i].n_pending == 0)
-            wr_shard_finish(s, &s->writes[i], now);
+    finish_writes(s);
 }
 
 /* ---- A turn ---- */
@@ -570,7 +619,7 @@ static bool idle(struct wr_shard *s)
 {
     if (s->n_active != 0 || s->n_again != 0 || s->dead != NULL)
         return false;
-    refill(s);
+    (void)refill(s);
     return queued(s) == 0;
 }
 
@@ -602,8 +651,9 @@ static bool abort_step(struct wr_shard *s, int64_t now)
         s->cancelled = true;
         s->hold_until = now + GIVE_UP_NS;
     }
-    refill(s);
-    wr_shard_fail_queued(s);
+    do
+        wr_shard_fail_queued(s);
+    while (refill(s));
     for (uint32_t i = 0; now >= s->hold_until && i < s->n_writes; i++)
         if (s->writes[i].active && !s->writes[i].given_up)
             give_up(s, &s->writes[i]);
@@ -627,7 +677,7 @@ static void wait_turn(struct wr_shard *s, int64_t until)
     }
     if (!wr_wake_enter(&s->wake))
         return;
-    wr_arena_clear(&s->inst->scratch, 256 * 1024);
+    clear_scratch(s);
     o->type->progress(s->inst->self, until);
     wr_wake_leave(&s->wake);
 }

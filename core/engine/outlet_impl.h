@@ -42,6 +42,7 @@ struct wr_write {
     uint32_t cap; /* of meta and results */
     uint32_t n_pending;
     uint32_t generation;
+    uint64_t number; /* of this shard's writes, in the order of their start */
     bool active;
     bool given_up; /* its sink never ended it: the slot is not used again */
     struct weir_arena texts; /* messages of pending results */
@@ -57,8 +58,9 @@ struct wr_completion {
 struct wr_shard {
     struct wr_outlet *outlet;
     uint32_t index;
-    struct wr_instance *inst;
+    struct wr_instance *inst;   /* NULL while it is opened anew; others look at it under inst_mutex */
     bool owns_inst;
+    pthread_mutex_t inst_mutex;
     struct wr_wake wake;
     pthread_t thread;
     bool has_thread;
@@ -74,7 +76,7 @@ struct wr_shard {
     uint32_t n_again, cap_again;
     struct wr_write *writes;
     uint32_t n_writes, n_active;
-    uint64_t next_seq;
+    uint64_t next_seq, next_write;
 
     int64_t hold_until; /* backoff: no write before */
     uint32_t fail_streak;

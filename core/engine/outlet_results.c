@@ -38,20 +38,22 @@ void wr_shard_end(struct wr_shard *s, const struct weir_event *ev, struct wr_ent
 
 bool wr_shard_push_dead(struct wr_shard *s, int64_t now)
 {
-    if (s->dead == NULL)
+    struct wr_batch *b = s->dead;
+    if (b == NULL)
         return true;
-    struct wr_pipeline *p = s->outlet->p;
-    struct wr_outlet *to = p->units[s->outlet->unit->comp->dead_letter].outlet;
-    struct wr_unit *unit = &p->units[s->outlet->unit->comp->dead_letter];
-    if (s->dead->own != NULL) {
-        wr_metric_add(unit->received_events, s->dead->pub.n_events);
-        for (uint32_t i = 0; i < s->dead->pub.n_events; i++) /* cannot fail: we wrote the text */
-            if ((unit->comp->needs & WEIR_NEEDS_VALUE) != 0)
-                (void)wr_event_value(s->dead, &wr_batch_events(s->dead)[i], NULL);
-        wr_batch_freeze(s->dead);
-    }
-    if (!wr_buffer_push(wr_outlet_buffer(to), s->dead, now, &s->dead_waiter))
+    struct wr_unit *unit = &s->outlet->p->units[s->outlet->unit->comp->dead_letter];
+    struct wr_body *own = b->own;
+    uint32_t n = b->pub.n_events;
+    for (uint32_t i = 0; i < n && (unit->comp->needs & WEIR_NEEDS_VALUE) != 0; i++)
+        (void)wr_event_value(b, &wr_batch_events(b)[i], NULL); /* cannot fail: we wrote the text */
+    wr_batch_freeze(b);
+    if (!wr_buffer_push(wr_outlet_buffer(unit->outlet), b, now, &s->dead_waiter)) {
+        /* Still ours: other writes in flight may add to it. */
+        b->own = own;
+        b->pub.arena = &own->arena;
         return false;
+    }
+    wr_metric_add(unit->received_events, n);
     s->dead = NULL;
     return true;
 }
@@ -63,8 +65,6 @@ static bool add_dead(struct wr_shard *s, const struct weir_event *ev, const stru
     int64_t wall = clock->wall(clock);
     struct wr_failure failure = {s->outlet->unit, r, meta->attempts + 1,
                                  meta->first_ns != 0 ? meta->first_ns : wall, wall};
-    if (s->dead != NULL && s->dead->own == NULL)
-        return false; /* frozen and not handed over yet: cannot be, nothing is written meanwhile */
     if (s->dead == NULL) {
         struct wr_body *body = wr_body_new();
         s->dead = body != NULL ? wr_batch_new(body, 8) : NULL;
