@@ -24,22 +24,26 @@ struct store {
 };
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
-static _Thread_local char *captured; /* CONNECT_TEXT bytes, while a uri is read */
-static _Thread_local const struct weir_host *log_host;
+static pthread_key_t log_key;
 
 static void on_log(mongoc_log_level_t level, const char *domain, const char *message, void *arg)
 {
+    const struct connect_log *log = pthread_getspecific(log_key);
     (void)arg;
-    if (captured != NULL && level <= MONGOC_LOG_LEVEL_WARNING && captured[0] == '\0')
-        (void)snprintf(captured, CONNECT_TEXT, "%s", message);
-    if (log_host == NULL || captured != NULL || !log_host->log_enabled(log_host, WEIR_LOG_DEBUG))
+    if (log == NULL)
+        return;
+    if (log->text != NULL && level <= MONGOC_LOG_LEVEL_WARNING && log->text[0] == '\0')
+        (void)snprintf(log->text, CONNECT_TEXT, "%s", message);
+    const struct weir_host *h = log->host;
+    if (h == NULL || !h->log_enabled(h, WEIR_LOG_DEBUG))
         return;
     const struct weir_kv kv[] = {weir_kv_text("domain", domain), weir_kv_text("text", message)};
-    log_host->log(log_host, WEIR_LOG_DEBUG, "message of the MongoDB client", kv, 2);
+    h->log(h, WEIR_LOG_DEBUG, "message of the MongoDB client", kv, 2);
 }
 
 static void start_library(void)
 {
+    (void)pthread_key_create(&log_key, NULL);
     mongoc_log_set_handler(on_log, NULL);
     mongoc_init();
 }
@@ -49,9 +53,9 @@ void connect_init(void)
     (void)pthread_once(&once, start_library);
 }
 
-void connect_log_to(const struct weir_host *h)
+void connect_log_to(struct connect_log *log)
 {
-    log_host = h;
+    (void)pthread_setspecific(log_key, log);
 }
 
 /* ---- The connection string ---- */
@@ -145,9 +149,10 @@ mongoc_uri_t *connect_uri(const char *text, char why[CONNECT_TEXT])
     bson_error_t error = {0};
     connect_init();
     why[0] = '\0';
-    captured = logged;
+    struct connect_log log = {.text = logged};
+    connect_log_to(&log);
     mongoc_uri_t *uri = mongoc_uri_new_with_error(text, &error);
-    captured = NULL;
+    connect_log_to(NULL);
     if (uri == NULL || logged[0] != '\0')
         say_why(why, text, uri == NULL ? error.message : "", logged);
     if (uri != NULL)

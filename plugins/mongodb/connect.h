@@ -14,8 +14,15 @@
 /* Starts the library once a process and takes its log away from stderr. [any] */
 void connect_init(void);
 
-/* What the library logs on this thread goes to h's log, at debug, until it is called with NULL. */
-void connect_log_to(const struct weir_host *h);
+/* Where the library's log lines go. Not thread-local by compiler, but by key: leak checkers trip
+ * over thread-local memory of objects that were loaded at run time. */
+struct connect_log {
+    const struct weir_host *host; /* its log, at debug; or */
+    char *text;                   /* the first warning, CONNECT_TEXT bytes */
+};
+
+/* What the library logs on this thread goes to `log`, until it is called with NULL. */
+void connect_log_to(struct connect_log *log);
 
 /* Reads a connection string offline. NULL: `why` says what is wrong with it. Where it can be read,
  * but something in it has no effect or breaks a promise, why is not empty. */

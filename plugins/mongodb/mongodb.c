@@ -347,6 +347,7 @@ static enum weir_status mongodb_open(const struct weir_host *h, const void *conf
     s->config = cf;
     s->mode = &modes[cf->mode];
     s->seed = h->random(h);
+    s->log.host = h;
     atomic_init(&s->canceled, false);
     make_opts(s, cf);
     enum weir_status status = prepare(s, cf, err);
@@ -406,7 +407,7 @@ static void mongodb_write(void *self, struct weir_batch *b, int64_t deadline_ns,
     uint32_t *heads = NULL, n_heads = 0;
     s->doc.scratch = j.a;
     s->selector.scratch = j.a;
-    connect_log_to(h);
+    connect_log_to(&s->log);
     if (!job_plan(&j, b, results) || !job_chain(&j, &heads, &n_heads) ||
         !write_heads(&j, heads, n_heads))
         for (uint32_t i = 0; i < results->n; i++)

@@ -60,6 +60,7 @@ struct sink {
     bson_t bulk_opts, op_opts;
     const char *database, *collection; /* where they are literal */
     uint64_t seed;
+    struct connect_log log;
     atomic_bool canceled;
 };
 
