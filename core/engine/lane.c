@@ -251,8 +251,9 @@ static void poll_source(struct wr_lane *lane, uint32_t room, int64_t deadline)
         lane->ended = true;
     if (status < 0) {
         wr_unit_count_error(&lane->p->units[lane->source], "poll", err.code, 1);
-        wr_pipeline_fail(lane->p, "source '%.*s': %s",
-                         WR_STR(lane->p->plan->components[lane->source].id), err.text);
+        lane->ended = true;
+        wr_pipeline_fail_source(lane->p, "source '%.*s': %s",
+                                WR_STR(lane->p->plan->components[lane->source].id), err.text);
     }
 }
 

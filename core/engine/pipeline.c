@@ -245,21 +245,42 @@ void wr_pipeline_abort(struct wr_pipeline *p)
     wake_all(p);
 }
 
-void wr_pipeline_fail(struct wr_pipeline *p, const char *fmt, ...)
+/* The first reason is the one that is kept. */
+WEIR_PRINTF(2, 0)
+static bool set_failed(struct wr_pipeline *p, const char *fmt, va_list ap)
 {
-    va_list ap;
     pthread_mutex_lock(&p->mutex);
     bool first = atomic_load(&p->failed) == 0;
     if (first) {
-        va_start(ap, fmt);
         vsnprintf(p->reason, sizeof(p->reason), fmt, ap);
-        va_end(ap);
         atomic_store(&p->failed, 1);
     }
     pthread_mutex_unlock(&p->mutex);
+    if (first)
+        WR_LOG(p->log, WEIR_LOG_ERROR, "pipeline stops", weir_kv_text("reason", p->reason));
+    return first;
+}
+
+void wr_pipeline_fail_source(struct wr_pipeline *p, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    bool first = set_failed(p, fmt, ap);
+    va_end(ap);
     if (!first)
         return;
-    WR_LOG(p->log, WEIR_LOG_ERROR, "pipeline stops", weir_kv_text("reason", p->reason));
+    wr_pipeline_drain(p, wr_now(p->rt.clock) + p->plan->shutdown_timeout);
+    tell(p);
+}
+
+void wr_pipeline_fail(struct wr_pipeline *p, const char *fmt, ...)
+{
+    va_list ap;
+    va_start(ap, fmt);
+    bool first = set_failed(p, fmt, ap);
+    va_end(ap);
+    if (!first)
+        return;
     /* No cancel: what is under way may end well; what is queued fails now. */
     atomic_store(&p->draining, 1);
     atomic_store(&p->aborting, 1);

@@ -108,6 +108,8 @@ void wr_unit_log_failure(struct wr_unit *unit, const char *message, const struct
 
 /* The pipeline stops by itself: what is left fails. [any] */
 void wr_pipeline_fail(struct wr_pipeline *p, const char *fmt, ...) WEIR_PRINTF(2, 3);
+/* The same for a source that can go on no more: what it and the others gave is delivered before. [any] */
+void wr_pipeline_fail_source(struct wr_pipeline *p, const char *fmt, ...) WEIR_PRINTF(2, 3);
 /* The deadline has come: everything that is left ends as failed. [any] */
 void wr_pipeline_abort(struct wr_pipeline *p);
 void wr_pipeline_lane_ended(struct wr_pipeline *p);

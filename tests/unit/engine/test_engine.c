@@ -538,6 +538,26 @@ static void test_watcher_hears_the_outcome(void **state)
     rig_done(r);
 }
 
+static enum weir_status words_then_broken(struct rig_script *s, struct weir_batch *b, uint32_t room)
+{
+    enum weir_status status = poll_words(s, b, room);
+    return status == WEIR_OK ? WEIR_E_FATAL : status;
+}
+
+static void test_broken_source_delivers_what_it_gave(void **state)
+{
+    struct rig *r = pair("a b");
+    (void)state;
+    r->plan.shutdown_timeout = 30 * WEIR_NS_PER_S;
+    r->script[0].poll = words_then_broken;
+    rig_open(r);
+    rig_step(r, 6);
+    assert_string_equal(r->script[1].seen, "a,b,|");
+    assert_int_equal(r->script[0].committed, 1002);
+    assert_int_equal(wr_pipeline_state(r->p), WR_PIPELINE_STOPPED);
+    rig_done(r);
+}
+
 /* ---- Requests ---- */
 
 static enum weir_status poll_request(struct rig_script *s, struct weir_batch *b, uint32_t room)
@@ -610,6 +630,7 @@ int main(void)
         cmocka_unit_test(test_again_ends_with_a_wake),
         cmocka_unit_test(test_held_events_end_with_what_was_made_of_them),
         cmocka_unit_test(test_watcher_hears_the_outcome),
+        cmocka_unit_test(test_broken_source_delivers_what_it_gave),
         cmocka_unit_test(test_request_is_answered_once),
         cmocka_unit_test(test_deadline_fails_requests),
     };
