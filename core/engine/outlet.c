@@ -453,6 +453,13 @@ static void finish_writes(struct wr_shard *s)
     }
 }
 
+/* What write() said at once of events beside pending ones: its texts live until it returns. */
+static void keep_messages(struct wr_write *w)
+{
+    for (uint32_t i = 0; i < w->b->pub.n_events; i++)
+        w->results[i].message = wr_arena_copy(&w->texts, w->results[i].message);
+}
+
 static void start_write(struct wr_shard *s, struct wr_write *w, int64_t now)
 {
     struct wr_outlet *o = s->outlet;
@@ -470,6 +477,8 @@ static void start_write(struct wr_shard *s, struct wr_write *w, int64_t now)
     check_verdicts(s, w);
     if (w->n_pending == 0)
         finish_writes(s);
+    if (w->active)
+        keep_messages(w);
 }
 
 /* A new instance that comes after the shutdown's deadline is cancelled like the others. */
