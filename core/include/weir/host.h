@@ -70,7 +70,8 @@ struct weir_host {
     void *(*arena_alloc)(struct weir_arena *a, size_t size);
     struct weir_str (*arena_copy)(struct weir_arena *a, struct weir_str s);
     struct weir_str (*arena_printf)(struct weir_arena *a, const char *fmt, ...) WEIR_PRINTF(2, 3);
-    /* This instance's scratch arena: emptied before each poll, apply, tick, write and progress. */
+    /* This instance's scratch arena: emptied before each poll, apply, tick, write and progress. Not for
+     * a SHARED sink, whose calls come on several threads: it makes arenas of its own. */
     struct weir_arena *(*scratch)(const struct weir_host *h);
     /* A growing arena of one's own; free it before close returns. [any] */
     struct weir_arena *(*arena_new)(const struct weir_host *h);
