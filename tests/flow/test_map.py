@@ -207,6 +207,7 @@ def test_keep(weir, keep, event, expected):
     assert one(weir, {"keep": keep}, event) == expected
 
 
+@pytest.mark.sanitize
 def test_the_order_of_the_steps(weir):
     steps = """\
     keep: [b, c, d, e, s]
@@ -258,6 +259,7 @@ def test_on_error_drop(weir):
     assert m.json == [{"n": 1}] and m.failed == []
 
 
+@pytest.mark.sanitize
 def test_hostile_events(weir):
     deep = '{"a":' * 120 + "{}" + "}" * 120
     wide = "{" + ",".join(f'"k{i}":{i}' for i in range(100000)) + "}"

@@ -71,6 +71,7 @@ def element_types(raw):
 
 # ---- what is stored ---------------------------------------------------------------------------
 
+@pytest.mark.sanitize
 def test_types_are_exact(weir, mongodb, mongo_db):
     big = "x" * (1 << 20)
     weir.write(lines(
@@ -232,6 +233,7 @@ def test_one_of_ten_is_refused(weir, mongodb, mongo_db):
     assert found[0]["reason"] == "a document must be a JSON object, found a string"
 
 
+@pytest.mark.sanitize
 def test_one_of_ten_breaks_a_unique_index(weir, mongodb, mongo_db):
     mongo_db.events.create_index("email", unique=True)
     mongo_db.events.insert_one({"_id": "first", "email": "taken"})
@@ -392,6 +394,7 @@ def test_server_killed_and_back(weir, own_mongodb):
     assert dead(weir) == []
 
 
+@pytest.mark.sanitize
 def test_server_that_hangs(weir, own_mongodb):
     """No answer for longer than `timeout`: the write ends, and is repeated when the server is back."""
     server = own_mongodb()
@@ -433,6 +436,7 @@ def test_write_concern_that_cannot_be_met(weir, mongodb, mongo_db):
     assert dead(weir) == []
 
 
+@pytest.mark.sanitize
 def test_sigterm_drains(weir, mongodb, mongo_db):
     running = weir.start(slow(10_000_000, rate="5000").replace("database: flow",
                                                                f"database: {mongo_db.name}"),
@@ -445,6 +449,7 @@ def test_sigterm_drains(weir, mongodb, mongo_db):
     assert len(numbers) >= 3000 and numbers == list(range(len(numbers)))
 
 
+@pytest.mark.sanitize
 def test_many_connections(weir, mongodb, mongo_db):
     weir.write(lines(*events(5000)), "in.ndjson")
     weir.run(pipeline(mongodb.uri + "?maxPoolSize=2", mongo_db.name,

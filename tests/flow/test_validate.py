@@ -83,6 +83,7 @@ def test_good_and_bad(weir, inline):
         assert "(#/" in f["reason"]
 
 
+@pytest.mark.sanitize
 def test_one_of_ten_is_refused(weir):
     schema = '{type: object, required: [n], properties: {n: {type: integer, minimum: 0}}}'
     out, failed = run(weir, f"schema: {schema}",
@@ -125,6 +126,7 @@ def test_not_json(weir):
     assert failed[0]["code"] == "bad_json" and failed[0]["component"] == "v"
 
 
+@pytest.mark.sanitize
 def test_hostile_events(weir):
     schema = {"type": "object", "patternProperties": {"^(a+)+$": {"type": "integer"}},
               "properties": {"s": {"pattern": "^(x+x+)+y$"}, "u": {"uniqueItems": True},
