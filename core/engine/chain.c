@@ -143,6 +143,7 @@ static void end_gone(struct leftovers *l, const struct wr_batch *b, struct weir_
     ev->host_why = NULL;
     ev->flags &= ~WEIR_EVENT_GONE;
     if (gone == NULL) {
+        discard(l, "filtered");
         wr_ack_settle(ev->host_ack, WEIR_FILTERED, NULL, &l->ended);
     } else if (gone->failed) {
         wr_event_restore(b, ev);
@@ -353,9 +354,8 @@ static void fail_rest(struct wr_instance *inst, struct wr_batch *b, const struct
         inst->host.event_fail(&inst->host, &b->pub, &wr_batch_events(b)[i], &r);
 }
 
-static void begin_call(struct wr_lane *lane, struct wr_instance *inst, struct wr_batch *b)
+static void begin_call(struct wr_lane *lane, struct wr_batch *b)
 {
-    wr_arena_clear(&inst->scratch, 64 * 1024);
     b->seal = ++lane->seal != 0 ? lane->seal : ++lane->seal;
     b->n_derived = 0;
 }
@@ -367,15 +367,15 @@ static bool run_transform(struct wr_lane *lane, struct wr_work *w)
     struct wr_batch *b = w->b;
     struct weir_error err = {0};
     int64_t again = INT64_MAX;
+    wr_arena_clear(&inst->scratch, 64 * 1024);
     if (!w->again) {
-        begin_call(lane, inst, b);
+        begin_call(lane, b);
         wr_metric_add(inst->unit->received_events, b->pub.n_events);
     }
     atomic_store(&inst->wanted, 0);
     enum weir_status status =
         inst->unit->comp->type->transform->apply(inst->self, &b->pub, &again, &err);
     if (status == WEIR_AGAIN) {
-        w->again = true;
         lane->parked = true;
         lane->resume_at = again;
         push_work(lane, b, w->component);
@@ -478,7 +478,8 @@ void wr_chain_tick(struct wr_lane *lane, struct wr_instance *inst, bool final)
         return; /* the next tick may find memory */
     b->entered_ns = wr_now(lane->p->rt.clock);
     struct weir_error err = {0};
-    begin_call(lane, inst, b);
+    wr_arena_clear(&inst->scratch, 64 * 1024);
+    begin_call(lane, b);
     atomic_store(&inst->wanted, 0);
     if (type->tick(inst->self, &b->pub, final, &err) < 0) {
         wr_unit_count_error(inst->unit, "tick", err.code, 1);

@@ -141,9 +141,9 @@ void wr_lane_free(struct wr_lane *take_lane)
     struct wr_lane *lane = take_lane;
     wr_chain_abort(lane);
     wr_lane_close_transforms(lane);
+    wr_batch_free(lane->spare); /* what the source attached goes before the source */
     wr_instance_close(source_of(lane));
     wr_acks_free(lane->acks);
-    wr_batch_free(lane->spare);
     wr_wake_done(&lane->wake);
     wr_free(lane->stack);
     wr_free(lane->inst);
@@ -279,7 +279,7 @@ static int64_t run_ticks(struct wr_lane *lane, int64_t now)
             wr_chain_tick(lane, inst, lane->final_at > i);
             wr_chain_run(lane, now);
         }
-        if (inst->tick_ns != 0)
+        if (inst->tick_ns != 0 && lane->n_work == 0) /* a parked lane ticks when it goes on */
             next = min64(next, inst->next_tick);
     }
     return next;
@@ -337,6 +337,7 @@ static void finish(struct wr_lane *lane)
     wr_acks_final(lane->acks);
     atomic_fetch_add(&lane->p->n_left, wr_acks_failed(lane->acks));
     lane->finished = true;
+    lane->owned = false; /* what closes its instances is another thread */
     if (lane->polling)
         atomic_fetch_sub(&lane->p->lanes_polling, 1);
     wr_pipeline_lane_ended(lane->p);
@@ -351,6 +352,10 @@ static bool wind_down(struct wr_lane *lane, int64_t now)
         wr_chain_abort(lane);
     } else if (!lane->ended || !final_ticks(lane, now)) {
         return false;
+    }
+    if (!lane->flushed) {
+        lane->flushed = true;
+        wr_pipeline_lane_flushed(lane->p);
     }
     if (wr_acks_open(lane->acks) != 0 || (!aborting && wr_acks_requests(lane->acks) != 0))
         return false;

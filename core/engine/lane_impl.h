@@ -36,7 +36,7 @@ struct wr_lane {
     uint32_t seal;
     bool make_ids; /* some component reads ids */
 
-    bool polling, stopped, ended, finished;
+    bool polling, stopped, ended, flushed, finished;
     uint32_t final_at;  /* components below it have had their final tick */
     uint32_t idle_spins;
     int64_t next_serve; /* of an ended source */

@@ -206,19 +206,25 @@ uint64_t wr_outlet_order(const struct wr_outlet *o, struct weir_event *ev)
     return from != NULL ? wr_str_hash(weir_str_n((const char *)&from, sizeof(from)), 3) | 1 : 0;
 }
 
+/* A place for one more run; under the mutex. */
+static void reserve_run(struct wr_shard *s)
+{
+    if (s->n_runs < s->cap_runs)
+        return;
+    uint32_t cap = s->cap_runs != 0 ? s->cap_runs * 2 : 64;
+    struct wr_run *runs = wr_xalloc(cap * sizeof(*runs));
+    for (uint32_t i = 0; i < s->n_runs; i++)
+        runs[i] = s->runs[(s->first_run + i) % s->cap_runs];
+    wr_free(s->runs);
+    s->runs = runs;
+    s->first_run = 0;
+    s->cap_runs = cap;
+}
+
 static void add_run(struct wr_shard *s, struct wr_entry *entry, uint32_t from, uint32_t to)
 {
     pthread_mutex_lock(&s->mutex);
-    if (s->n_runs == s->cap_runs) {
-        uint32_t cap = s->cap_runs != 0 ? s->cap_runs * 2 : 64;
-        struct wr_run *runs = wr_xalloc(cap * sizeof(*runs));
-        for (uint32_t i = 0; i < s->n_runs; i++)
-            runs[i] = s->runs[(s->first_run + i) % s->cap_runs];
-        wr_free(s->runs);
-        s->runs = runs;
-        s->first_run = 0;
-        s->cap_runs = cap;
-    }
+    reserve_run(s);
     s->runs[(s->first_run + s->n_runs++) % s->cap_runs] = (struct wr_run){entry, from, to};
     s->queued_events += to - from;
     pthread_mutex_unlock(&s->mutex);
@@ -241,7 +247,8 @@ bool wr_shard_next_run(struct wr_shard *s, struct wr_run *ret)
 static void give_back_run(struct wr_shard *s, struct wr_run run)
 {
     pthread_mutex_lock(&s->mutex);
-    s->first_run = (s->first_run + s->cap_runs - 1) % s->cap_runs; /* the place it came from */
+    reserve_run(s); /* another shard may have filled the place it came from */
+    s->first_run = (s->first_run + s->cap_runs - 1) % s->cap_runs;
     s->n_runs++;
     s->runs[s->first_run] = run;
     s->queued_events += run.to - run.from;
@@ -331,6 +338,7 @@ static void gather(struct wr_shard *s, struct wr_write *w, const struct weir_eve
                    const struct wr_meta *meta)
 {
     if (wr_ack_is_abandoned(ev->host_ack)) {
+        wr_unit_count_discard(s->outlet->unit, "abandoned", 1); /* its new owner reads it again */
         wr_shard_end(s, ev, meta->entry, WEIR_ABANDONED, NULL);
         return;
     }
@@ -341,11 +349,16 @@ static void gather(struct wr_shard *s, struct wr_write *w, const struct weir_eve
 }
 
 /* Events to repeat come alone: the ones behind them follow when they are through. */
-static void gather_again(struct wr_shard *s, struct wr_write *w, uint32_t max)
+static void gather_again(struct wr_shard *s, struct wr_write *w, uint32_t max, size_t max_bytes)
 {
-    uint32_t n = s->n_again < max ? s->n_again : max;
-    for (uint32_t i = 0; i < n; i++)
-        gather(s, w, &s->again[i].ev, &s->again[i].meta);
+    uint32_t n = 0;
+    for (size_t bytes = 0; n < s->n_again && n < max; n++) {
+        bytes += wr_event_cost(&s->again[n].ev);
+        if (n != 0 && bytes > max_bytes)
+            break;
+        gather(s, w, &s->again[n].ev, &s->again[n].meta);
+    }
+    s->repeating = true;
     s->n_again -= n;
     memmove(s->again, s->again + n, s->n_again * sizeof(*s->again));
     wr_metric_add(s->outlet->retries, w->b->pub.n_events);
@@ -393,8 +406,9 @@ static int64_t ready_at(struct wr_shard *s, int64_t now)
         }
     }
     pthread_mutex_unlock(&s->mutex);
-    if (at != INT64_MAX && atomic_load(&s->outlet->p->draining))
-        at = now;
+    const struct wr_pipeline *p = s->outlet->p;
+    if (at != INT64_MAX && (atomic_load(&p->draining) || atomic_load(&p->flushing)))
+        at = now; /* nothing comes that it could wait for */
     return at;
 }
 
@@ -405,24 +419,29 @@ static uint64_t ticket_of(const struct wr_shard *s, const struct wr_write *w)
     return (uint64_t)w->generation << 32 | (uint64_t)s->index << 16 | (uint64_t)(w - s->writes);
 }
 
+static bool verdict_is_known(uint32_t verdict)
+{
+    return verdict != WEIR_VERDICT_NONE && verdict <= WEIR_VERDICT_REOPEN;
+}
+
+/* An event without a verdict is not lost: it is written again. */
+static void no_verdict(struct wr_shard *s, struct weir_result *r, uint32_t n)
+{
+    *r = (struct weir_result){.verdict = WEIR_VERDICT_UNAVAILABLE,
+                              .code = "no_verdict",
+                              .message = weir_cstr("the sink gave no verdict (a bug of the plugin)")};
+    WR_LOG(s->outlet->unit->log, WEIR_LOG_ERROR, "plugin bug: no verdict", weir_kv_u64("events", n));
+}
+
 static void check_verdicts(struct wr_shard *s, struct wr_write *w)
 {
-    uint32_t missing = 0;
     for (uint32_t i = 0; i < w->b->pub.n_events; i++) {
         struct weir_result *r = &w->results[i];
-        if (r->verdict == WEIR_VERDICT_PENDING) {
+        if (r->verdict == WEIR_VERDICT_PENDING)
             w->n_pending++;
-        } else if (r->verdict == WEIR_VERDICT_NONE || r->verdict > WEIR_VERDICT_REOPEN) {
-            missing++;
-            *r = (struct weir_result){.verdict = WEIR_VERDICT_UNAVAILABLE,
-                                      .code = "no_verdict",
-                                      .message = weir_cstr("the sink gave no verdict (a bug of the "
-                                                           "plugin)")};
-        }
+        else if (!verdict_is_known(r->verdict))
+            no_verdict(s, r, 1);
     }
-    if (missing != 0)
-        WR_LOG(s->outlet->unit->log, WEIR_LOG_ERROR, "plugin bug: write gave no verdict",
-               weir_kv_u64("events", missing));
 }
 
 /* Before each call of the sink. A shared instance has callbacks on several threads: nothing of its own to
@@ -523,8 +542,10 @@ static int64_t start_writes(struct wr_shard *s, int64_t now)
     for (;;) {
         if (s->dead != NULL)
             return INT64_MAX; /* the dead-letter buffer calls */
-        if (s->n_again != 0 && s->n_active != 0)
-            return INT64_MAX; /* all in flight end first */
+        if (s->n_active == 0)
+            s->repeating = false;
+        if ((s->n_again != 0 || s->repeating) && s->n_active != 0)
+            return INT64_MAX; /* all in flight end first, and what is repeated is alone */
         (void)refill(s);
         int64_t at = s->n_again != 0 ? now : ready_at(s, now);
         if (at == INT64_MAX || at < s->hold_until)
@@ -540,7 +561,7 @@ static int64_t start_writes(struct wr_shard *s, int64_t now)
             return now + REOPEN_NS;
         w->b->pub.n_events = 0;
         if (s->n_again != 0)
-            gather_again(s, w, max);
+            gather_again(s, w, max, (size_t)opt->batch.bytes);
         else
             gather_new(s, w, max, (size_t)opt->batch.bytes);
         if (w->b->pub.n_events != 0)
@@ -560,8 +581,7 @@ static void apply_completion(struct wr_shard *s, const struct wr_completion *c)
     bool known = w != NULL && w->active && ticket_of(s, w) == c->ticket &&
                  c->i < w->b->pub.n_events &&
                  w->results[c->i].verdict == WEIR_VERDICT_PENDING && w->n_pending != 0;
-    if (!known || c->result.verdict == WEIR_VERDICT_NONE ||
-        c->result.verdict == WEIR_VERDICT_PENDING) {
+    if (!known) {
         WR_LOG(s->outlet->unit->log, WEIR_LOG_ERROR,
                "plugin bug: completion of an event that is not pending",
                weir_kv_u64("ticket", c->ticket), weir_kv_u64("event", c->i));
@@ -570,6 +590,8 @@ static void apply_completion(struct wr_shard *s, const struct wr_completion *c)
     w->results[c->i] = c->result;
     w->results[c->i].message = wr_arena_copy(&w->texts, c->result.message);
     w->n_pending--;
+    if (c->result.verdict == WEIR_VERDICT_PENDING || !verdict_is_known(c->result.verdict))
+        no_verdict(s, &w->results[c->i], 1);
 }
 
 /* A completion inside write() finds its event's verdict not said yet, so it waits in the queue until
@@ -632,11 +654,14 @@ static bool idle(struct wr_shard *s)
     return queued(s) == 0;
 }
 
-static void finish_shard(struct wr_shard *s)
+static void finish_shard(struct wr_shard *s, int64_t now)
 {
     struct wr_outlet *o = s->outlet;
+    int64_t deadline = atomic_load(&o->p->deadline);
+    if (deadline > now + GIVE_UP_NS)
+        deadline = now + GIVE_UP_NS; /* nothing is pending any more */
     if (o->type->flush != NULL && s->owns_inst && s->inst != NULL)
-        o->type->flush(s->inst->self, atomic_load(&o->p->deadline));
+        o->type->flush(s->inst->self, deadline);
     wr_ended_flush(&s->ended);
     s->finished = true;
     wr_pipeline_shard_ended(o->p, o->unit->comp->is_dead_letter);
@@ -649,8 +674,11 @@ static void give_up(struct wr_shard *s, struct wr_write *w)
     s->n_active--;
     WR_LOG(s->outlet->unit->log, WEIR_LOG_ERROR, "sink did not end its writes in time",
            weir_kv_u64("events", w->n_pending));
-    for (uint32_t e = 0; e < w->b->pub.n_events; e++)
-        wr_shard_end(s, &wr_batch_events(w->b)[e], NULL, WEIR_FAILED, NULL);
+    for (uint32_t e = 0; e < w->b->pub.n_events; e++) {
+        const struct weir_event *ev = &wr_batch_events(w->b)[e];
+        bool delivered = w->results[e].verdict == WEIR_VERDICT_OK && (ev->flags & WR_EVENT_DEAD) == 0;
+        wr_shard_end(s, ev, NULL, delivered ? WEIR_DELIVERED : WEIR_FAILED, NULL);
+    }
 }
 
 /* After the deadline: what is queued fails, what is under way may end for a moment more. */
@@ -658,12 +686,18 @@ static bool abort_step(struct wr_shard *s, int64_t now)
 {
     if (!s->cancelled) {
         s->cancelled = true;
-        s->hold_until = now + GIVE_UP_NS;
+        s->give_up_at = now + GIVE_UP_NS;
     }
     do
         wr_shard_fail_queued(s);
     while (refill(s));
-    for (uint32_t i = 0; now >= s->hold_until && i < s->n_writes; i++)
+    if (now >= s->give_up_at && s->n_active != 0 && !s->told_cancel) {
+        /* A pipeline that stopped by itself let its writes go on until now. */
+        s->told_cancel = true;
+        s->give_up_at = now + GIVE_UP_NS / 4;
+        cancel(s);
+    }
+    for (uint32_t i = 0; now >= s->give_up_at && i < s->n_writes; i++)
         if (s->writes[i].active && !s->writes[i].given_up)
             give_up(s, &s->writes[i]);
     wr_ended_flush(&s->ended);
@@ -702,7 +736,7 @@ int64_t wr_shard_step(struct wr_shard *s, int64_t wait_until)
     if (atomic_load(&p->aborting)) {
         next = s->n_active != 0 ? now + GIVE_UP_NS / 20 : INT64_MAX;
         if (abort_step(s, now)) {
-            finish_shard(s);
+            finish_shard(s, now);
             return -1;
         }
     } else {
@@ -710,7 +744,7 @@ int64_t wr_shard_step(struct wr_shard *s, int64_t wait_until)
         next = clear ? start_writes(s, now) : INT64_MAX;
         bool dead_letter = s->outlet->unit->comp->is_dead_letter;
         if (atomic_load(dead_letter ? &p->finish_dead : &p->finish_sinks) && idle(s)) {
-            finish_shard(s);
+            finish_shard(s, now);
             return -1;
         }
         if (atomic_load(&p->draining)) {

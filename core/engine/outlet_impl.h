@@ -85,7 +85,9 @@ struct wr_shard {
     struct wr_batch *dead; /* envelopes that the dead-letter buffer has no room for */
     struct wr_waiter dead_waiter;
     struct wr_ended ended;
-    bool cancelled, finished;
+    bool repeating; /* what is under way is a repetition */
+    bool cancelled, told_cancel, finished;
+    int64_t give_up_at; /* after the abort */
     struct wr_idle idle; /* no write is under way */
 };
 

@@ -13,6 +13,17 @@
 
 #include <stdlib.h>
 
+#define WISH_MAX_NS (3600 * WEIR_NS_PER_S) /* of a server's Retry-After */
+#define VERDICT_OUTAGE_USED_UP 100u        /* of ours: attempts of on_unavailable: dead_letter are over */
+
+/* What of a write failed and will be repeated. */
+struct failed {
+    const struct weir_result *worst; /* NULL: nothing is repeated */
+    int64_t retry_after_ns;
+    uint32_t n;
+    bool any; /* retryable failures, those whose attempts are used up included */
+};
+
 static const struct wr_sink_options *opt_of(const struct wr_shard *s)
 {
     return &s->outlet->unit->comp->opt.sink;
@@ -77,14 +88,14 @@ static bool add_dead(struct wr_shard *s, const struct weir_event *ev, const stru
 }
 
 static void reject(struct wr_shard *s, struct weir_event *ev, const struct wr_meta *meta,
-                   const struct weir_result *r)
+                   const struct weir_result *r, int policy)
 {
     struct wr_outlet *o = s->outlet;
     const char *code = r->code != NULL ? r->code : "rejected";
     struct wr_why why = wr_why_of(o->unit, WEIR_DROPPED, code, r->message);
     wr_unit_count_error(o->unit, "write", code, 1);
     wr_unit_log_failure(o->unit, "event rejected", ev, r, meta->attempts + 1);
-    switch (opt_of(s)->on_reject) {
+    switch (policy) {
     case WR_ON_DEAD_LETTER:
         if (add_dead(s, ev, meta, r)) {
             wr_shard_settle_entry(s, meta->entry, ev); /* the ack went along */
@@ -164,6 +175,8 @@ static bool used_up(const struct wr_shard *s, const struct weir_result *r, uint3
 /* Full jitter over an exponential bound, at least a tenth of it, so that a wait is a wait. */
 static int64_t backoff(struct wr_shard *s, int64_t wish)
 {
+    if (wish > WISH_MAX_NS)
+        wish = WISH_MAX_NS;
     const struct wr_sink_options *opt = opt_of(s);
     struct wr_clock *clock = s->outlet->p->rt.clock;
     int64_t bound = opt->retry.initial;
@@ -185,21 +198,21 @@ static void count_retryable(struct wr_shard *s, const struct weir_result *r)
                         1);
 }
 
-static void begin_backoff(struct wr_shard *s, const struct weir_result *r, uint32_t n, int64_t now)
+static void begin_backoff(struct wr_shard *s, const struct failed *f, int64_t now)
 {
     struct wr_clock *clock = s->outlet->p->rt.clock;
+    const struct weir_result *r = f->worst;
     if (now >= s->hold_until)
         s->fail_streak++; /* writes that were under way together fail together: one try */
-    int64_t wait = backoff(s, r->retry_after_ns);
+    int64_t wait = backoff(s, f->retry_after_ns);
     s->hold_until = now + wait;
-    if (r->verdict == WEIR_VERDICT_REOPEN)
-        s->reopen = true;
     if (s->away_since == 0)
         s->away_since = clock->wall(clock);
     WR_LOG(s->outlet->unit->log, WEIR_LOG_WARN,
            r->verdict == WEIR_VERDICT_RETRY ? "events will be written again"
                                             : "sink unavailable, will try again",
-           weir_kv_u64("events", n), weir_kv_text("code", r->code != NULL ? r->code : "unavailable"),
+           weir_kv_u64("events", f->n),
+           weir_kv_text("code", r->code != NULL ? r->code : "unavailable"),
            weir_kv_str("reason", r->message), weir_kv_f64("retry_in_s", (double)wait / 1e9),
            weir_kv_u64("tries", s->fail_streak));
 }
@@ -215,12 +228,11 @@ static void end_backoff(struct wr_shard *s)
     s->hold_until = 0;
 }
 
-/* The failures of a write: what is to be repeated goes to the list, what is not is rejected. Returns
- * the result that decides the backoff, or NULL. */
-static const struct weir_result *keep_failed(struct wr_shard *s, struct wr_write *w,
-                                             uint32_t *ret_failed, int64_t wall)
+/* The failures of a write: what is to be repeated goes to the list, what is used up is marked for the
+ * pass behind this one. */
+static struct failed keep_failed(struct wr_shard *s, struct wr_write *w, int64_t wall)
 {
-    const struct weir_result *worst = NULL;
+    struct failed f = {0};
     for (uint32_t i = 0; i < w->b->pub.n_events; i++) {
         struct weir_result *r = &w->results[i];
         if (!is_retryable(r))
@@ -230,19 +242,23 @@ static const struct weir_result *keep_failed(struct wr_shard *s, struct wr_write
                       opt_of(s)->on_unavailable == WR_UNAVAILABLE_DEAD_LETTER;
         if (meta->first_ns == 0)
             meta->first_ns = wall;
+        f.any = true;
+        s->reopen |= r->verdict == WEIR_VERDICT_REOPEN;
         if (counts && used_up(s, r, meta->attempts + 1)) {
-            r->verdict = WEIR_VERDICT_REJECTED; /* the pass behind this one sees to it */
+            r->verdict = r->verdict == WEIR_VERDICT_RETRY ? (uint32_t)WEIR_VERDICT_REJECTED
+                                                          : VERDICT_OUTAGE_USED_UP;
             continue;
         }
         meta->attempts += counts;
         count_retryable(s, r);
-        ++*ret_failed;
-        if (worst == NULL || r->verdict > worst->verdict ||
-            r->retry_after_ns > worst->retry_after_ns)
-            worst = r;
+        f.n++;
+        if (f.worst == NULL || r->verdict > f.worst->verdict)
+            f.worst = r;
+        if (r->retry_after_ns > f.retry_after_ns)
+            f.retry_after_ns = r->retry_after_ns;
         repeat(s, &wr_batch_events(w->b)[i], meta);
     }
-    return worst;
+    return f;
 }
 
 /* Events that got through: one settle call and one observation an entry, not an event. */
@@ -283,17 +299,19 @@ void wr_shard_finish(struct wr_shard *s, struct wr_write *w, int64_t now)
     struct wr_outlet *o = s->outlet;
     struct wr_clock *clock = o->p->rt.clock;
     bool overwrites = (o->unit->comp->traits & WEIR_TRAIT_OVERWRITES) != 0;
-    uint32_t failed = 0, delivered = 0;
+    uint32_t delivered = 0;
     size_t bytes = 0;
     struct through t = {.latency = o->latency, .now = now};
-    const struct weir_result *why = keep_failed(s, w, &failed, clock->wall(clock));
-    if (why != NULL)
-        begin_backoff(s, why, failed, now);
+    struct failed f = keep_failed(s, w, clock->wall(clock));
+    if (f.worst != NULL)
+        begin_backoff(s, &f, now);
     for (uint32_t i = 0; i < w->b->pub.n_events; i++) {
         struct weir_event *ev = &wr_batch_events(w->b)[i];
         const struct weir_result *r = &w->results[i];
         if (r->verdict == WEIR_VERDICT_REJECTED) {
-            reject(s, ev, &w->meta[i], r);
+            reject(s, ev, &w->meta[i], r, opt_of(s)->on_reject);
+        } else if (r->verdict == VERDICT_OUTAGE_USED_UP) {
+            reject(s, ev, &w->meta[i], r, WR_ON_DEAD_LETTER); /* as on_unavailable says */
         } else if (r->verdict == WEIR_VERDICT_OK) {
             if (overwrites && follows_failed(s, ev, w->meta[i].seq)) {
                 repeat(s, ev, &w->meta[i]);
@@ -307,7 +325,7 @@ void wr_shard_finish(struct wr_shard *s, struct wr_write *w, int64_t now)
     flush_through(&t);
     if (s->n_again > 1)
         qsort(s->again, s->n_again, sizeof(*s->again), by_seq);
-    if (failed == 0)
+    if (!f.any && s->n_again == 0)
         end_backoff(s);
     wr_metric_add(o->unit->sent_events, delivered);
     wr_metric_add(o->unit->sent_bytes, bytes);

@@ -91,6 +91,7 @@ static bool open_lanes(struct wr_pipeline *p, struct weir_error *err)
         }
     }
     atomic_store(&p->lanes_left, p->n_lanes);
+    atomic_store(&p->lanes_flowing, p->n_lanes);
     return true;
 }
 
@@ -237,7 +238,8 @@ void wr_pipeline_drain(struct wr_pipeline *p, int64_t deadline_ns)
 
 void wr_pipeline_abort(struct wr_pipeline *p)
 {
-    if (atomic_exchange(&p->aborting, 1) != 0)
+    atomic_store(&p->aborting, 1);
+    if (atomic_exchange(&p->cancelled, 1) != 0)
         return;
     for (uint32_t i = 0; i < p->plan->n_components; i++)
         if (p->units[i].outlet != NULL)
@@ -279,7 +281,7 @@ void wr_pipeline_fail(struct wr_pipeline *p, const char *fmt, ...)
     va_start(ap, fmt);
     bool first = set_failed(p, fmt, ap);
     va_end(ap);
-    if (!first)
+    if (!first && atomic_load(&p->aborting))
         return;
     /* No cancel: what is under way may end well; what is queued fails now. */
     atomic_store(&p->draining, 1);
@@ -299,6 +301,14 @@ static void end_phase(struct wr_pipeline *p)
     wake_all(p);
     if (over && atomic_exchange(&p->done, 1) == 0)
         tell(p);
+}
+
+void wr_pipeline_lane_flushed(struct wr_pipeline *p)
+{
+    if (atomic_fetch_sub(&p->lanes_flowing, 1) != 1)
+        return;
+    atomic_store(&p->flushing, 1);
+    wake_all(p);
 }
 
 void wr_pipeline_lane_ended(struct wr_pipeline *p)

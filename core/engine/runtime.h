@@ -80,10 +80,13 @@ struct wr_pipeline {
     char reason[WEIR_ERROR_TEXT];
     _Atomic int failed;
     _Atomic int draining;     /* sources are to stop */
+    _Atomic int flushing;     /* no lane gives anything more: no batch waits to be filled */
     _Atomic int aborting;     /* what is left fails now */
+    _Atomic int cancelled;    /* the sinks have been told */
     _Atomic int64_t deadline; /* of the drain */
     _Atomic uint32_t lanes_left, sinks_left, dead_sinks_left; /* threads that still run */
     _Atomic uint32_t lanes_polling;
+    _Atomic uint32_t lanes_flowing;
     _Atomic int finish_sinks, finish_dead; /* outlets: end once empty */
     _Atomic int done;
     _Atomic uint64_t n_left;  /* events that ended as failed */
@@ -112,6 +115,8 @@ void wr_pipeline_fail(struct wr_pipeline *p, const char *fmt, ...) WEIR_PRINTF(2
 void wr_pipeline_fail_source(struct wr_pipeline *p, const char *fmt, ...) WEIR_PRINTF(2, 3);
 /* The deadline has come: everything that is left ends as failed. [any] */
 void wr_pipeline_abort(struct wr_pipeline *p);
+/* A lane has given out everything; its acks may still be open. */
+void wr_pipeline_lane_flushed(struct wr_pipeline *p);
 void wr_pipeline_lane_ended(struct wr_pipeline *p);
 void wr_pipeline_shard_ended(struct wr_pipeline *p, bool dead_letter);
 

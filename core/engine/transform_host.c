@@ -197,6 +197,11 @@ uint32_t wr_host_event_derive(const struct weir_host *h, struct weir_batch *pub,
     copy.host_why = NULL;
     copy.host_child = 0;
     copy.host_port = 0;
+    if (copy.host_seal == b->seal && wr_value_is_mutable(copy.value)) {
+        copy.value = wr_make_edit(pub->arena, copy.value); /* each of them may be changed further */
+        if (copy.value == NULL)
+            return UINT32_MAX;
+    }
     if (copy.id.ptr == NULL || wr_batch_append(b, &copy) == NULL)
         return UINT32_MAX;
     wr_ack_ref(copy.host_ack);

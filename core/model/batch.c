@@ -236,8 +236,10 @@ struct weir_value *wr_event_edit(struct wr_batch *b, struct weir_event *ev,
                                  struct weir_error *err)
 {
     const struct wr_trace *trace = ev->host_seal == b->seal ? ev->host_trace : NULL;
-    if (trace != NULL && ev->value != trace->value && wr_value_is_mutable(ev->value))
+    if (trace != NULL && ev->value != trace->value && wr_value_is_mutable(ev->value)) {
+        ev->flags |= WEIR_EVENT_EDITED; /* it may have been serialized since */
         return (struct weir_value *)(uintptr_t)ev->value;
+    }
     const struct weir_value *sealed = wr_event_value(b, ev, err);
     if (sealed == NULL)
         return NULL;
