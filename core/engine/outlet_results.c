@@ -95,6 +95,8 @@ static void reject(struct wr_shard *s, struct weir_event *ev, const struct wr_me
     struct wr_why why = wr_why_of(o->unit, WEIR_DROPPED, code, r->message);
     wr_unit_count_error(o->unit, "write", code, 1);
     wr_unit_log_failure(o->unit, "event rejected", ev, r, meta->attempts + 1);
+    if (policy == WR_ON_DEAD_LETTER && o->unit->comp->dead_letter < 0)
+        policy = WR_ON_STOP; /* the plan refuses it; never drop in its place */
     switch (policy) {
     case WR_ON_DEAD_LETTER:
         if (add_dead(s, ev, meta, r)) {
