@@ -111,7 +111,11 @@ apt_install() {
         add_yyjson_source
     fi
     say "apt-get install $*"
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends \
-        -o Dpkg::Use-Pty=0 install "$@" >/dev/null ||
+    local quiet=(-qq -o Dpkg::Use-Pty=0) out=/dev/null
+    if [[ -t 1 ]]; then
+        quiet=(-q -o Dpkg::Progress-Fancy=1) out=/dev/stdout
+    fi
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get "${quiet[@]}" -y --no-install-recommends \
+        install "$@" >"$out" ||
         fail "apt-get could not install: $*" "apt's own message is above."
 }
