@@ -24,6 +24,16 @@ static size_t batch_cost(const struct wr_batch *b)
     return bytes;
 }
 
+/* What the batch keeps alive beyond its events' own bytes. Its bodies may still grow by other branches
+ * of the same lane, which is the thread that pushes. */
+static size_t batch_pinned(const struct wr_batch *b, size_t cost)
+{
+    size_t footprint = b->events_bytes;
+    for (uint32_t i = 0; i < b->n_bodies; i++)
+        footprint += wr_body_footprint(b->bodies[i]);
+    return footprint > cost ? footprint - cost : 0;
+}
+
 static void wait_for_room(struct memory_buffer *m, struct wr_waiter *w)
 {
     if (w->queued)
@@ -57,11 +67,11 @@ static bool memory_push(struct wr_buffer *buf, struct wr_batch *take_b, int64_t 
                         struct wr_waiter *w)
 {
     struct memory_buffer *m = (struct memory_buffer *)(void *)buf;
-    size_t cost = batch_cost(take_b);
+    size_t cost = batch_cost(take_b), pinned = batch_pinned(take_b, cost);
     struct wr_entry *entry = wr_alloc(sizeof(*entry));
     pthread_mutex_lock(&m->mutex);
     size_t bytes = atomic_load_explicit(&buf->bytes, memory_order_relaxed);
-    bool fits = entry != NULL && (bytes == 0 || bytes + cost <= buf->cap_bytes);
+    bool fits = entry != NULL && (bytes == 0 || bytes + cost + pinned <= buf->cap_bytes);
     if (!fits) {
         wait_for_room(m, w);
         pthread_mutex_unlock(&m->mutex);
@@ -72,6 +82,7 @@ static bool memory_push(struct wr_buffer *buf, struct wr_batch *take_b, int64_t 
     entry->buffer = buf;
     entry->batch = take_b;
     entry->pushed_ns = now;
+    entry->pinned = pinned;
     atomic_init(&entry->n_left, take_b->pub.n_events);
     bool was_empty = m->first == NULL;
     if (was_empty)
@@ -79,7 +90,7 @@ static bool memory_push(struct wr_buffer *buf, struct wr_batch *take_b, int64_t 
     else
         m->last->next = entry;
     m->last = entry;
-    atomic_store_explicit(&buf->bytes, bytes + cost, memory_order_relaxed);
+    atomic_store_explicit(&buf->bytes, bytes + cost + pinned, memory_order_relaxed);
     atomic_fetch_add_explicit(&buf->events, take_b->pub.n_events, memory_order_relaxed);
     pthread_mutex_unlock(&m->mutex);
     if (was_empty)
@@ -118,8 +129,11 @@ static struct wr_waiter *waiters_with_room(struct memory_buffer *m, size_t bytes
 static void memory_settle(struct wr_buffer *buf, struct wr_entry *entry, uint32_t n, size_t bytes)
 {
     struct memory_buffer *m = (struct memory_buffer *)(void *)buf;
-    if (atomic_fetch_sub_explicit(&entry->n_left, n, memory_order_acq_rel) == n)
+    size_t pinned = entry->pinned;
+    if (atomic_fetch_sub_explicit(&entry->n_left, n, memory_order_acq_rel) == n) {
+        bytes += pinned;
         entry_free(entry);
+    }
     pthread_mutex_lock(&m->mutex);
     size_t left = atomic_load_explicit(&buf->bytes, memory_order_relaxed) - bytes;
     atomic_store_explicit(&buf->bytes, left, memory_order_relaxed);

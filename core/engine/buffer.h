@@ -3,7 +3,8 @@
  * engine/buffer.h: what stands between lanes and an outlet, and nowhere else.
  *
  * An entry is one pushed batch. Its room is taken until its events are settled, in any order, not until
- * they are taken. An empty buffer takes any batch, however big. A buffer is a table of four calls, so
+ * they are taken: the events' own bytes one by one, and what else the batch keeps alive (few events of a
+ * large body) with the last of them. An empty buffer takes any batch, however big. A buffer is a table of four calls, so
  * that one on disk can take the place of the one in memory.
  */
 #ifndef WR_ENGINE_BUFFER_H
@@ -18,6 +19,7 @@ struct wr_entry {
     struct wr_buffer *buffer;
     struct wr_batch *batch;
     int64_t pushed_ns;
+    size_t pinned;           /* bytes charged besides its events' own: taken back with the last one */
     _Atomic uint32_t n_left; /* events that are not settled */
 };
 

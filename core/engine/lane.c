@@ -18,6 +18,7 @@
 #include <stdio.h>
 
 #define ROOM_EVENTS 512u
+#define ROOM_MIN 8u /* places of a batch that is only begun: few events must not pin much memory */
 #define SERVE_ENDED_NS (100 * WEIR_NS_PER_MS) /* how often an ended source is still polled */
 #define SPINS_MAX 64u                         /* polls that came back at once with nothing */
 #define SPARE_MAX (64u * 1024u)
@@ -165,7 +166,7 @@ static struct wr_batch *poll_batch(struct wr_lane *lane)
         return lane->spare;
     struct wr_body *body = wr_body_new();
     if (body != NULL)
-        lane->spare = wr_batch_new(body, ROOM_EVENTS);
+        lane->spare = wr_batch_new(body, lane->last_polled < ROOM_MIN ? ROOM_MIN : lane->last_polled);
     wr_body_unref(body);
     return lane->spare;
 }
@@ -198,6 +199,7 @@ static void take_polled(struct wr_lane *lane, int64_t now)
     struct wr_batch *b = lane->spare;
     lane->spare = NULL;
     lane->idle_spins = 0;
+    lane->last_polled = b->pub.n_events; /* the next one is likely to be like it */
     if (!enter(lane, b, now))
         wr_pipeline_fail(lane->p, "no memory for %u new events", b->pub.n_events);
     wr_chain_emit(lane, lane->source, b);

@@ -38,7 +38,7 @@ struct wr_lane {
 
     bool polling, stopped, ended, flushed, finished;
     uint32_t final_at;  /* components below it have had their final tick */
-    uint32_t idle_spins;
+    uint32_t idle_spins, last_polled;
     int64_t next_serve; /* of an ended source */
     struct wr_idle idle;
 };

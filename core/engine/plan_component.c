@@ -415,6 +415,12 @@ static void resolve_sink(struct wr_planner *p, struct wr_draft *draft)
         wr_plan_error(p, "bad-retry",
                       wr_node_resolve(draft->field->value, draft->field->pos, "retry", -1), &retry,
                       &(struct wr_diag){.message = weir_cstr("retry.initial is above retry.max")});
+    if (o->on_unavailable == WR_UNAVAILABLE_DEAD_LETTER && o->retry.attempts == 0)
+        wr_plan_error(p, "bad-retry",
+                      wr_node_resolve(draft->field->value, draft->field->pos, "retry", -1), &retry,
+                      &(struct wr_diag){.message = weir_cstr("retry.attempts: 0 means for ever, so "
+                                                             "on_unavailable: dead_letter would never come"),
+                                        .hint = weir_cstr("give retry.attempts a number")});
     if (draft->c.traits & WEIR_TRAIT_ORDERED) {
         if (o->in_flight < 0)
             o->in_flight = def.in_flight;

@@ -11,7 +11,7 @@
 
 #include <stdatomic.h>
 
-#define BODY_CHUNK (32u * 1024u)
+#define BODY_CHUNK (4u * 1024u) /* the first one; they grow with the body */
 #define EVENTS_MAX (1u << 28)
 
 /* ---- Bodies ---- */

@@ -35,16 +35,15 @@ static void free_buffer(struct wr_buffer *buf)
     buf->ops->free(buf);
 }
 
-/* n events that cost `cost` bytes each. */
+/* n events that cost `cost` bytes each, and keep nothing else alive. */
 static struct wr_batch *batch(uint32_t n, size_t cost)
 {
-    struct wr_body *body = wr_body_new();
-    struct wr_batch *b = wr_batch_new(body, n);
-    wr_body_unref(body);
+    static char memory[100000];
+    struct wr_batch *b = wr_batch_new(NULL, n);
     for (uint32_t i = 0; i < n; i++) {
         struct weir_event *ev = wr_event_add(&b->pub);
         size_t len = cost - sizeof(*ev);
-        ev->payload = weir_str_n(wr_arena_xalloc(&body->arena, len), len - len / 2);
+        ev->payload = weir_str_n(memory, len - len / 2);
         ev->key = weir_str_n(ev->payload.ptr, len / 2); /* keys count as well */
         assert_int_equal(wr_event_cost(ev), cost);
     }
@@ -151,6 +150,30 @@ static void test_room_is_taken_until_events_have_ended(void **state)
     settle_all(one, 5, 1000);
     struct wr_entry *three = wr_buffer_take(buf);
     wr_buffer_settle(three, 1, 1000);
+    assert_int_equal(atomic_load(&buf->bytes), 0);
+    free_buffer(buf);
+}
+
+static void test_what_few_events_keep_alive_is_charged(void **state)
+{
+    struct wr_buffer *buf = buffer(100000);
+    struct wr_body *body = wr_body_new();
+    struct wr_batch *b = wr_batch_new(body, 2);
+    struct caller c;
+    (void)state;
+    caller(&c);
+    wr_body_unref(body);
+    (void)wr_arena_xalloc(&body->arena, 50000); /* of events that were dropped on the way */
+    for (int i = 0; i < 2; i++)
+        wr_event_add(&b->pub)->payload = weir_cstr("x");
+    size_t cost = wr_event_cost(&wr_batch_events(b)[0]);
+    wr_batch_freeze(b);
+    assert_true(push(buf, b, &c));
+    assert_true(atomic_load(&buf->bytes) > 50000);
+    struct wr_entry *e = wr_buffer_take(buf);
+    wr_buffer_settle(e, 1, cost);
+    assert_true(atomic_load(&buf->bytes) > 49000); /* the other event still needs it */
+    wr_buffer_settle(e, 1, cost);
     assert_int_equal(atomic_load(&buf->bytes), 0);
     free_buffer(buf);
 }
@@ -379,6 +402,7 @@ int main(void)
         cmocka_unit_test(test_entries_come_out_in_their_order),
         cmocka_unit_test(test_an_empty_one_takes_any_batch),
         cmocka_unit_test(test_room_is_taken_until_events_have_ended),
+        cmocka_unit_test(test_what_few_events_keep_alive_is_charged),
         cmocka_unit_test(test_a_waiter_is_called_once),
         cmocka_unit_test(test_a_waiter_that_found_room_is_not_called),
         cmocka_unit_test(test_an_entry_goes_with_its_last_event),
