@@ -43,6 +43,8 @@ void wr_acks_source(struct wr_acks *acks, void *self)
 
 /* ---- Blocks of nodes: one a batch, reused by size ---- */
 
+#define SMALL_BLOCK 16u /* smaller ones are not kept: they would stand in the way of larger ones */
+
 static struct wr_block *block_new(struct wr_acks *acks, uint32_t n, int64_t now)
 {
     struct wr_block *b = acks->free_blocks;
@@ -50,7 +52,7 @@ static struct wr_block *block_new(struct wr_acks *acks, uint32_t n, int64_t now)
         acks->free_blocks = b->next;
         acks->n_free_blocks--;
     } else {
-        uint32_t cap = n < 16 ? 16 : n;
+        uint32_t cap = n == 1 ? 1 : n < SMALL_BLOCK ? SMALL_BLOCK : n;
         b = wr_alloc(sizeof(*b) + (size_t)cap * sizeof(struct wr_ack));
         if (b == NULL)
             return NULL;
@@ -88,7 +90,7 @@ static void block_release(struct wr_acks *acks, struct wr_block *b)
         b->next->prev = b->prev;
     else
         acks->last_block = b->prev;
-    if (acks->n_free_blocks == FREE_BLOCKS_MAX) {
+    if (acks->n_free_blocks == FREE_BLOCKS_MAX || b->cap < SMALL_BLOCK) {
         wr_free(b);
         return;
     }
@@ -217,7 +219,7 @@ void wr_ended_flush(struct wr_ended *ended)
     do
         ended->last->next = head;
     while (!atomic_compare_exchange_weak_explicit(&home->inbox, &head, ended->first,
-                                                  memory_order_release, memory_order_relaxed));
+                                                  memory_order_acq_rel, memory_order_relaxed));
     /* Not the address of a node that may be gone by now: only whether the inbox was empty. */
     bool was_empty = head == NULL;
     *ended = (struct wr_ended){0};
@@ -323,7 +325,7 @@ void wr_acks_collect(struct wr_acks *acks)
     if (acks->collecting)
         return; /* a source asked from inside its commit or answer */
     acks->collecting = true;
-    struct wr_ack *chain = atomic_exchange_explicit(&acks->inbox, NULL, memory_order_acquire);
+    struct wr_ack *chain = atomic_exchange_explicit(&acks->inbox, NULL, memory_order_acq_rel);
     while (chain != NULL) {
         struct wr_ended parents = {0};
         for (struct wr_ack *next; chain != NULL; chain = next) {

@@ -32,6 +32,7 @@ struct wr_meta {
 struct wr_again {
     struct weir_event ev;
     struct wr_meta meta;
+    uint64_t order; /* wr_outlet_order of it */
 };
 
 /* A write under way. */
@@ -99,7 +100,7 @@ struct wr_outlet {
     struct wr_shard *shards;
     uint32_t n_shards;
     pthread_mutex_t take_mutex; /* one shard at a time takes and distributes */
-    struct weir_metric *retries, *latency, *writes, *write_seconds;
+    struct weir_metric *retries, *latency, *writes;
 };
 
 /* Hash of what keeps an event's order, 0 = nothing does. */

@@ -123,13 +123,15 @@ static bool keep_again(struct wr_shard *s, const struct weir_event *ev, const st
 {
     if (s->n_again == s->cap_again) {
         uint32_t cap = s->cap_again != 0 ? s->cap_again * 2 : 64;
-        struct wr_again *again = wr_realloc(s->again, cap * sizeof(*again));
-        if (again == NULL)
+        struct wr_again *grown = wr_realloc(s->again, cap * sizeof(*grown));
+        if (grown == NULL)
             return false;
-        s->again = again;
+        s->again = grown;
         s->cap_again = cap;
     }
-    s->again[s->n_again++] = (struct wr_again){*ev, *meta};
+    struct wr_again *again = &s->again[s->n_again++];
+    *again = (struct wr_again){*ev, *meta, 0};
+    again->order = wr_outlet_order(s->outlet, &again->ev);
     return true;
 }
 
@@ -159,8 +161,7 @@ static bool follows_failed(struct wr_shard *s, struct weir_event *ev, uint64_t s
 {
     uint64_t order = s->n_again != 0 ? wr_outlet_order(s->outlet, ev) : 0;
     for (uint32_t i = 0; order != 0 && i < s->n_again; i++)
-        if (s->again[i].meta.seq < seq &&
-            wr_outlet_order(s->outlet, &s->again[i].ev) == order)
+        if (s->again[i].meta.seq < seq && s->again[i].order == order)
             return true;
     return false;
 }

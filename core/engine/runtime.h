@@ -47,7 +47,6 @@ struct wr_instance {
     struct wr_lane *lane;
     struct wr_shard *shard;
     struct weir_held *held;     /* events that this transform keeps */
-    struct wr_batch *batch;     /* of the call that is running */
     _Atomic int wanted;         /* it asked to be called again */
     int64_t next_tick, tick_ns; /* tick_ns 0: never */
 };
