@@ -84,15 +84,16 @@ struct weir_transform {
  *
  * write     Writes the frozen batch and gives every event its verdict in `results`, or PENDING. Stop
  *           waiting at the deadline (monotonic ns): what is not known then is UNAVAILABLE. The
- *           results' messages must live until the call returns. The batch of a write with PENDING
+ *           results' messages must live until the next call into this sink (scratch does). The batch of a write with PENDING
  *           events stays valid until its last complete(). [outlet]
  * progress  Drives callbacks and I/O of pending writes for at most until the deadline; returns
  *           early after wake() and after completions. NULL where nothing is ever pending or the
  *           library has its own threads. [outlet]
- * wake      Makes progress return; sticky. NULL only where progress is. [any]
+ * wake      Makes progress return; sticky. NULL only where progress is. complete() may call it: hold no
+ *           lock that it needs meanwhile. [any]
  * flush     Ends all pending writes until the deadline, for the shutdown. May be NULL. [outlet]
  * cancel    The deadline of the shutdown has come: end a blocking call soon, give up what is
- *           pending (complete it UNAVAILABLE). May be NULL. [any] */
+ *           pending (complete it UNAVAILABLE). May come more than once. May be NULL. [any] */
 struct weir_sink {
     uint32_t size;
     uint32_t batch_events;    /* defaults of the options batch and in_flight */
