@@ -286,6 +286,7 @@ def test_the_same_ids_again_change_nothing_in_mongodb(platform):
     assert platform.lag() == 0
 
 
+@pytest.mark.sanitize
 def test_all_three_pipelines_in_one_process(platform):
     running = platform.start("api", "producer", "consumer")
     events = make_events(5000)
