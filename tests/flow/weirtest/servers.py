@@ -158,7 +158,8 @@ class Kafka(Server):
         of (index, value)."""
         if self._producer is None:
             self._producer = confluent_kafka.Producer({
-                "bootstrap.servers": self.brokers, "linger.ms": 5, "message.max.bytes": 16000000,
+                "bootstrap.servers": self.brokers, "linger.ms": 5, "enable.idempotence": True,
+                "message.max.bytes": 16000000,
                 "queue.buffering.max.messages": 1000000})
         failed = []
         for i, value in enumerate(values):
