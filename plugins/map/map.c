@@ -500,28 +500,30 @@ static const struct weir_type type_map = {
     .kind = WEIR_TRANSFORM,
     .name = "map",
     .summary = "Renames, fills, sets, casts, removes and keeps fields.",
-    .doc = "The steps run in this order, whatever their order in the file: `rename`, "
-           "`default`, `values`, `set`, `cast`, `remove`, `keep`; within a step in the order "
-           "of the file. For another order use two `map`s. Events that nothing changes pass "
-           "byte for byte.\n"
-           "\n"
-           "**Paths** are written as in templates: `user.name`, `items[0].price`, "
-           "`[\"odd.name\"]`. Where something is set, objects and arrays are made on the way "
-           "where there is nothing or null; an array takes the index behind its last one to "
-           "append. A parent of another type fails the event (`bad_path`).\n"
-           "\n"
-           "**Casts.** `string`: numbers and booleans as JSON writes them. `int`: numbers "
-           "without a fraction in 64 bits, numeric strings, booleans as 0 and 1. `float`: "
-           "numbers and numeric strings, to the nearest double. `bool`: 0, 1, and the strings "
-           "true, false, 0, 1. `json`: anything, as its JSON text. `time`: RFC 3339 in any "
-           "offset, to UTC. `time_from_s`, `time_from_ms`: seconds or milliseconds since 1970, "
-           "to RFC 3339 in UTC. `epoch_s`, `epoch_ms`: RFC 3339 to whole seconds or "
-           "milliseconds since 1970. What cannot be cast fails the event (`bad_cast`); missing "
-           "and null stay as they are.\n"
-           "\n"
-           "**Fails** also: an event that is no object (`not_object`), a template whose field "
-           "is missing and has no default (`no_field`). A failed event goes on as it came, to "
-           "where `on_error` says.",
+    .doc =
+        "The steps run in this order, whatever their order in the file: `rename`, `default`, "
+        "`values`, `set`, `cast`, `remove`, `keep`; within a step in the order of the file. For "
+        "another order use two `map`s. Events that nothing changes pass byte for byte.\n"
+        "\n"
+        "**Paths** are written as in templates: `user.name`, `items[0].price`, `[\"odd.name\"]`. "
+        "Where "
+        "something is set, objects and arrays are made on the way where there is nothing or null; "
+        "an "
+        "array takes the index behind its last one to append. A parent of another type fails the "
+        "event (`bad_path`).\n"
+        "\n"
+        "**Casts.** `string`: numbers and booleans as JSON writes them. `int`: numbers without a "
+        "fraction in 64 bits, numeric strings, booleans as 0 and 1. `float`: numbers and numeric "
+        "strings, to the nearest double. `bool`: 0, 1, and the strings true, false, 0, 1. `json`: "
+        "anything, as its JSON text. `time`: RFC 3339 in any offset, to UTC. `time_from_s`, "
+        "`time_from_ms`: seconds or milliseconds since 1970, to RFC 3339 in UTC. `epoch_s`, "
+        "`epoch_ms`: RFC 3339 to whole seconds or milliseconds since 1970. What cannot be cast "
+        "fails "
+        "the event (`bad_cast`); missing and null stay as they are.\n"
+        "\n"
+        "**Fails** also: an event that is no object (`not_object`), a template whose field is "
+        "missing and has no default (`no_field`). A failed event goes on as it came, to where "
+        "`on_error` says.",
     .needs_always = WEIR_NEEDS_VALUE,
     .options = WEIR_OPTIONS(options, struct config),
     .transform = &transform,

@@ -7,19 +7,23 @@
  * "Counts add up": ended well + write errors = sent. A connection that breaks between two messages
  * of a bulk leaves them short, whatever the error says.
  */
-#include "bulk.h"
+#include "sink.h"
 #include "verdict.h"
 
 #include <stdio.h>
 
 #define SEND_BYTES ((size_t)24 << 20) /* of documents in one bulk */
+#define MESSAGE_MAX 400
+#define LOOKUP_IDS 100 /* in one question, and */
+#define LOOKUP_BYTES ((size_t)1 << 20)
 
-/* A bulk on its way. */
-struct sending {
-    struct task task; /* first */
-    void (*free_memory)(void *p);
-    mongoc_bulk_operation_t *bulk;
-    bool succeeded;
+/* One execution. */
+struct round {
+    struct job *j;
+    const struct target *t;
+    mongoc_collection_t *collection;
+    const uint32_t *ops; /* in the order of the bulk */
+    uint32_t n;
     bson_t reply;
     bson_error_t error;
 };
@@ -31,42 +35,141 @@ static void set_all(struct round *r, bool only_open, const struct meaning *m, in
         struct weir_result *result = r->j->ops[r->ops[i]].result;
         if (only_open && result->verdict != WEIR_VERDICT_NONE)
             continue;
-        if (m->verdict == WEIR_VERDICT_OK) {
-            result->verdict = WEIR_VERDICT_OK;
-            continue;
-        }
         result_set(r->j, result, m->verdict, m->code, "%.*s", MESSAGE_MAX, text);
         result->number = number;
         result->retry_after_ns = retry_after_of(text);
     }
 }
 
-const char *round_not_now(struct job *j)
+/* NULL, or why nothing can be sent now. */
+static const char *not_now(struct job *j)
 {
-    switch (worker_wait(j->s->session->worker, j->deadline_ns)) {
-    case WORKER_CANCELED:
-        return "canceled";
-    case WORKER_TIMEOUT:
-        return "the server has not answered an earlier write yet";
-    case WORKER_DONE:
-        break;
-    }
     if (atomic_load_explicit(&j->s->canceled, memory_order_relaxed))
         return "canceled";
-    return j->s->h->now(j->s->h) >= j->deadline_ns ? "the time for this write is over" : NULL;
+    return j->s->h->now(j->s->h) >= j->deadline_ns ? "timeout" : NULL;
 }
 
-const char *round_run(struct job *j, struct task *take_t)
+/* ---- Duplicate keys ---- */
+
+static bool decimal_is(const bson_iter_t *it, int64_t bits)
 {
-    switch (worker_run(j->s->session->worker, take_t, j->deadline_ns)) {
-    case WORKER_CANCELED:
-        return "canceled";
-    case WORKER_TIMEOUT:
-        return "no answer within the sink's timeout";
-    case WORKER_DONE:
-        break;
+    bson_decimal128_t v;
+    const bson_decimal128_t expected = {.low = (uint64_t)bits, .high = UINT64_C(6176) << 49};
+    return BSON_ITER_HOLDS_DECIMAL128(it) && bson_iter_decimal128(it, &v) &&
+           v.low == expected.low && v.high == expected.high;
+}
+
+/* True where the stored _id is that of op. Of two numbers the value counts, as for the server. */
+static bool stored_id_is(const struct op *op, const bson_t *found)
+{
+    bson_iter_t it;
+    uint32_t len = 0;
+    if (!bson_iter_init_find(&it, found, "_id"))
+        return false;
+    switch (op->id.type) {
+    case WEIR_STRING: {
+        const char *text = BSON_ITER_HOLDS_UTF8(&it) ? bson_iter_utf8(&it, &len) : NULL;
+        return text != NULL && len == op->id.str.len && memcmp(text, op->id.str.ptr, len) == 0;
     }
-    return NULL;
+    case WEIR_INT:
+        return BSON_ITER_HOLDS_NUMBER(&it) && bson_iter_as_int64(&it) == op->id.num;
+    case WEIR_UINT:
+        return decimal_is(&it, op->id.num);
+    default:
+        return bson_get_data(found) != NULL && found->len == op->id_bytes.len &&
+               memcmp(bson_get_data(found), op->id_bytes.ptr, found->len) == 0;
+    }
+}
+
+static bool append_id(struct round *r, bson_t *array, uint32_t at, const struct op *op)
+{
+    struct doc_writer *w = &r->j->s->selector;
+    char name[12];
+    const char *key;
+    bson_t doc;
+    bson_iter_t it;
+    (void)bson_uint32_to_string(at, &key, name, sizeof(name));
+    return doc_write_id(w, &op->id) && bson_init_static(&doc, w->data, w->len) &&
+           bson_iter_init_find(&it, &doc, "_id") && bson_append_iter(array, key, -1, &it);
+}
+
+/* Asks for as many of the ids as go into one question: *ret_n. NULL: no memory. */
+static mongoc_cursor_t *find_ids(struct round *r, const uint32_t *which, uint32_t n,
+                                 uint32_t *ret_n)
+{
+    bson_t filter = BSON_INITIALIZER, condition, array, opts = BSON_INITIALIZER, fields;
+    uint32_t i = 0;
+    BSON_APPEND_DOCUMENT_BEGIN(&filter, "_id", &condition);
+    BSON_APPEND_ARRAY_BEGIN(&condition, "$in", &array);
+    bool done = true;
+    for (; i < n && i < LOOKUP_IDS && array.len < LOOKUP_BYTES && done; i++)
+        done = append_id(r, &array, i, &r->j->ops[r->ops[which[i]]]);
+    bson_append_array_end(&condition, &array);
+    bson_append_document_end(&filter, &condition);
+    BSON_APPEND_DOCUMENT_BEGIN(&opts, "projection", &fields);
+    BSON_APPEND_INT32(&fields, "_id", 1);
+    bson_append_document_end(&opts, &fields);
+    mongoc_read_prefs_t *primary = mongoc_read_prefs_new(MONGOC_READ_PRIMARY);
+    mongoc_cursor_t *cursor =
+        done ? mongoc_collection_find_with_opts(r->collection, &filter, &opts, primary) : NULL;
+    mongoc_read_prefs_destroy(primary);
+    bson_destroy(&filter);
+    bson_destroy(&opts);
+    *ret_n = i;
+    return cursor;
+}
+
+static void lookup_failed(struct round *r, const uint32_t *which, uint32_t n, const char *why)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        struct weir_result *result = r->j->ops[r->ops[which[i]]].result;
+        if (result->verdict != WEIR_VERDICT_OK)
+            result_set(r->j, result, WEIR_VERDICT_UNAVAILABLE, "lookup_failed",
+                       "a duplicate key, and looking for the _id failed: %.*s", MESSAGE_MAX, why);
+    }
+}
+
+/* These ops met a duplicate key, and the server did not say that it was their _id. Where their _id
+ * is stored they have been written before; else another unique index refuses them, as their result
+ * says already. */
+static void settle_duplicates(struct round *r, const uint32_t *which, uint32_t n)
+{
+    while (n > 0) {
+        uint32_t asked = n;
+        bson_error_t error = {0};
+        const bson_t *found;
+        const char *why = not_now(r->j);
+        mongoc_cursor_t *cursor = why == NULL ? find_ids(r, which, n, &asked) : NULL;
+        while (cursor != NULL && mongoc_cursor_next(cursor, &found))
+            for (uint32_t i = 0; i < asked; i++) {
+                struct op *op = &r->j->ops[r->ops[which[i]]];
+                if (stored_id_is(op, found))
+                    *op->result = (struct weir_result){.verdict = WEIR_VERDICT_OK};
+            }
+        if (cursor == NULL)
+            lookup_failed(r, which, asked, why != NULL ? why : "no memory");
+        else if (mongoc_cursor_error(cursor, &error))
+            lookup_failed(r, which, asked, error.message);
+        mongoc_cursor_destroy(cursor);
+        which += asked;
+        n -= asked;
+    }
+}
+
+enum duplicate { DUPLICATE_ID, DUPLICATE_OTHER, DUPLICATE_UNKNOWN };
+
+/* Newer servers name the index by its fields. Older ones do so in the message alone, where it
+ * cannot be told from what an event holds. */
+static enum duplicate duplicate_of(const bson_iter_t *write_error)
+{
+    bson_iter_t it, pattern;
+    if (!bson_iter_recurse(write_error, &it) || !bson_iter_find(&it, "keyPattern") ||
+        !BSON_ITER_HOLDS_DOCUMENT(&it) || !bson_iter_recurse(&it, &pattern) ||
+        !bson_iter_next(&pattern))
+        return DUPLICATE_UNKNOWN;
+    if (strcmp(bson_iter_key(&pattern), "_id") != 0)
+        return DUPLICATE_OTHER;
+    return bson_iter_next(&pattern) ? DUPLICATE_OTHER : DUPLICATE_ID;
 }
 
 /* ---- The reply ---- */
@@ -113,11 +216,11 @@ static bool read_write_error(struct round *r, const bson_iter_t *error, struct w
     return look;
 }
 
-static uint32_t read_write_errors(struct round *r, const bson_t *reply)
+static uint32_t read_write_errors(struct round *r)
 {
     bson_iter_t it, errors;
     uint32_t n = 0, n_look = 0;
-    if (!bson_iter_init_find(&it, reply, "writeErrors") || !BSON_ITER_HOLDS_ARRAY(&it) ||
+    if (!bson_iter_init_find(&it, &r->reply, "writeErrors") || !BSON_ITER_HOLDS_ARRAY(&it) ||
         !bson_iter_recurse(&it, &errors))
         return 0;
     uint32_t *look = r->j->s->h->arena_alloc(r->j->a, (r->n + 1) * sizeof(*look));
@@ -137,12 +240,12 @@ static uint32_t read_write_errors(struct round *r, const bson_t *reply)
     return n;
 }
 
-static int64_t count_done(const struct round *r, const bson_t *reply)
+static int64_t count_done(const struct round *r)
 {
     int64_t n = 0;
     for (const char *const *field = r->j->s->mode->counts; *field != NULL; field++) {
         bson_iter_t it;
-        if (bson_iter_init_find(&it, reply, *field) && BSON_ITER_HOLDS_NUMBER(&it))
+        if (bson_iter_init_find(&it, &r->reply, *field) && BSON_ITER_HOLDS_NUMBER(&it))
             n += bson_iter_as_int64(&it);
     }
     return n;
@@ -150,12 +253,12 @@ static int64_t count_done(const struct round *r, const bson_t *reply)
 
 /* The write concern was not met: what was written may be lost with its server, so it counts as not
  * known. Writing it again does no harm and asks the server again. */
-static void read_concern_error(struct round *r, const bson_t *reply)
+static bool read_concern_error(struct round *r)
 {
     bson_iter_t it, errors;
-    if (!bson_iter_init_find(&it, reply, "writeConcernErrors") || !BSON_ITER_HOLDS_ARRAY(&it) ||
+    if (!bson_iter_init_find(&it, &r->reply, "writeConcernErrors") || !BSON_ITER_HOLDS_ARRAY(&it) ||
         !bson_iter_recurse(&it, &errors) || !bson_iter_next(&errors))
-        return;
+        return false;
     int32_t code = (int32_t)number_in(&errors, "code", 0);
     for (uint32_t i = 0; i < r->n; i++) {
         struct weir_result *result = r->j->ops[r->ops[i]].result;
@@ -166,72 +269,47 @@ static void read_concern_error(struct round *r, const bson_t *reply)
                    text_in(&errors, "errmsg"));
         result->number = code;
     }
+    return true;
 }
 
 /* The bulk as a whole failed; what has no result yet is not known. True where each half of it
  * should be tried by itself, to find the one document that the server cannot take. */
-static bool read_failure(struct round *r, const struct sending *sent)
+static bool read_failure(struct round *r)
 {
-    struct meaning m = meaning_of_error(&sent->error, &sent->reply);
-    const char *text = sent->error.message;
+    struct meaning m = meaning_of_error(&r->error, &r->reply);
     if (m.of_document && r->n > 1)
         return true;
-    if (text[0] == '\0')
-        text = "the reply is incomplete";
+    const char *text = r->error.message[0] != '\0' ? r->error.message : "the reply is incomplete";
     if (strcmp(m.code, "auth_failed") == 0)
         text = "the server refused the user or password of the uri";
-    set_all(r, true, &m, (int32_t)sent->error.code, text);
+    set_all(r, true, &m, (int32_t)r->error.code, text);
     return false;
 }
 
-/* As read_failure. */
-static bool read_reply(struct round *r, const struct sending *sent)
+static bool read_reply(struct round *r, bool succeeded)
 {
     const struct meaning ok = {WEIR_VERDICT_OK, NULL, false};
-    bool all_known = sent->succeeded;
-    if (!sent->succeeded) {
-        uint32_t n_errors = read_write_errors(r, &sent->reply);
-        all_known =
-            !bson_empty(&sent->reply) && count_done(r, &sent->reply) + n_errors == (int64_t)r->n;
+    bool all_known = succeeded;
+    if (!succeeded) {
+        uint32_t n_errors = read_write_errors(r);
+        all_known = !bson_empty(&r->reply) && count_done(r) + n_errors == (int64_t)r->n;
     }
     if (!all_known)
-        return read_failure(r, sent);
+        return read_failure(r);
     set_all(r, true, &ok, 0, "");
-    read_concern_error(r, &sent->reply);
+    (void)read_concern_error(r);
     return false;
 }
 
 /* ---- Sending ---- */
 
-static void sending_run(struct task *t)
+static bool have_client(struct job *j, bson_error_t *ret_error)
 {
-    struct sending *s = (struct sending *)(void *)t;
-    bson_destroy(&s->reply); /* execute begins it anew */
-    s->succeeded = mongoc_bulk_operation_execute(s->bulk, &s->reply, &s->error) != 0;
-}
-
-static void sending_free(struct task *take_t)
-{
-    struct sending *s = (struct sending *)(void *)take_t;
-    mongoc_bulk_operation_destroy(s->bulk);
-    bson_destroy(&s->reply);
-    s->free_memory(s);
-}
-
-static struct sending *sending_new(struct round *r)
-{
-    const struct sink *s = r->j->s;
-    struct sending *sent = s->h->alloc(sizeof(*sent));
-    if (sent == NULL)
-        return NULL;
-    mongoc_collection_t *collection =
-        mongoc_client_get_collection(s->session->client, r->t->database, r->t->collection);
-    sent->task = (struct task){sending_run, sending_free};
-    sent->free_memory = s->h->free;
-    sent->bulk = mongoc_collection_create_bulk_operation_with_opts(collection, &s->bulk_opts);
-    bson_init(&sent->reply);
-    mongoc_collection_destroy(collection);
-    return sent;
+    struct sink *s = j->s;
+    if (s->client == NULL)
+        s->client =
+            store_client(s->store, s->h->count, j->deadline_ns - s->h->now(s->h), ret_error);
+    return s->client != NULL;
 }
 
 /* Writes the document of an op into the bulk. False: the op has its result. */
@@ -256,71 +334,62 @@ static bool append(struct round *r, mongoc_bulk_operation_t *bulk, struct op *op
     return false;
 }
 
-/* Executes the bulk of r->ops. True: each half of it should be tried by itself. */
-static bool execute(struct round *r, struct sending *take_sent)
-{
-    const struct meaning unknown = {WEIR_VERDICT_UNAVAILABLE, "timeout", false};
-    if (r->n == 0) {
-        sending_free(&take_sent->task);
-        return false;
-    }
-    const char *why = round_run(r->j, &take_sent->task);
-    if (why != NULL) {
-        set_all(r, true, &unknown, 0, why);
-        return false;
-    }
-    bool halve = read_reply(r, take_sent);
-    sending_free(&take_sent->task);
-    return halve;
-}
-
-static void send_halves(struct round *r)
-{
-    for (uint32_t i = 0; i < r->n; i++)
-        *r->j->ops[r->ops[i]].result = (struct weir_result){0};
-    bulk_send(r->j, r->t, r->ops, r->n / 2);
-    bulk_send(r->j, r->t, r->ops + r->n / 2, r->n - r->n / 2);
-}
-
 /* Fills one bulk from ops[0..n) and executes it. Returns how many ops it took. */
-static uint32_t send_some(struct job *j, const struct target *t, const uint32_t *ops, uint32_t n)
+static uint32_t send_some(struct round *r, const uint32_t *ops, uint32_t n)
 {
-    struct round r = {.j = j, .t = t, .ops = ops, .n = n};
-    uint32_t *members = j->s->h->arena_alloc(j->a, n * sizeof(*members));
-    struct sending *sent = members != NULL ? sending_new(&r) : NULL;
+    struct sink *s = r->j->s;
+    uint32_t *members = s->h->arena_alloc(r->j->a, n * sizeof(*members));
     const struct meaning no_memory = {WEIR_VERDICT_UNAVAILABLE, "no_memory", false};
-    if (sent == NULL) {
-        set_all(&r, false, &no_memory, 0, "no memory for a bulk");
+    r->ops = ops;
+    r->n = n;
+    if (members == NULL) {
+        set_all(r, false, &no_memory, 0, "no memory for a bulk");
         return n;
     }
+    mongoc_bulk_operation_t *bulk =
+        mongoc_collection_create_bulk_operation_with_opts(r->collection, &s->bulk_opts);
     size_t bytes = 0;
     uint32_t taken = 0, n_members = 0;
     for (; taken < n && bytes < SEND_BYTES; taken++)
-        if (append(&r, sent->bulk, &j->ops[ops[taken]], &bytes))
+        if (append(r, bulk, &r->j->ops[ops[taken]], &bytes))
             members[n_members++] = ops[taken];
-    r.ops = members;
-    r.n = n_members;
-    if (execute(&r, sent))
-        send_halves(&r);
+    r->ops = members;
+    r->n = n_members;
+    bool halve = false;
+    if (n_members > 0) {
+        memset(&r->error, 0, sizeof(r->error));
+        bool succeeded = mongoc_bulk_operation_execute(bulk, &r->reply, &r->error) != 0;
+        halve = read_reply(r, succeeded);
+        bson_destroy(&r->reply);
+    }
+    mongoc_bulk_operation_destroy(bulk);
+    if (halve) {
+        for (uint32_t i = 0; i < n_members; i++)
+            *r->j->ops[members[i]].result = (struct weir_result){0};
+        bulk_send(r->j, r->t, members, n_members / 2);
+        bulk_send(r->j, r->t, members + n_members / 2, n_members - n_members / 2);
+    }
     return taken;
 }
 
 void bulk_send(struct job *j, const struct target *t, const uint32_t *ops, uint32_t n)
 {
+    struct round r = {.j = j, .t = t};
+    bson_error_t error = {0};
     while (n > 0) {
-        struct round r = {.j = j, .t = t, .ops = ops, .n = n};
-        struct meaning m = {WEIR_VERDICT_UNAVAILABLE, "timeout", false};
-        char message[CONNECT_TEXT];
-        const char *why = round_not_now(j);
-        if (why == NULL) {
-            m.code = "no_client";
-            why = session_connect(j, message);
-        }
-        if (why != NULL) {
-            set_all(&r, false, &m, 0, why);
+        const char *why = not_now(j);
+        r.ops = ops;
+        r.n = n;
+        if (why != NULL || !have_client(j, &error)) {
+            const struct meaning m = {WEIR_VERDICT_UNAVAILABLE, why != NULL ? why : "no_client",
+                                      false};
+            set_all(&r, false, &m, (int32_t)error.code,
+                    why != NULL ? "the time for this write is over" : error.message);
             return;
         }
-        uint32_t taken = send_some(j, t, ops, n);
+        r.collection = mongoc_client_get_collection(j->s->client, t->database, t->collection);
+        uint32_t taken = send_some(&r, ops, n);
+        mongoc_collection_destroy(r.collection);
         ops += taken;
         n -= taken;
     }

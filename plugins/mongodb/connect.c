@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -18,7 +17,6 @@
 #define POOL_SIZE 100
 
 struct store {
-    atomic_uint refs;
     void (*free)(void *p);
     pthread_mutex_t lock;
     mongoc_uri_t *uri;
@@ -26,17 +24,21 @@ struct store {
 };
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
-/* The text that a thread collects the first warning in: CONNECT_TEXT bytes. By key and not by
- * compiler, since leak checkers trip over thread-local memory of objects loaded at run time. */
 static pthread_key_t log_key;
 
 static void on_log(mongoc_log_level_t level, const char *domain, const char *message, void *arg)
 {
-    char *text = pthread_getspecific(log_key);
-    (void)domain;
+    const struct connect_log *log = pthread_getspecific(log_key);
     (void)arg;
-    if (text != NULL && level <= MONGOC_LOG_LEVEL_WARNING && text[0] == '\0')
-        (void)snprintf(text, CONNECT_TEXT, "%s", message);
+    if (log == NULL)
+        return;
+    if (log->text != NULL && level <= MONGOC_LOG_LEVEL_WARNING && log->text[0] == '\0')
+        (void)snprintf(log->text, CONNECT_TEXT, "%s", message);
+    const struct weir_host *h = log->host;
+    if (h == NULL || !h->log_enabled(h, WEIR_LOG_DEBUG))
+        return;
+    const struct weir_kv kv[] = {weir_kv_text("domain", domain), weir_kv_text("text", message)};
+    h->log(h, WEIR_LOG_DEBUG, "message of the MongoDB client", kv, 2);
 }
 
 static void start_library(void)
@@ -49,6 +51,11 @@ static void start_library(void)
 void connect_init(void)
 {
     (void)pthread_once(&once, start_library);
+}
+
+void connect_log_to(struct connect_log *log)
+{
+    (void)pthread_setspecific(log_key, log);
 }
 
 /* ---- The connection string ---- */
@@ -142,9 +149,10 @@ mongoc_uri_t *connect_uri(const char *text, char why[CONNECT_TEXT])
     bson_error_t error = {0};
     connect_init();
     why[0] = '\0';
-    (void)pthread_setspecific(log_key, logged);
+    struct connect_log log = {.text = logged};
+    connect_log_to(&log);
     mongoc_uri_t *uri = mongoc_uri_new_with_error(text, &error);
-    (void)pthread_setspecific(log_key, NULL);
+    connect_log_to(NULL);
     if (uri == NULL || logged[0] != '\0')
         say_why(why, text, uri == NULL ? error.message : "", logged);
     if (uri != NULL)
@@ -182,7 +190,6 @@ struct store *store_new(const struct weir_host *h, const char *uri, bool retry_w
         (void)h->error(err, WEIR_E_NOMEM, "no_memory", "no memory for the connection pool");
         return NULL;
     }
-    atomic_init(&s->refs, 1);
     s->free = h->free;
     s->uri = parsed;
     (void)pthread_mutex_init(&s->lock, NULL);
@@ -193,15 +200,9 @@ struct store *store_new(const struct weir_host *h, const char *uri, bool retry_w
     return s;
 }
 
-struct store *store_ref(struct store *s)
+void store_free(struct store *take_s)
 {
-    (void)atomic_fetch_add(&s->refs, 1);
-    return s;
-}
-
-void store_unref(struct store *take_s)
-{
-    if (take_s == NULL || atomic_fetch_sub(&take_s->refs, 1) != 1)
+    if (take_s == NULL)
         return;
     if (take_s->pool != NULL)
         mongoc_client_pool_destroy(take_s->pool);

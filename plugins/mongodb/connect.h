@@ -11,9 +11,18 @@
 
 #define CONNECT_TEXT 320
 
-/* Starts the library once a process and takes its log away from stderr: what it has to say comes as
- * errors too. [any] */
+/* Starts the library once a process and takes its log away from stderr. [any] */
 void connect_init(void);
+
+/* Where the library's log lines go. Not thread-local by compiler, but by key: leak checkers trip
+ * over thread-local memory of objects that were loaded at run time. */
+struct connect_log {
+    const struct weir_host *host; /* its log, at debug; or */
+    char *text;                   /* the first warning, CONNECT_TEXT bytes */
+};
+
+/* What the library logs on this thread goes to `log`, until it is called with NULL. */
+void connect_log_to(struct connect_log *log);
 
 /* Reads a connection string offline. NULL: `why` says what is wrong with it. Where it can be read,
  * but something in it has no effect or breaks a promise, why is not empty. */
@@ -25,12 +34,9 @@ mongoc_write_concern_t *connect_concern(const char *text);
 
 struct store; /* the pool, made at the first write */
 
-/* One reference. NULL: err says why. */
 struct store *store_new(const struct weir_host *h, const char *uri, bool retry_writes,
                         struct weir_error *err);
-struct store *store_ref(struct store *s);
-/* The last one closes all connections. Thread: any. NULL is allowed. */
-void store_unref(struct store *take_s);
+void store_free(struct store *take_s);
 
 /* A client of this store for `shards` users in all. The first call makes the pool: no operation on
  * it waits for much longer than budget_ns. NULL: *ret_error says why. */

@@ -264,7 +264,7 @@ static void *make_store(const struct weir_host *h, const void *config, struct we
 
 static void destroy_store(void *take_shared)
 {
-    store_unref(take_shared);
+    store_free(take_shared);
 }
 
 static void make_opts(struct sink *s, const struct config *cf)
@@ -313,10 +313,8 @@ static enum weir_status prepare(struct sink *s, const struct config *cf, struct 
         s->database = h->arena_printf(s->arena, "%.*s", (int)text.len, text.ptr).ptr;
     if (h->template_is_literal(cf->collection, &text))
         s->collection = h->arena_printf(s->arena, "%.*s", (int)text.len, text.ptr).ptr;
-    struct store *store = h->shared(h, make_store, destroy_store, err);
-    if (store != NULL)
-        s->session = session_new(h, store, err);
-    if (s->session != NULL)
+    s->store = h->shared(h, make_store, destroy_store, err);
+    if (s->store != NULL)
         return WEIR_OK;
     return err != NULL && err->status != WEIR_OK ? err->status : WEIR_E_FATAL;
 }
@@ -326,7 +324,8 @@ static void mongodb_close(void *take_self)
     struct sink *s = take_self;
     if (s == NULL)
         return;
-    session_free(s->session);
+    if (s->client != NULL)
+        store_give_back(s->store, s->client);
     doc_writer_done(&s->doc);
     doc_writer_done(&s->selector);
     bson_destroy(&s->bulk_opts);
@@ -348,6 +347,7 @@ static enum weir_status mongodb_open(const struct weir_host *h, const void *conf
     s->config = cf;
     s->mode = &modes[cf->mode];
     s->seed = h->random(h);
+    s->log.host = h;
     atomic_init(&s->canceled, false);
     make_opts(s, cf);
     enum weir_status status = prepare(s, cf, err);
@@ -407,12 +407,14 @@ static void mongodb_write(void *self, struct weir_batch *b, int64_t deadline_ns,
     uint32_t *heads = NULL, n_heads = 0;
     s->doc.scratch = j.a;
     s->selector.scratch = j.a;
+    connect_log_to(&s->log);
     if (!job_plan(&j, b, results) || !job_chain(&j, &heads, &n_heads) ||
         !write_heads(&j, heads, n_heads))
         for (uint32_t i = 0; i < results->n; i++)
             if (weir_result_at(results, i)->verdict == WEIR_VERDICT_NONE)
                 result_set(&j, weir_result_at(results, i), WEIR_VERDICT_UNAVAILABLE, "no_memory",
                            "no memory to write the batch");
+    connect_log_to(NULL);
     doc_writer_trim(&s->doc);
     doc_writer_trim(&s->selector);
 }
@@ -421,7 +423,6 @@ static void mongodb_cancel(void *self)
 {
     struct sink *s = self;
     atomic_store_explicit(&s->canceled, true, memory_order_relaxed);
-    worker_cancel(s->session->worker);
 }
 
 static const struct weir_sink sink = {
@@ -439,39 +440,46 @@ static const struct weir_type type_mongodb = {
     .kind = WEIR_SINK,
     .name = "mongodb",
     .summary = "Stores events as documents in MongoDB, each found again by its _id.",
-    .doc = "Events are converted straight to BSON and written in unordered bulks over pooled "
-           "connections, one connection a shard. Each document has its own outcome.\n"
-           "\n"
-           "**The `_id`** is what `id` gives, else the event's field `_id`, else the event's "
-           "id (topic-partition-offset, an `Idempotency-Key`, or one given at entry). An event "
-           "that comes again therefore changes nothing: with `mode: insert` the server answers "
-           "that the `_id` is there, which counts as success (the first event of an `_id` "
-           "stays); with `mode: replace` the document is written over (the last one stays, and "
-           "of several events of one batch with the same `_id` only the last one is sent). An "
-           "`_id` is a string, an integer or an object. With `object_ids: true` the driver "
-           "makes an ObjectId where an event has no `_id`; then an event that comes again is "
-           "stored again.\n"
-           "\n"
-           "**Types.** Integers become int64, whatever their value; integers beyond it and "
-           "numbers beyond a double become decimal128 where that is exact, else the event is "
-           "rejected (`bad_number`); other numbers become doubles. Strings may hold NUL, keys "
-           "may not (`bad_key`). Of duplicate keys in an object the first is stored. Fields "
-           "named in `dates` become dates in milliseconds (finer digits are dropped); null and "
-           "missing stay as they are, anything else is rejected (`bad_date`). Keys with dots "
-           "and dollars are the server's to take or refuse.\n"
-           "\n"
-           "**Rejected** are: what is no JSON object (`not_object`), documents over 16 MiB "
-           "(`too_large`) or 128 levels (`too_deep`), a duplicate in another unique index "
-           "(`duplicate_key`), what a schema in the server refuses (`validation`), and other "
-           "errors that the server reports for one document. A server that is away, has no "
-           "primary, refuses user and password (`auth_failed`), throttles, or does not meet "
-           "the write concern makes its events wait and be written again.\n"
-           "\n"
-           "**Time.** No write takes longer than the sink's `timeout`, and no answer is waited "
-           "for longer than `socketTimeoutMS` of the uri; a primary is looked for during "
-           "`serverSelectionTimeoutMS` (2 s where the uri names none) before the host tries "
-           "again. `retryWrites` is off where the uri does not name it, since the host repeats "
-           "what is not known; with `object_ids` it is on.",
+    .doc =
+        "Events are converted straight to BSON and written in unordered bulks over pooled "
+        "connections, one connection a shard. Each document has its own outcome.\n"
+        "\n"
+        "**The `_id`** is what `id` gives, else the event's field `_id`, else the event's id "
+        "(topic-partition-offset, an `Idempotency-Key`, or one given at entry). An event that "
+        "comes "
+        "again therefore changes nothing: with `mode: insert` the server answers that the `_id` is "
+        "there, which counts as success (the first event of an `_id` stays); with `mode: replace` "
+        "the "
+        "document is written over (the last one stays, and of several events of one batch with the "
+        "same `_id` only the last one is sent). An `_id` is a string, an integer or an object. "
+        "With "
+        "`object_ids: true` the driver makes an ObjectId where an event has no `_id`; then an "
+        "event "
+        "that comes again is stored again.\n"
+        "\n"
+        "**Types.** Integers become int64, whatever their value; integers beyond it and numbers "
+        "beyond a double become decimal128 where that is exact, else the event is rejected "
+        "(`bad_number`); other numbers become doubles. Strings may hold NUL, keys may not "
+        "(`bad_key`). Of duplicate keys in an object the first is stored. Fields named in `dates` "
+        "become dates in milliseconds (finer digits are dropped); null and missing stay as they "
+        "are, anything else is rejected (`bad_date`). Keys with dots and dollars are the server's "
+        "to "
+        "take or refuse.\n"
+        "\n"
+        "**Rejected** are: what is no JSON object (`not_object`), documents over 16 MiB "
+        "(`too_large`) or 128 levels (`too_deep`), a duplicate in another unique index "
+        "(`duplicate_key`), what a schema in the server refuses (`validation`), and other errors "
+        "that the server reports for one document. A server that is away, has no primary, refuses "
+        "user and password (`auth_failed`), throttles, or does not meet the write concern makes "
+        "its "
+        "events wait and be written again.\n"
+        "\n"
+        "**Time.** No answer is waited for longer than the sink's `timeout`, nor than "
+        "`socketTimeoutMS` of the uri; a primary is looked for during `serverSelectionTimeoutMS` "
+        "(2 "
+        "s where the uri names none) before the host tries again. `retryWrites` is off where the "
+        "uri "
+        "does not name it, since the host repeats what is not known; with `object_ids` it is on.",
     .needs_always = WEIR_NEEDS_VALUE | WEIR_NEEDS_ID,
     .options = WEIR_OPTIONS(options, struct config),
     .sink = &sink,

@@ -6,9 +6,6 @@
  *   connect.c   connection string and pool
  *   ops.c       a batch becomes operations: where each event goes, and by which _id
  *   bulk.c      operations become bulks, replies become results
- *   duplicate.c which duplicate keys are our own
- *   session.c   an instance's connection, and the thread that its calls run on
- *   worker.c    a thread for calls that cannot be interrupted
  *   doc.c       values become BSON
  *   verdict.c   what an error means
  */
@@ -17,7 +14,6 @@
 
 #include "connect.h"
 #include "doc.h"
-#include "worker.h"
 
 #include <stdatomic.h>
 
@@ -52,25 +48,19 @@ struct mode {
     const char *const *counts; /* fields of the reply, NULL at the end */
 };
 
-/* What calls of the library use: it lives until the last of them has ended, also after its sink. */
-struct session {
-    void (*free_memory)(void *p);
-    struct worker *worker;
-    struct store *store;     /* a reference */
-    mongoc_client_t *client; /* taken at the first write */
-};
-
 struct sink {
     const struct weir_host *h;
     const struct config *config;
     const struct mode *mode;
-    struct session *session;
+    struct store *store;
+    mongoc_client_t *client;  /* taken at the first write */
     struct weir_arena *arena; /* for as long as the sink is open */
     struct date_node dates;
     struct doc_writer doc, selector;
     bson_t bulk_opts, op_opts;
     const char *database, *collection; /* where they are literal */
     uint64_t seed;
+    struct connect_log log;
     atomic_bool canceled;
 };
 
@@ -109,14 +99,6 @@ bool job_chain(struct job *j, uint32_t **ret_heads, uint32_t *ret_n);
 
 /* Writes these ops, all of one target, and gives each its result. */
 void bulk_send(struct job *j, const struct target *t, const uint32_t *ops, uint32_t n);
-
-/* Takes a reference to the store. NULL: err says why. */
-struct session *session_new(const struct weir_host *h, struct store *store, struct weir_error *err);
-/* Returns at once, whatever still runs. NULL is allowed. */
-void session_free(struct session *take_s);
-/* Makes sure that there is a client; the worker must be idle. NULL, or why there is none: in
- * `message`, or a constant. */
-const char *session_connect(struct job *j, char message[CONNECT_TEXT]);
 
 /* The text is copied. */
 void result_set(struct job *j, struct weir_result *r, enum weir_verdict verdict, const char *code,

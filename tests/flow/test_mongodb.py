@@ -410,26 +410,6 @@ def test_server_that_hangs(weir, own_mongodb):
     assert dead(weir) == []
 
 
-@pytest.mark.sanitize
-def test_sigterm_while_the_server_hangs(weir, own_mongodb):
-    """The deadline of the shutdown ends a write that waits for an answer; nothing is a dead letter."""
-    server = own_mongodb()
-    running = weir.start(slow(100000, rate="5000") + "shutdown_timeout: 2s\n",
-                         env={"URI": server.uri})
-    wait_until(lambda: server.client.flow.events.estimated_document_count() > 1000, 30)
-    server.pause()
-    try:
-        time.sleep(0.5)
-        began = time.monotonic()
-        running.signal(signal.SIGTERM)
-        running.wait(expect=None, timeout=40)
-        assert time.monotonic() - began < 10
-    finally:
-        server.resume()
-    assert running.find_log("pipeline ended")[0]["timed_out"] is True
-    assert dead(weir) == []
-
-
 def test_started_before_the_server(weir, own_mongodb):
     server = own_mongodb()
     uri = server.uri
