@@ -12,15 +12,20 @@
 
 #define ARRAY_MARK "weir.array"
 #define OBJECT_MARK "weir.object"
+#define TOO_DEEP "nested deeper than 128 levels, or a table that holds itself"
 #define VALUE_COST 48u /* bytes of arena that a value takes beside its text */
 
 /* ---- Marks ---- */
 
 void convert_open(lua_State *L)
 {
-    (void)luaL_newmetatable(L, ARRAY_MARK);
-    (void)luaL_newmetatable(L, OBJECT_MARK);
-    lua_pop(L, 2);
+    static const char *const marks[] = {ARRAY_MARK, OBJECT_MARK};
+    for (size_t i = 0; i < 2; i++) {
+        (void)luaL_newmetatable(L, marks[i]);
+        lua_pushstring(L, marks[i]);
+        lua_setfield(L, -2, "__metatable"); /* a __gc put there would run outside the limits */
+        lua_pop(L, 1);
+    }
 }
 
 static int mark(lua_State *L, const char *name)
@@ -129,16 +134,34 @@ static struct weir_value *from_number(struct from *f, int idx)
     return made(f, f->h->make_real(f->a, n));
 }
 
+/* Counts a whole value before it is copied: an event may hold itself many times over. */
+static void count_copy(struct from *f, const struct weir_value *v, int depth)
+{
+    const struct weir_host *h = f->h;
+    enum weir_value_type type = h->value_type(v);
+    vm_written(f->L, VALUE_COST + (type == WEIR_STRING ? h->value_str(v).len : 0));
+    if (type != WEIR_ARRAY && type != WEIR_OBJECT)
+        return;
+    if (depth >= DEPTH_MAX)
+        fail(f, TOO_DEEP);
+    struct weir_value_iter it = h->value_iter(v);
+    struct weir_str key = {NULL, 0};
+    const struct weir_value *member;
+    while ((member = h->value_next(&it, &key)) != NULL) {
+        vm_written(f->L, key.len);
+        count_copy(f, member, depth + 1);
+    }
+}
+
 static struct weir_value *from_handle(struct from *f, int idx)
 {
-    vm_written(f->L, VALUE_COST);
     if (handle_is_null(f->L, idx))
         return made(f, f->h->make_null(f->a));
     struct node *n = handle_node(f->L, idx);
     if (n == NULL)
         fail(f, "metadata has no JSON form: take single fields of it");
     const struct weir_value *v = node_value(f->L, n);
-    vm_written(f->L, (size_t)f->h->value_count(v) * VALUE_COST);
+    count_copy(f, v, f->depth);
     return made(f, f->h->make_copy(f->a, v));
 }
 
@@ -147,7 +170,7 @@ static struct weir_value *from_handle(struct from *f, int idx)
 static void down(struct from *f)
 {
     if (f->depth == DEPTH_MAX - 1)
-        fail(f, "nested deeper than 128 levels, or a table that holds itself");
+        fail(f, TOO_DEEP);
     luaL_checkstack(f->L, 8, "the value is nested too deep");
 }
 

@@ -20,8 +20,7 @@ static int guard_after(lua_State *L, int status, lua_KContext ctx)
     return lua_gettop(L);
 }
 
-/* Calls the function in the upvalue; what stopped the script stays an error. */
-static int guarded(lua_State *L)
+int sandbox_guarded(lua_State *L)
 {
     lua_pushvalue(L, lua_upvalueindex(1));
     lua_insert(L, 1);
@@ -29,15 +28,7 @@ static int guarded(lua_State *L)
     return guard_after(L, LUA_OK, 0);
 }
 
-/* The same for functions whose work grows with the length of their first argument. */
-static int charged(lua_State *L)
-{
-    vm_charge(L, lua_rawlen(L, 1) / 8);
-    return guarded(L);
-}
-
-/* Replaces table[name] (table on top) by a closure over the original. */
-static void wrap(lua_State *L, const char *name, lua_CFunction fn)
+void sandbox_wrap(lua_State *L, const char *name, lua_CFunction fn)
 {
     lua_getfield(L, -1, name);
     lua_pushcclosure(L, fn, 1);
@@ -64,7 +55,7 @@ static int base_load(lua_State *L)
         lua_settop(L, 3);
     lua_pushliteral(L, "t"); /* bytecode can break the interpreter */
     lua_replace(L, 3);
-    return guarded(L);
+    return sandbox_guarded(L);
 }
 
 /* A handler runs inside the hook that ends a script, where nothing could end the handler. */
@@ -85,7 +76,7 @@ static int base_xpcall(lua_State *L)
     lua_pushvalue(L, 2);
     lua_pushcclosure(L, careful_handler, 1);
     lua_replace(L, 2);
-    return guarded(L);
+    return sandbox_guarded(L);
 }
 
 static int base_setmetatable(lua_State *L)
@@ -97,7 +88,21 @@ static int base_setmetatable(lua_State *L)
                               "__gc is not available in hooks: finalizers run outside the limits");
         lua_pop(L, 1);
     }
-    return guarded(L);
+    return sandbox_guarded(L);
+}
+
+/* As Lua's; the work of a long text is counted. */
+static int base_tonumber(lua_State *L)
+{
+    size_t len;
+    if (lua_gettop(L) != 1 || lua_type(L, 1) != LUA_TSTRING)
+        return sandbox_guarded(L);
+    const char *text = lua_tolstring(L, 1, &len);
+    if (len > 64)
+        vm_charge(L, len / 8);
+    if (lua_stringtonumber(L, text) != len + 1)
+        lua_pushnil(L);
+    return 1;
 }
 
 static int base_collectgarbage(lua_State *L)
@@ -144,68 +149,13 @@ static void open_base(lua_State *L)
     take_away(L, "dofile");
     take_away(L, "loadfile");
     take_away(L, "warn");
-    wrap(L, "pcall", guarded);
-    wrap(L, "xpcall", base_xpcall);
-    wrap(L, "load", base_load);
-    wrap(L, "setmetatable", base_setmetatable);
+    sandbox_wrap(L, "pcall", sandbox_guarded);
+    sandbox_wrap(L, "xpcall", base_xpcall);
+    sandbox_wrap(L, "load", base_load);
+    sandbox_wrap(L, "setmetatable", base_setmetatable);
+    sandbox_wrap(L, "tonumber", base_tonumber);
     put(L, "collectgarbage", base_collectgarbage);
     put(L, "print", base_print);
-    lua_pop(L, 1);
-}
-
-/* ---- Strings and tables ---- */
-
-/* The memory limit bounds it, but for nothing many times. */
-static int string_rep(lua_State *L)
-{
-    size_t len, sep_len;
-    (void)luaL_checklstring(L, 1, &len);
-    (void)luaL_checkinteger(L, 2);
-    (void)luaL_optlstring(L, 3, "", &sep_len);
-    if (len == 0 && sep_len == 0) {
-        lua_pushliteral(L, "");
-        return 1;
-    }
-    return guarded(L);
-}
-
-static int table_move(lua_State *L)
-{
-    lua_Integer from = luaL_checkinteger(L, 2), to = luaL_checkinteger(L, 3);
-    if (to >= from)
-        vm_charge(L, (uint64_t)to - (uint64_t)from);
-    return guarded(L);
-}
-
-/* n log n comparisons, where they are made in C. */
-static int table_sort(lua_State *L)
-{
-    uint64_t n = lua_rawlen(L, 1), log_n = 1;
-    while (n >> log_n != 0)
-        log_n++;
-    vm_charge(L, n * log_n);
-    return guarded(L);
-}
-
-static void open_strings_and_tables(lua_State *L)
-{
-    luaL_requiref(L, LUA_STRLIBNAME, luaopen_string, 1);
-    take_away(L, "dump");
-    wrap(L, "rep", string_rep);
-    pattern_open(L);
-    lua_pop(L, 1);
-    luaL_requiref(L, LUA_UTF8LIBNAME, luaopen_utf8, 1);
-    lua_pop(L, 1);
-    luaL_requiref(L, LUA_TABLIBNAME, luaopen_table, 1);
-    wrap(L, "insert", charged);
-    wrap(L, "remove", charged);
-    wrap(L, "concat", charged);
-    wrap(L, "move", table_move);
-    wrap(L, "sort", table_sort);
-    lua_pop(L, 1);
-    luaL_requiref(L, LUA_COLIBNAME, luaopen_coroutine, 1);
-    wrap(L, "resume", guarded);
-    wrap(L, "close", guarded);
     lua_pop(L, 1);
 }
 
@@ -290,7 +240,7 @@ static lua_Integer wall_seconds(lua_State *L)
 static int os_time(lua_State *L)
 {
     if (!lua_isnoneornil(L, 1))
-        return guarded(L);
+        return sandbox_guarded(L);
     lua_pushinteger(L, wall_seconds(L));
     return 1;
 }
@@ -306,7 +256,7 @@ static int os_date(lua_State *L)
         lua_pushinteger(L, wall_seconds(L));
         lua_replace(L, 2);
     }
-    return guarded(L);
+    return sandbox_guarded(L);
 }
 
 /* os whole, less what ends or changes the process; else time alone. */
@@ -319,8 +269,8 @@ static void open_os(lua_State *L, bool allowed)
     for (const char *const *name = beyond; *name != NULL && !allowed; name++)
         take_away(L, *name);
     put(L, "clock", os_clock);
-    wrap(L, "time", os_time);
-    wrap(L, "date", os_date);
+    sandbox_wrap(L, "time", os_time);
+    sandbox_wrap(L, "date", os_date);
     lua_pop(L, 1);
 }
 
@@ -356,7 +306,8 @@ void sandbox_open(lua_State *L)
 {
     const struct vm_options *opt = &vm_of(L)->opt;
     open_base(L);
-    open_strings_and_tables(L);
+    lists_open(L);
+    coroutines_open(L);
     open_math(L);
     open_os(L, (opt->allow & VM_ALLOW_OS) != 0);
     if ((opt->allow & VM_ALLOW_IO) != 0)

@@ -646,6 +646,34 @@ LOOPS = {
     "json": "local s = ('[1]'):rep(1) while true do weir.json.decode(s) end",
     "event writes": "while true do event.x = 1 end",
     "require of a loop": "require('loop')",
+    "close of a coroutine that the budget ended": """
+        coroutine.wrap(function()
+          local t <close> = setmetatable({}, {__close = function() while true do end end})
+          while true do end
+        end)()""",
+    "close of it by a later call": """
+        if old then coroutine.close(old) end
+        old = coroutine.create(function()
+          local t <close> = setmetatable({}, {__close = function() while true do end end})
+          while true do end
+        end)
+        coroutine.resume(old)
+        while true do end""",
+    "insert into a list that claims to be long": "table.insert(endless, 1, 1)",
+    "remove from it": "table.remove(endless, 1)",
+    "insert where the length changes": """
+        local n = 0
+        table.insert(setmetatable({}, {__len = function() n = n + 1 return n > 1 and 1 << 60 or 0 end}),
+                     1, 1)
+        table.remove(endless, 1)""",
+    "concat of it": "table.concat(setmetatable({}, {__len = huge, __index = tostring}))",
+    "unpack of much": "local t = table.move(endless, 1, 9, 1, {}) for i = 1, 2e5 do t[i] = i end "
+                      "while true do select('#', table.unpack(t)) end",
+    "bytes of much": "local s = ('x'):rep(1 << 19) while true do select('#', s:byte(1, -1)) end",
+    "utf8.len of much": "local s = ('x'):rep(1 << 22) while true do utf8.len(s) end",
+    "utf8.offset over much": "local s = ('x'):rep(1 << 22) while true do utf8.offset(s, -#s) end",
+    "tonumber of much": "local s = ('1'):rep(1 << 22) while true do tonumber(s) end",
+    "packsize of much": "local s = ('b'):rep(1 << 22) while true do string.packsize(s) end",
 }
 
 
@@ -655,6 +683,8 @@ def test_an_endless_loop_is_an_error(hook, weir, name):
     weir.write("while true do end", "loop.lua")
     h = hook(f"""
         function f() while true do end end
+        function huge() return math.maxinteger - 1 end
+        endless = setmetatable({{}}, {{__len = huge}})
         function process(event)
           if event.n == 1 then
             {LOOPS[name]}
@@ -688,6 +718,9 @@ BOMBS = {
     "recursion": "local function f() return 1 + f() end f()",
     "closures": "local t = {} while true do t[#t + 1] = function() return t end end",
     "coroutines": "local t = {} while true do t[#t + 1] = coroutine.create(function() end) end",
+    "an event in itself": "for i = 1, 60 do event['k' .. i] = event end",
+    "an event many times over": "local s = {} event.s = ('x'):rep(1 << 16) "
+                                "for i = 1, 1000 do s[i] = event end event.t = s",
     "buffer": "return (('a'):rep(1 << 22)):gsub('a', ('b'):rep(1000))",
     "format": "local s = ('%99d'):rep(1000) while true do "
               "t = (t or '') .. s:gsub('%%99d', ('z'):rep(99)) end",
@@ -715,6 +748,98 @@ def test_a_memory_bomb_is_an_error(hook, name):
         assert dead["code"] == "lua_memory", dead
         assert "8388608 bytes" in dead["reason"]
         assert dead["payload"] == '{"n": 1}'
+
+
+def test_finalizers_are_not_to_be_had(hook):
+    """They would run outside the limits."""
+    checks(hook, """
+        local loop = function() while true do end end
+        assert(not pcall(setmetatable, {}, {__gc = loop}))
+        for _, v in ipairs({weir.array(), weir.object(), event, weir.hold(event)}) do
+          assert(not pcall(function() getmetatable(v).__gc = loop end))
+          assert(not pcall(setmetatable, v, {}))
+        end
+        local late = {}
+        setmetatable({}, late)
+        late.__gc = loop
+        collectgarbage()
+        weir.array({}) weir.object({})
+        collectgarbage()
+    """.replace(", weir.hold(event)}", "}"))
+
+
+def test_long_lists_are_no_endless_loops(hook):
+    """Work at the end of a list costs what it does, not the length of the list."""
+    h = hook("""
+        function process(event)
+          local t = {}
+          for i = 1, 200000 do table.insert(t, i) end
+          event.sum = 0
+          while #t > 0 do event.sum = event.sum + table.remove(t) end
+          return event
+        end""", ["{}"])
+    assert h.out == [{"sum": 200000 * 200001 // 2}]
+
+
+def test_coroutines_are_luas(hook):
+    checks(hook, """
+        local gen = coroutine.wrap(function(a) local b = coroutine.yield(a + 1) return b * 2, "end" end)
+        assert(gen(1) == 2)
+        local x, word = gen(21)
+        assert(x == 42 and word == "end")
+        local ok, message = pcall(gen)
+        assert(not ok and message:find("cannot resume dead coroutine"), message)
+        local closed
+        local bad = coroutine.wrap(function()
+          local t <close> = setmetatable({}, {__close = function() closed = true end})
+          error("in it")
+        end)
+        ok, message = pcall(bad)
+        assert(not ok and message:find("hook.lua:%d+: .*in it") and closed, message)
+        ok, message = pcall(coroutine.wrap(function() error({code = 7}) end))
+        assert(not ok and message.code == 7)
+        assert(not pcall(coroutine.wrap, 1))
+        local self
+        self = coroutine.wrap(function() self() end)
+        ok, message = pcall(self)
+        assert(not ok and message:find("non%-suspended"), message)
+        local co = coroutine.create(function() error("x") end)
+        coroutine.resume(co)
+        local done, why = coroutine.close(co)
+        assert(done == false and why:find("x") and coroutine.close(coroutine.create(print)))
+    """)
+
+
+def test_list_functions_are_luas(hook):
+    checks(hook, """
+        local t = {1, 2, 3}
+        table.insert(t, 1, 0) table.insert(t, 5, 4) table.insert(t, 5)
+        assert(table.concat(t, ",") == "0,1,2,3,4,5")
+        assert(table.remove(t, 1) == 0 and table.remove(t) == 5 and table.remove(t, #t + 1) == nil)
+        assert(table.concat(t, ",") == "1,2,3,4" and table.remove({}) == nil)
+        assert(table.concat(t, "-", 2, 3) == "2-3" and table.concat({}) == "" and table.concat(t) == "1234")
+        assert(select("#", table.unpack({1, nil, 3}, 1, 3)) == 3 and table.unpack(t, 4) == 4)
+        assert(select("#", table.unpack({})) == 0 and table.pack(table.unpack(t, -1, 1)).n == 3)
+        for _, call in ipairs({
+          {table.insert, t}, {table.insert, t, 6, 1}, {table.insert, t, 0, 1}, {table.insert, t, 1, 2, 3},
+          {table.insert, nil, 1}, {table.insert, "x", 1, 1}, {table.insert, t, "x", 1},
+          {table.remove, t, 7}, {table.remove, t, -1}, {table.remove}, {table.concat, {{}}},
+          {table.concat}, {table.unpack}, {table.sort}, {table.move, t, 1}}) do
+          local ok, message = pcall(table.unpack(call))
+          assert(not ok and message:find("bad argument") or message:find("wrong number")
+                 or message:find("invalid value") or message:find("nil value"), message)
+        end
+        event.list = {3, 1, 2}
+        table.insert(event.list, 1, 9) table.insert(event.list, 5)
+        assert(table.remove(event.list, 2) == 3 and table.concat(event.list, ",") == "9,1,2,5")
+        assert(("abc"):byte(1, -1) == 97 and select("#", ("abc"):byte(1, -1)) == 3)
+        assert(("abc"):byte(-1) == 99 and ("abc"):byte(9) == nil and ("abc"):byte() == 97)
+        assert(utf8.codepoint("äö", 1, -1) == 228 and utf8.len("äö") == 2 and utf8.offset("äö", 2) == 3)
+        assert(tonumber("0x10") == 16 and tonumber(" 5 ") == 5 and tonumber("5x") == nil
+               and tonumber("z", 36) == 35 and tonumber(7) == 7 and tonumber({}) == nil
+               and tonumber("1\0") == nil and math.type(tonumber("1e1")) == "float")
+        assert(not pcall(tonumber) and string.packsize("i4i4") == 8)
+    """)
 
 
 def test_a_state_that_stays_full_is_made_anew(hook):
