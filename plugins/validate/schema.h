@@ -6,7 +6,7 @@
  *   schema_keywords.c  the keywords of every value
  *   schema_rules.c     the keywords of strings, numbers, arrays and objects
  *   schema_check.c     a value against the nodes, without allocating
- *   number.c, format.c, regex*.c   the parts that have a life of their own
+ *   number.c, format.c, pattern*.c   the parts that have a life of their own
  */
 #ifndef VALIDATE_SCHEMA_H
 #define VALIDATE_SCHEMA_H
@@ -14,7 +14,7 @@
 #include "format.h"
 #include "number.h"
 #include "../common/text.h"
-#include "regex.h"
+#include "pattern.h"
 
 #define SCHEMA_NESTING_MAX 40     /* schemas that look at one value inside each other */
 #define SCHEMA_STEPS_MAX 5000000u /* nodes visited for one event */
@@ -47,8 +47,7 @@ struct schema_list {
 
 struct string_rules {
     int64_t min, max; /* code points */
-    struct regex *pattern;
-    struct weir_str pattern_text;
+    const struct pattern *pattern;
     enum format format;
 };
 
@@ -72,7 +71,7 @@ struct property {
 };
 
 struct pattern_property {
-    struct regex *pattern;
+    const struct pattern *pattern;
     struct schema *schema;
 };
 
@@ -120,20 +119,17 @@ struct schema_report {
     bool pointers;
 };
 
-struct compiled {
-    const struct schema *root;
-    uint32_t regex_states; /* of the largest expression */
-};
+/* Compiles into `a` and `patterns`; `json` must outlive the result, which is only read from then on,
+ * by any number of threads. NULL: at least one mistake was reported. */
+const struct schema *schema_compile(const struct weir_host *h, struct weir_arena *a,
+                                    struct patterns *patterns, const struct weir_value *json,
+                                    const struct schema_report *report);
 
-/* Compiles into `a`; `json` must outlive the result. False: at least one mistake was reported. */
-bool schema_compile(const struct weir_host *h, struct weir_arena *a, const struct weir_value *json,
-                    const struct schema_report *report, struct compiled *ret);
-
-/* What checking needs besides the schema. `scratch` is for uniqueItems alone. */
+/* What checking needs besides the schema, for one thread. */
 struct checker {
     const struct weir_host *h;
     struct weir_arena *scratch;
-    struct regex_scratch regex;
+    struct matcher *matcher;
     uint64_t seed;
 };
 
@@ -158,8 +154,8 @@ const struct place *place_key(struct schema_compiler *c, const struct place *out
                               struct weir_str key);
 const struct place *place_index(struct schema_compiler *c, const struct place *outer, uint32_t i);
 const struct weir_host *compile_host(const struct schema_compiler *c);
-struct regex *compile_pattern(struct schema_compiler *c, const struct place *place,
-                              struct weir_str text);
+const struct pattern *compile_pattern(struct schema_compiler *c, const struct place *place,
+                                      struct weir_str text);
 const struct weir_value *compile_root(const struct schema_compiler *c);
 /* Takes one keyword of a schema; one that is not known is a mistake. */
 void compile_keyword(struct schema_compiler *c, struct schema *s, struct weir_str key,

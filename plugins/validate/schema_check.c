@@ -21,7 +21,8 @@ struct run {
     const struct checker *c;
     const struct weir_host *h;
     uint32_t quiet, depth, steps;
-    const char *code; /* why it failed; also in `quiet` where it is not about the schema */
+    uint64_t pattern_steps; /* left */
+    const char *code;       /* why it failed; also in `quiet` where it is not about the schema */
     char *text;
     struct step path[VALUE_DEPTH_MAX];
 };
@@ -238,6 +239,23 @@ static int64_t count_code_points(struct weir_str s)
     return n;
 }
 
+/* False also where it cannot be known; the check ends then. */
+static bool matches(struct run *r, const struct pattern *p, struct weir_str text)
+{
+    char words[240];
+    enum pattern_result result = pattern_match(p, r->c->matcher, text, &r->pattern_steps);
+    if (result != PATTERN_TOO_MUCH)
+        return result == PATTERN_YES;
+    struct weir_str pattern = pattern_text(p);
+    (void)snprintf(words, sizeof(words), "%s the pattern %.*s",
+                   r->pattern_steps == 0
+                       ? "the steps that patterns may take for one event are used "
+                         "up, the last by"
+                       : "more memory is needed than there is to match",
+                   (int)utf8_cut(pattern.ptr, pattern.len, 100), pattern.ptr);
+    return stop(r, "too_complex", words);
+}
+
 static bool check_string(struct run *r, const struct schema *s, const struct weir_value *v)
 {
     const struct string_rules *rules = s->string;
@@ -250,10 +268,11 @@ static bool check_string(struct run *r, const struct schema *s, const struct wei
         if (!short_enough && n > rules->max)
             return fail(r, s, "maxLength", v, "at most %lld characters", (long long)rules->max);
     }
-    if (rules->pattern != NULL && !regex_match(rules->pattern, &r->c->regex, text))
+    if (rules->pattern != NULL && !matches(r, rules->pattern, text)) {
+        struct weir_str pattern = pattern_text(rules->pattern);
         return fail(r, s, "pattern", v, "a string that matches %.*s",
-                    (int)utf8_cut(rules->pattern_text.ptr, rules->pattern_text.len, 100),
-                    rules->pattern_text.ptr);
+                    (int)utf8_cut(pattern.ptr, pattern.len, 100), pattern.ptr);
+    }
     if (!format_check(rules->format, text))
         return fail(r, s, "format", v, "a string of format %s", format_name(rules->format));
     return true;
@@ -451,8 +470,11 @@ static bool check_member(struct run *r, const struct schema *s, struct weir_str 
     if (known && !check_inside(r, p->schema, v, step))
         return false;
     for (uint32_t i = 0; i < rules->n_patterns; i++) {
-        if (!regex_match(rules->patterns[i].pattern, &r->c->regex, key))
+        if (!matches(r, rules->patterns[i].pattern, key)) {
+            if (r->code != NULL)
+                return false;
             continue;
+        }
         known = true;
         if (!check_inside(r, rules->patterns[i].schema, v, step))
             return false;
@@ -535,6 +557,7 @@ bool schema_check(const struct checker *c, const struct schema *root, const stru
     r.c = c;
     r.h = c->h;
     r.quiet = r.depth = r.steps = 0;
+    r.pattern_steps = PATTERN_STEPS;
     r.code = NULL;
     r.text = text;
     text[0] = '\0';

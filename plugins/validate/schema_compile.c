@@ -28,7 +28,7 @@ struct schema_compiler {
     uint32_t *index; /* places in `nodes` + 1 by the address of their JSON; 0 = free */
     uint32_t mask;
     uint32_t n_errors;
-    uint32_t regex_states;
+    struct patterns *patterns;
 };
 
 /* ---- Mistakes, places, memory ---- */
@@ -109,20 +109,16 @@ const struct place *place_index(struct schema_compiler *c, const struct place *o
     return new_place(c, outer, weir_str_n(NULL, 0), i);
 }
 
-struct regex *compile_pattern(struct schema_compiler *c, const struct place *place,
-                              struct weir_str text)
+const struct pattern *compile_pattern(struct schema_compiler *c, const struct place *place,
+                                      struct weir_str text)
 {
-    const char *why = NULL;
+    char why[PATTERN_WHY];
     size_t offset = 0;
-    struct regex *re = regex_compile(c->h, c->arena, text, &why, &offset);
-    if (re == NULL) {
-        compile_error(c, place, "\"%.*s\" at byte %zu: %s", (int)(text.len < 200 ? text.len : 200),
-                      text.ptr, offset, why);
-        return NULL;
-    }
-    if (regex_states(re) > c->regex_states)
-        c->regex_states = regex_states(re);
-    return re;
+    const struct pattern *p = pattern_compile(c->patterns, text, why, &offset);
+    if (p == NULL)
+        compile_error(c, place, "\"%.*s\" at byte %zu: %s", (int)utf8_cut(text.ptr, text.len, 200),
+                      text.ptr != NULL ? text.ptr : "", offset, why);
+    return p;
 }
 
 void value_describe(const struct weir_host *h, const struct weir_value *v, char *text, size_t size)
@@ -307,15 +303,16 @@ static void measure(struct schema_compiler *c, struct schema *s, uint32_t depth)
     }
 }
 
-bool schema_compile(const struct weir_host *h, struct weir_arena *a, const struct weir_value *json,
-                    const struct schema_report *report, struct compiled *ret)
+const struct schema *schema_compile(const struct weir_host *h, struct weir_arena *a,
+                                    struct patterns *patterns, const struct weir_value *json,
+                                    const struct schema_report *report)
 {
-    struct schema_compiler c = {.h = h, .arena = a, .report = report, .root = json};
-    ret->root = compile_at(&c, json, NULL);
+    struct schema_compiler c = {
+        .h = h, .arena = a, .report = report, .root = json, .patterns = patterns};
+    const struct schema *root = compile_at(&c, json, NULL);
     for (uint32_t i = 0; i < c.n_nodes; i++)
         fill(&c, c.nodes[i].schema, c.nodes[i].json);
     for (uint32_t i = 0; i < c.n_nodes && c.n_errors == 0; i++)
         measure(&c, c.nodes[i].schema, 0);
-    ret->regex_states = c.regex_states;
-    return c.n_errors == 0 && ret->root != NULL;
+    return c.n_errors == 0 ? root : NULL;
 }

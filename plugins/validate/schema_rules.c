@@ -74,10 +74,8 @@ static void on_pattern(struct schema_compiler *c, struct schema *s, const struct
         expected(c, place, "a regular expression as a string", v);
         return;
     }
-    if (of_string(c, s) == NULL)
-        return;
-    s->string->pattern_text = h->value_str(v);
-    s->string->pattern = compile_pattern(c, place, h->value_str(v));
+    if (of_string(c, s) != NULL)
+        s->string->pattern = compile_pattern(c, place, h->value_str(v));
 }
 
 static void on_format(struct schema_compiler *c, struct schema *s, const struct weir_value *v,

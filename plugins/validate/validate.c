@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Transform `validate`: events that a JSON Schema does not allow are failed with the place and the
- * reason; the others pass untouched. The schema is compiled once an instance; what happens to
+ * reason; the others pass untouched. The schema is compiled once for all instances; what happens to
  * failed events is the host's option on_error.
  */
 #include "schema.h"
@@ -18,10 +18,18 @@ struct config {
     struct weir_str file;
 };
 
+/* A schema and what it is made of: of all instances of a component, and only read by them. */
+struct program {
+    struct weir_arena *arena;
+    struct patterns *patterns;
+    const struct schema *root;
+    void (*arena_free)(struct weir_arena *take_a);
+    void (*free)(void *p);
+};
+
 struct validate {
     const struct weir_host *h;
-    struct weir_arena *arena;
-    struct compiled schema;
+    const struct program *program;
     struct checker checker;
 };
 
@@ -71,6 +79,44 @@ static const struct weir_value *read_file(const struct weir_host *h, struct weir
     return v;
 }
 
+/* ---- The program ---- */
+
+static void program_free(void *take_program)
+{
+    struct program *p = take_program;
+    if (p == NULL)
+        return;
+    patterns_free(p->patterns);
+    if (p->arena != NULL)
+        p->arena_free(p->arena);
+    p->free(p);
+}
+
+/* NULL: err says why, unless mistakes of the schema were reported (then err is untouched). */
+static struct program *program_new(const struct weir_host *h, const struct config *cf,
+                                   const struct schema_report *report, struct weir_error *err)
+{
+    struct program *p = h->alloc(sizeof(*p));
+    if (p != NULL) {
+        *p = (struct program){.arena_free = h->arena_free, .free = h->free};
+        p->arena = h->arena_new(h);
+        p->patterns = patterns_new(h);
+    }
+    if (p == NULL || p->arena == NULL || p->patterns == NULL) {
+        (void)h->error(err, WEIR_E_NOMEM, "no_memory", "no memory for the schema");
+        program_free(p);
+        return NULL;
+    }
+    const struct weir_value *json =
+        cf->schema != NULL ? cf->schema : read_file(h, p->arena, cf->file.ptr, err);
+    if (json != NULL)
+        p->root = schema_compile(h, p->arena, p->patterns, json, report);
+    if (p->root != NULL)
+        return p;
+    program_free(p);
+    return NULL;
+}
+
 /* ---- check ---- */
 
 struct check_arg {
@@ -97,27 +143,17 @@ static void validate_check(const void *config, const struct weir_report *report)
     const struct config *cf = config;
     const struct weir_host *h = report->host;
     struct weir_error err = {0};
-    struct compiled compiled;
     if ((cf->schema == NULL) == (cf->file.ptr == NULL)) {
         report->error(report, cf->schema == NULL ? "schema" : "file", -1,
                       cf->schema == NULL ? "a schema is missing: give it in schema or name its file"
                                          : "schema is given as well: use one of the two");
         return;
     }
-    struct weir_arena *a = h->arena_new(h);
-    const struct weir_value *json = cf->schema;
-    if (a != NULL && json == NULL)
-        json = read_file(h, a, cf->file.ptr, &err);
-    if (json == NULL) {
-        report->error(report, cf->file.ptr != NULL ? "file" : "schema", -1, "%s",
-                      a == NULL ? "no memory for the schema" : err.text);
-    } else if (a != NULL) {
-        struct check_arg arg = {report, cf->schema != NULL ? "schema" : "file"};
-        const struct schema_report to = {report_mistake, &arg, cf->schema == NULL};
-        (void)schema_compile(h, a, json, &to, &compiled);
-    }
-    if (a != NULL)
-        h->arena_free(a);
+    struct check_arg arg = {report, cf->schema != NULL ? "schema" : "file"};
+    const struct schema_report to = {report_mistake, &arg, cf->schema == NULL};
+    program_free(program_new(h, cf, &to, &err));
+    if (err.status != WEIR_OK)
+        report->error(report, arg.option, -1, "%s", err.text);
 }
 
 /* ---- Life ---- */
@@ -129,24 +165,26 @@ static void keep_first(void *arg, const char *path, const char *text)
         (void)snprintf(first, WEIR_ERROR_TEXT, "schema%s: %.200s", path, text);
 }
 
-static enum weir_status prepare(struct validate *self, const struct config *cf,
-                                struct weir_error *err)
+static void *share(const struct weir_host *h, const void *config, struct weir_error *err)
 {
-    const struct weir_host *h = self->h;
     char first[WEIR_ERROR_TEXT] = "";
     const struct schema_report to = {keep_first, first, true};
-    self->arena = h->arena_new(h);
-    if (self->arena == NULL)
-        return h->error(err, WEIR_E_NOMEM, "no_memory", "no memory for the schema");
-    const struct weir_value *json =
-        cf->schema != NULL ? cf->schema : read_file(h, self->arena, cf->file.ptr, err);
-    if (json == NULL)
-        return WEIR_E_CONFIG;
-    if (!schema_compile(h, self->arena, json, &to, &self->schema))
-        return h->error(err, WEIR_E_CONFIG, "bad_schema", "%s", first);
-    self->checker = (struct checker){.h = h, .seed = h->random(h)};
-    if (!regex_scratch_init(h, self->arena, self->schema.regex_states, &self->checker.regex))
-        return h->error(err, WEIR_E_NOMEM, "no_memory", "no memory for the patterns");
+    struct program *p = program_new(h, config, &to, err);
+    if (first[0] != '\0')
+        (void)h->error(err, WEIR_E_CONFIG, "bad_schema", "%s", first);
+    return p;
+}
+
+static enum weir_status prepare(struct validate *self, struct weir_error *err)
+{
+    const struct weir_host *h = self->h;
+    struct weir_error why = {0};
+    self->program = h->shared(h, share, program_free, &why);
+    if (self->program == NULL)
+        return h->error(err, why.status, why.code, "%s", why.text);
+    self->checker = (struct checker){.h = h, .seed = h->random(h), .matcher = matcher_new(h)};
+    if (self->checker.matcher == NULL)
+        return h->error(err, WEIR_E_NOMEM, "no_memory", "no memory to match patterns");
     return WEIR_OK;
 }
 
@@ -155,19 +193,19 @@ static void validate_close(void *take_self)
     struct validate *self = take_self;
     if (self == NULL)
         return;
-    if (self->arena != NULL)
-        self->h->arena_free(self->arena);
+    matcher_free(self->checker.matcher);
     self->h->free(self);
 }
 
 static enum weir_status validate_open(const struct weir_host *h, const void *config,
                                       void **ret_self, struct weir_error *err)
 {
+    (void)config; /* read in share() */
     struct validate *self = h->alloc(sizeof(*self));
     if (self == NULL)
         return h->error(err, WEIR_E_NOMEM, "no_memory", "no memory for the transform");
     self->h = h;
-    enum weir_status status = prepare(self, config, err);
+    enum weir_status status = prepare(self, err);
     if (status != WEIR_OK) {
         validate_close(self);
         return status;
@@ -191,7 +229,7 @@ static enum weir_status validate_apply(void *self_, struct weir_batch *b, int64_
         if ((ev->flags & WEIR_EVENT_GONE) != 0)
             continue;
         const struct weir_value *v = h->event_value(h, b, ev);
-        if (v == NULL || schema_check(&self->checker, self->schema.root, v, &result.code, text))
+        if (v == NULL || schema_check(&self->checker, self->program->root, v, &result.code, text))
             continue;
         result.message = weir_cstr(text);
         h->event_fail(h, b, ev, &result);
@@ -237,13 +275,21 @@ static const struct weir_type type_validate = {
         "unquoted), "
         "`hostname`, `ipv4`, `ipv6`, `uri` (with a scheme), `uuid`.\n"
         "\n"
-        "**Patterns** are ECMA-262 expressions over Unicode characters, searched for anywhere in "
-        "the "
-        "string, without look-around, back references and `\\p{...}`; the time is linear in the "
-        "string's length, whatever it holds.\n"
+        "**Patterns** are ECMA-262 expressions with the flag `u`, matched by PCRE2 anywhere in the "
+        "string unless `^` and `$` say otherwise. There: `.` `[a-z]` `[^a-z]` `|` `( )` `(?: )` "
+        "`(?<name> )` `(?= )` `(?! )` `(?<= )` and `(?<! )` (each alternative of a fixed length) "
+        "`* + ? {n} {n,} {n,m}` (up to 1000) and their lazy forms, `^ $ \\b \\B`, `\\d \\w` "
+        "(ASCII) "
+        "`\\s` (Unicode) `\\D \\W \\S`, `\\p{Lu}` `\\p{Letter}` `\\p{Script=Greek}` `\\P{...}`, "
+        "`\\1` `\\k<name>`, `\\t \\n \\r \\f \\v \\0 \\cX \\xHH \\uHHHH \\u{H}` and escaped "
+        "punctuation. "
+        "What else PCRE2 knows, such as `(?i)`, `(*VERB)`, `\\K`, `\\A` or `a++`, is an error of "
+        "`weir check`, with its place in the pattern.\n"
         "\n"
         "Limits: 40 schemas on one value (`allOf`, `$ref`, ... inside each other), 128 levels of "
-        "values (`too_deep`), 5,000,000 steps an event (`too_complex`).",
+        "values (`too_deep`), 5,000,000 schemas visited for one event (`too_complex`). Its "
+        "patterns may look at 1,000,000 characters and 64 for every byte they are given, going "
+        "back included; one that would go back and forth for ever ends there (`too_complex`).",
     .needs_always = WEIR_NEEDS_VALUE,
     .options = WEIR_OPTIONS(options, struct config),
     .transform = &transform,

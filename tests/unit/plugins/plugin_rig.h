@@ -27,6 +27,8 @@ struct rig {
     void *self;
     char mistakes[8000]; /* of check: "path: text" lines */
     uint32_t n_mistakes;
+    void *shared;
+    void (*shared_destroy)(void *take_shared);
     bool failed; /* the last event */
     char code[40];
     char message[1000];
@@ -62,6 +64,18 @@ static inline uint64_t rig_random(const struct weir_host *h)
 {
     (void)h;
     return UINT64_C(0x1234567890abcdef);
+}
+
+static inline void *rig_shared(const struct weir_host *h,
+                               void *(*create)(const struct weir_host *h, const void *config,
+                                               struct weir_error *err),
+                               void (*destroy)(void *take_shared), struct weir_error *err)
+{
+    struct rig *r = rig_of(h);
+    if (r->shared == NULL)
+        r->shared = create(h, r->config, err);
+    r->shared_destroy = destroy;
+    return r->shared;
 }
 
 static inline struct weir_arena *rig_scratch(const struct weir_host *h)
@@ -105,6 +119,7 @@ static inline void rig_init(struct rig *r, const char *name, uint32_t which)
     r->host.event_value = rig_event_value;
     r->host.event_fail = rig_event_fail;
     r->host.scratch = rig_scratch;
+    r->host.shared = rig_shared;
     r->arena = r->host.arena_new(&r->host);
     r->scratch = r->host.arena_new(&r->host);
     r->config = calloc(1, r->type->options.config_size);
@@ -115,6 +130,9 @@ static inline void rig_close(struct rig *r)
     if (r->self != NULL)
         r->type->close(r->self);
     r->self = NULL;
+    if (r->shared != NULL)
+        r->shared_destroy(r->shared);
+    r->shared = NULL;
 }
 
 static inline void rig_done(struct rig *r)
