@@ -9,10 +9,12 @@
 #include <base/mem.h>
 #include <engine/runtime.h>
 #include <engine/transform_host.h>
+#include <model/options.h>
 #include <model/template.h>
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 static struct wr_instance *inst_of(const struct weir_host *h)
 {
@@ -207,11 +209,24 @@ static void *host_shared(const struct weir_host *h,
     return object;
 }
 
+/* ---- Extensions ---- */
+
+static bool host_place(const struct weir_host *h, const char *option, int64_t offset,
+                       struct weir_place *ret)
+{
+    const struct wr_component *comp = h->priv != NULL ? inst_of(h)->unit->comp : NULL;
+    if (comp == NULL || comp->node == NULL)
+        return false;
+    struct wr_pos pos = wr_node_resolve(comp->node, comp->pos, option, offset);
+    *ret = (struct weir_place){inst_of(h)->unit->pipeline->plan->file, pos.line, pos.col};
+    return pos.line != 0;
+}
+
 static const void *host_extension(const struct weir_host *h, const char *name)
 {
+    static const struct weir_place_extension place = {sizeof(place), host_place};
     (void)h;
-    (void)name;
-    return NULL; /* none yet */
+    return strcmp(name, WEIR_PLACE_EXTENSION) == 0 ? &place : NULL;
 }
 
 /* ---- The table ---- */

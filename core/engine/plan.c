@@ -266,6 +266,7 @@ static void finish_component(struct wr_planner *p, uint32_t i, const uint32_t *p
     c->id = d->field->key;
     c->pos = d->field->pos;
     c->pos.text = p->own_text;
+    c->node = d->field->value;
     c->n_ins = d->n_inputs;
     c->dead_letter = c->dead_letter >= 0 ? (int32_t)place[c->dead_letter] : -1;
     if (d->kind == WEIR_SOURCE)
@@ -336,6 +337,8 @@ static void make_plan(struct wr_planner *p)
     p->root = conf.root;
     p->partial = conf.root->broken;
     read_top(p);
+    for (struct wr_node *n = conf.scalars; n != NULL; n = n->next_scalar)
+        n->pos.text = p->own_text; /* the diagnostics' may be gone before the plan */
 }
 
 struct wr_plan *wr_plan_parse(const char *name, const char *dir, struct weir_str text,

@@ -9,6 +9,7 @@
 #define WR_ENGINE_PLAN_H
 
 #include <engine/loader.h>
+#include <model/conf.h>
 #include <model/diag.h>
 #include <weir/plugin.h>
 
@@ -63,6 +64,7 @@ struct wr_component {
     const struct weir_type *type;
     const struct wr_plugin *plugin;
     struct wr_pos pos; /* of its id in the file */
+    const struct wr_node *node; /* its options there */
     void *config;
     const struct weir_str *conditions; /* texts, for weir_condition_service.open */
     uint32_t n_conditions;

@@ -160,8 +160,8 @@ static void wrap_all(lua_State *L, const struct wrapped *list, size_t n)
         sandbox_wrap(L, list[i].name, list[i].fn);
 }
 
-#define WRAP(L, ...)                                                                            \
-    wrap_all(L, (const struct wrapped[]){__VA_ARGS__},                                          \
+#define WRAP(L, ...)                                                                               \
+    wrap_all(L, (const struct wrapped[]){__VA_ARGS__},                                             \
              sizeof((const struct wrapped[]){__VA_ARGS__}) / sizeof(struct wrapped))
 
 void lists_open(lua_State *L)

@@ -56,17 +56,68 @@ static bool read_file(struct script *s, const struct weir_host *h, const struct 
     return true;
 }
 
+/* Where the code begins in the pipeline file. *ret_exact: each of its lines is one of the file's.
+ */
+static bool place_of(const struct weir_host *h, struct weir_str code, struct weir_place *ret,
+                     bool *ret_exact)
+{
+    const struct weir_place_extension *places = h->extension(h, WEIR_PLACE_EXTENSION);
+    struct weir_place place;
+    uint32_t i = 0;
+    bool found = false;
+    *ret_exact = code.ptr[0] != '#'; /* see skip_shebang */
+    for (size_t at = 0; places != NULL && at < code.len; i++) {
+        const char *newline = memchr(code.ptr + at, '\n', code.len - at);
+        size_t next = newline != NULL ? (size_t)(newline + 1 - code.ptr) : code.len;
+        at += strspn(code.ptr + at, " \t"); /* there is a NUL behind all options */
+        if (at + 1 < next && places->option(h, "code", (int64_t)at, &place)) {
+            if (!found)
+                *ret = (struct weir_place){place.file, place.line - i, 1};
+            found = true;
+            *ret_exact = *ret_exact && place.line == ret->line + i;
+        }
+        at = next;
+    }
+    return found;
+}
+
+/* Inline code is named by its pipeline file, and begins with as many empty lines as stand above it
+ * there, so that Lua's messages name the file's lines. */
+static bool read_code(struct script *s, const struct weir_host *h, const struct script_config *cf,
+                      struct script_error *why)
+{
+    struct weir_place place = {{NULL, 0}, 1, 1};
+    bool exact = false;
+    s->chunk = "=code";
+    size_t above = 0;
+    if (place_of(h, cf->code, &place, &exact)) {
+        const char *slash = memrchr(place.file.ptr, '/', place.file.len);
+        const char *name = slash != NULL ? slash + 1 : place.file.ptr;
+        int len = (int)(place.file.ptr + place.file.len - name);
+        s->chunk_memory = h->alloc((size_t)len + 32);
+        if (s->chunk_memory != NULL)
+            (void)snprintf(s->chunk_memory, (size_t)len + 32, exact ? "@%.*s" : "@%.*s:%u code",
+                           len, name, place.line);
+        s->chunk = s->chunk_memory;
+        above = exact ? place.line - 1 : 0;
+    }
+    s->len = above + cf->code.len;
+    s->text = h->alloc(s->len + 1);
+    if (s->text == NULL || s->chunk == NULL) {
+        (void)snprintf(why->text, sizeof(why->text), "no memory to load the code");
+        return false;
+    }
+    memset(s->text, '\n', above);
+    memcpy(s->text + above, cf->code.ptr, cf->code.len);
+    return true;
+}
+
 static bool read_text(struct script *s, const struct weir_host *h, const struct script_config *cf,
                       struct script_error *why)
 {
     if (cf->script.len != 0)
         return read_file(s, h, cf, why);
-    s->chunk = "=code";
-    s->len = cf->code.len;
-    s->text = copy_text(h, cf->code.ptr, cf->code.len);
-    if (s->text == NULL)
-        (void)snprintf(why->text, sizeof(why->text), "no memory to load the code");
-    return s->text != NULL;
+    return read_code(s, h, cf, why);
 }
 
 /* ---- Compiling and running the top level ---- */

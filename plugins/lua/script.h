@@ -23,7 +23,7 @@ struct script {
     char *text; /* host memory */
     size_t len;
     char *dir;         /* of the file; NULL for inline code */
-    const char *chunk; /* "@enrich.lua" or "=code" */
+    const char *chunk; /* "@enrich.lua", of inline code the pipeline file, or "=code" */
     char *chunk_memory;
     bool has[SCRIPT_HOOKS];
 };

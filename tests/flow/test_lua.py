@@ -1302,7 +1302,7 @@ def test_tick_makes_events_of_its_own(weir):
     ticks = [json.loads(l) for l in out.read_text().splitlines()]
     assert [t["tick"] for t in ticks] == [1, *range(3, len(ticks) + 2)]
     assert [t["final"] for t in ticks] == [False] * (len(ticks) - 1) + [True]
-    assert r.find_log("tick() failed: code:5: once") and r.find_log("shut down", n=len(ticks) + 1)
+    assert r.find_log("yaml:15: once") and r.find_log("shut down", n=len(ticks) + 1)
 
 
 # ---- check -------------------------------------------------------------------------------------
@@ -1352,6 +1352,61 @@ def test_an_error_in_code_points_at_its_line(weir):
     line = [i for i, l in enumerate(text.splitlines(), 1) if "= =" in l][0]
     column = text.splitlines()[line - 1].index("= =") + 3
     assert f":{line}:{column}" in checked.text, checked
+
+
+CODES = {
+    "block": ("""code: |
+
+          -- a comment
+          local function deep(x)
+              return x.y.z
+          end
+
+          function process(event)
+              return deep(event)
+          end""", "x.y.z"),
+    "block, stripped, indented": ("""code: |2-
+            local t = nil
+            function process(event)
+              t.x = 1
+            end""", "t.x"),
+    "one line": ('code: "function process(event) error(\'no\') end"', "code:"),
+    "flow": ("code: 'function process(event)\n\n      error(1 .. nil) end'", "code:"),
+    "folded": ("""code: >
+          function process(event)
+
+          error("no")
+
+          end""", "function"),
+    "hash": ("""code: |
+          #!/usr/bin/lua
+          function process(event) error("no") end""", "code:"),
+}
+
+
+@pytest.mark.parametrize("name", CODES)
+def test_a_failure_of_code_names_the_pipeline_file_and_its_line(weir, name):
+    code, wanted = CODES[name]
+    weir.write("{}\n", "in.ndjson")
+    text = pipeline(code)
+    path = weir.write(text, "hooked.yaml")
+    run = weir.run(path)
+    dead = json.loads((weir.folder / "dead.ndjson").read_bytes())
+    line = [i for i, l in enumerate(text.splitlines(), 1) if wanted in l][0]
+    if name in ("flow", "folded", "hash"):  # its lines are not the file's
+        assert re.match(r"hooked\.yaml:\d+ code:\d+: ", dead["reason"]), dead
+    else:
+        assert dead["reason"].startswith(f"hooked.yaml:{line}: "), dead
+    assert "hooked.yaml" in run.find_log("event failed")[0]["reason"]
+
+
+def test_init_of_code_that_fails_names_its_line(weir):
+    weir.write("{}\n", "in.ndjson")
+    text = pipeline("code: |\n  function init(config)\n    error('no')\n  end\n"
+                    "  function process(e) end")
+    path = weir.write(text, "hooked.yaml")
+    line = [i for i, l in enumerate(text.splitlines(), 1) if "error(" in l][0]
+    assert f"hooked.yaml:{line}: no" in weir.run(path, expect=1).report()
 
 
 def test_tick_without_interval_is_a_warning(weir):

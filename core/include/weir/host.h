@@ -270,6 +270,24 @@ struct weir_host {
 /* A source with `codec: raw`: its payloads are opaque, nothing is checked. */
 #define WEIR_HOST_RAW 1u
 
+/* The extension "weir.place/1": where an option's text stands in the pipeline file, so that what goes
+ * wrong in it while it runs can be pointed at.
+ *
+ * option  `path` and `offset` as in weir_report. False where it is not known. `file` is as the user
+ *         gave it; line and column count from 1. [any] */
+#define WEIR_PLACE_EXTENSION "weir.place/1"
+
+struct weir_place {
+    struct weir_str file;
+    uint32_t line, column;
+};
+
+struct weir_place_extension {
+    uint32_t size;
+    bool (*option)(const struct weir_host *h, const char *path, int64_t offset,
+                   struct weir_place *ret);
+};
+
 /* True where this host's table reaches up to and including that member. */
 #define WEIR_HOST_HAS(h, member) \
     ((h)->size >= offsetof(struct weir_host, member) + sizeof((h)->member))
