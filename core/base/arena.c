@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Bump allocation from chunks; see arena.h. A request larger than a quarter of a chunk gets a chunk of
- * its own only where the current one cannot hold it, so that one big payload does not waste the rest.
+ * Bump allocation from chunks; see arena.h. What the newest chunk cannot hold begins a new one; the rest
+ * of the old chunk stays unused.
  */
 #include <base/arena.h>
 

@@ -3,8 +3,8 @@
  * base/arena.h: bump allocator behind struct weir_arena. One thread at a time.
  *
  * Memory comes from chunks that are freed together. The newest allocation can be resized in place,
- * which is what yyjson's reader wants. `doc` belongs to model/value.c: the mutable document whose
- * values live in this arena.
+ * which is what yyjson's reader wants. `doc` and `nested` belong to model/value.c: the mutable document
+ * whose values live in this arena, and whether any of them was put together from arrays or objects.
  */
 #ifndef WR_BASE_ARENA_H
 #define WR_BASE_ARENA_H
@@ -23,6 +23,7 @@ struct weir_arena {
     void *doc;
     size_t footprint; /* bytes of all chunks */
     size_t chunk_min;
+    bool nested;
 };
 
 /* In place; all-zero is a valid empty arena too. */

@@ -342,11 +342,6 @@ void wr_acks_collect(struct wr_acks *acks)
     wr_streams_free_closed(acks);
 }
 
-bool wr_acks_waiting(const struct wr_acks *acks)
-{
-    return atomic_load_explicit(&acks->inbox, memory_order_relaxed) != NULL;
-}
-
 uint64_t wr_acks_open(const struct wr_acks *acks)
 {
     return acks->n_open;

@@ -72,8 +72,6 @@ struct wr_ack *wr_acks_child(struct wr_acks *acks, struct wr_ack *const *take_pa
 
 /* Takes what came home, moves watermarks, calls commit, answer, settled. [lane] */
 void wr_acks_collect(struct wr_acks *acks);
-/* Ends have come home and were not collected yet. [any] */
-bool wr_acks_waiting(const struct wr_acks *acks);
 /* Nodes under way. [lane] */
 uint64_t wr_acks_open(const struct wr_acks *acks);
 /* Events that ended as failed so far. [lane] */
@@ -86,7 +84,7 @@ bool wr_acks_full(const struct wr_acks *acks);
 uint64_t wr_acks_requests(const struct wr_acks *acks);
 /* The last commit of each stream, final. [lane] */
 void wr_acks_final(struct wr_acks *acks);
-/* Answers every open request as failed, now: the deadline of the shutdown. [lane] */
+/* Answers every open request now, what did not end as failed: the deadline of the shutdown. [lane] */
 void wr_acks_fail_requests(struct wr_acks *acks, const struct wr_why *why);
 
 /* As the host's functions of these names. [lane] */

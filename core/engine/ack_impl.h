@@ -64,13 +64,19 @@ struct weir_stream {
     uint8_t *ring_done;
 };
 
+/* What is known of a request's item besides what its source will read. */
+struct wr_item {
+    struct wr_why *why; /* owner of the texts in its end; NULL for most */
+    bool ended;
+};
+
 struct weir_request {
     struct wr_acks *acks;
     struct weir_request *next, *prev;
     void *user;
     struct weir_end *ends; /* by item */
-    struct wr_why **whys;  /* owners of the texts in ends; NULL entries for most */
-    uint32_t cap, n_items;
+    struct wr_item *items;
+    uint32_t cap, n_items; /* until the seal says it, n_items is one more than the largest that came */
     uint32_t n_entered, n_ended;
     bool sealed, answered, due;
     struct weir_request *next_due;

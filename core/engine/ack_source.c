@@ -157,9 +157,9 @@ void wr_request_free(struct weir_request *take_r)
         r->acks->requests = r->next;
     if (r->next != NULL)
         r->next->prev = r->prev;
-    for (uint32_t i = 0; r->whys != NULL && i < r->cap; i++)
-        wr_free(r->whys[i]);
-    wr_free(r->whys);
+    for (uint32_t i = 0; r->items != NULL && i < r->cap; i++)
+        wr_free(r->items[i].why);
+    wr_free(r->items);
     wr_free(r->ends);
     wr_free(r);
 }
@@ -173,12 +173,12 @@ static bool items_reserve(struct weir_request *r, uint32_t n)
     if (ends == NULL)
         return false;
     r->ends = ends;
-    struct wr_why **whys = wr_realloc(r->whys, cap * sizeof(struct wr_why *));
-    if (whys == NULL)
+    struct wr_item *items = wr_realloc(r->items, cap * sizeof(*items));
+    if (items == NULL)
         return false;
-    r->whys = whys;
+    r->items = items;
     memset(ends + r->cap, 0, (cap - r->cap) * sizeof(*ends));
-    memset(whys + r->cap, 0, (cap - r->cap) * sizeof(struct wr_why *));
+    memset(items + r->cap, 0, (cap - r->cap) * sizeof(*items));
     r->cap = cap;
     return true;
 }
@@ -210,6 +210,8 @@ static bool enter_request(struct wr_ack *ack, struct weir_request *r, int64_t it
     ack->of.request = r;
     ack->number = (uint64_t)item;
     r->n_entered++;
+    if (!r->sealed && item >= r->n_items)
+        r->n_items = (uint32_t)item + 1;
     return true;
 }
 
@@ -225,12 +227,13 @@ void wr_request_end(struct weir_request *r, uint32_t item, enum weir_outcome out
     }
     struct weir_end *end = &r->ends[item];
     end->outcome = outcome;
+    r->items[item].ended = true;
     if (take_why != NULL) {
         end->component = take_why->component;
         end->code = take_why->code;
         end->message = take_why->message;
-        wr_free(r->whys[item]);
-        r->whys[item] = take_why;
+        wr_free(r->items[item].why);
+        r->items[item].why = take_why;
     }
     when_complete(r);
 }
@@ -311,12 +314,10 @@ void wr_acks_fail_requests(struct wr_acks *acks, const struct wr_why *why)
         next = r->next;
         if (r->answered)
             continue;
-        uint32_t n = r->sealed ? r->n_items : r->n_entered;
-        if (!items_reserve(r, n))
-            n = r->cap;
-        for (uint32_t i = 0; i < n; i++)
-            r->ends[i] = (struct weir_end){WEIR_FAILED, why->component, why->code, why->message};
-        answer(r, n);
+        for (uint32_t i = 0; i < r->n_items; i++)
+            if (!r->items[i].ended)
+                r->ends[i] = (struct weir_end){WEIR_FAILED, why->component, why->code, why->message};
+        answer(r, r->n_items);
     }
     acks->due = NULL;
 }

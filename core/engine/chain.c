@@ -14,6 +14,8 @@
 
 #include <stdlib.h>
 
+#define ENDED_BEFORE "the pipeline ended before this event could"
+
 static const struct wr_component *comp_at(const struct wr_lane *lane, uint32_t i)
 {
     return &lane->p->plan->components[i];
@@ -84,15 +86,7 @@ static bool dead_letter(struct leftovers *l, const struct weir_event *ev,
     struct wr_clock *clock = l->lane->p->rt.clock;
     int64_t now = clock->wall(clock);
     struct wr_failure failure = {l->unit, result, 1, now, now};
-    if (l->dead == NULL) {
-        struct wr_body *body = wr_body_new();
-        l->dead = body != NULL ? wr_batch_new(body, 8) : NULL;
-        wr_body_unref(body);
-        if (l->dead == NULL)
-            return false;
-        l->dead->entered_ns = wr_now(clock);
-    }
-    return wr_dead_letter_add(l->dead, ev, &failure);
+    return wr_dead_letter_add(&l->dead, ev, &failure);
 }
 
 /* An event that this component cannot handle, by the policy the user chose. */
@@ -182,6 +176,22 @@ static bool put_in_order(struct wr_batch *b)
     return ok;
 }
 
+/* What a transform put together by itself may be nested too deep for those behind it. */
+static bool too_deep(const struct wr_batch *b, const struct weir_event *ev)
+{
+    return b->own->arena.nested && ev->host_seal == b->seal && !wr_value_depth_ok(ev->value);
+}
+
+static void refuse_depth(struct leftovers *l, const struct wr_batch *b, struct weir_event *ev)
+{
+    static const struct weir_result result = {
+        .verdict = WEIR_VERDICT_REJECTED,
+        .code = "too_deep",
+        .message = {WR_VALUE_TOO_DEEP, sizeof(WR_VALUE_TOO_DEEP) - 1}};
+    wr_event_restore(b, ev);
+    give_up(l, ev, &result, "apply");
+}
+
 /* Ends the events that are gone and closes the gaps. */
 static void border(struct wr_lane *lane, struct wr_instance *inst, struct wr_batch *b)
 {
@@ -195,6 +205,8 @@ static void border(struct wr_lane *lane, struct wr_instance *inst, struct wr_bat
     for (uint32_t i = 0; i < n; i++) {
         if ((events[i].flags & WEIR_EVENT_GONE) != 0)
             end_gone(&l, b, &events[i]);
+        else if (too_deep(b, &events[i]))
+            refuse_depth(&l, b, &events[i]);
         else if (kept++ != i)
             events[kept - 1] = events[i];
     }
@@ -385,6 +397,7 @@ static bool run_transform(struct wr_lane *lane, struct wr_work *w)
     if (status < 0)
         fail_rest(inst, b, &err);
     uint32_t below = lane->n_work;
+    wr_held_next_call(inst);
     border(lane, inst, b); /* may put dead letters on the stack */
     struct wr_work dead = lane->n_work > below ? lane->stack[--lane->n_work] : (struct wr_work){0};
     wr_chain_emit(lane, w->component, b);
@@ -468,14 +481,14 @@ void wr_chain_run(struct wr_lane *lane, int64_t now)
     }
 }
 
-void wr_chain_tick(struct wr_lane *lane, struct wr_instance *inst, bool final)
+bool wr_chain_tick(struct wr_lane *lane, struct wr_instance *inst, bool final)
 {
     const struct weir_transform *type = inst->unit->comp->type->transform;
     struct wr_body *body = wr_body_new();
     struct wr_batch *b = body != NULL ? wr_batch_new(body, 8) : NULL;
     wr_body_unref(body);
     if (b == NULL)
-        return; /* the next tick may find memory */
+        return false;
     b->entered_ns = wr_now(lane->p->rt.clock);
     struct weir_error err = {0};
     wr_arena_clear(&inst->scratch, 64 * 1024);
@@ -485,15 +498,16 @@ void wr_chain_tick(struct wr_lane *lane, struct wr_instance *inst, bool final)
         wr_unit_count_error(inst->unit, "tick", err.code, 1);
         WR_LOG(inst->unit->log, WEIR_LOG_ERROR, "tick failed", weir_kv_text("reason", err.text));
     }
+    wr_held_next_call(inst);
     border(lane, inst, b);
     wr_chain_emit(lane, (uint32_t)(inst->unit - lane->p->units), b);
+    return true;
 }
 
 static void fail_held(struct wr_instance *inst)
 {
     struct wr_ended ended = {0};
-    struct wr_why why = wr_why_of(inst->unit, WEIR_FAILED, "shutdown",
-                                  weir_cstr("the pipeline ended before this event could"));
+    struct wr_why why = wr_why_of(inst->unit, WEIR_FAILED, "shutdown", weir_cstr(ENDED_BEFORE));
     for (const struct weir_held *h = inst->held; h != NULL; h = h->next) {
         struct weir_event *ev = &wr_batch_events(h->b)[0];
         wr_ack_settle(ev->host_ack, WEIR_FAILED, &why, &ended);
@@ -506,10 +520,13 @@ void wr_chain_abort(struct wr_lane *lane)
 {
     while (lane->n_work != 0) {
         struct wr_work w = lane->stack[--lane->n_work];
-        fail_all(w.b, &lane->p->units[w.component], "shutdown",
-                 "the pipeline ended before this event could");
+        fail_all(w.b, &lane->p->units[w.component], "shutdown", ENDED_BEFORE);
     }
     lane->parked = false;
+    for (struct wr_batch *b; (b = lane->early) != NULL;) {
+        lane->early = b->next;
+        fail_all(b, &lane->p->units[lane->source], "shutdown", ENDED_BEFORE);
+    }
     for (uint32_t i = 0; i < lane->p->plan->n_components; i++)
         if (lane->inst[i] != NULL)
             fail_held(lane->inst[i]);

@@ -121,14 +121,28 @@ static void add_failure(struct wr_buf *out, const struct wr_failure *f)
     add_text(out, "type", weir_cstr(f->unit->comp->type->name));
 }
 
-bool wr_dead_letter_add(struct wr_batch *out, const struct weir_event *ev,
+static struct wr_batch *batch_new(struct wr_clock *clock)
+{
+    struct wr_body *body = wr_body_new();
+    struct wr_batch *b = body != NULL ? wr_batch_new(body, 8) : NULL;
+    wr_body_unref(body);
+    if (b != NULL)
+        b->entered_ns = wr_now(clock);
+    return b;
+}
+
+bool wr_dead_letter_add(struct wr_batch **io_out, const struct weir_event *ev,
                         const struct wr_failure *failure)
 {
+    struct wr_clock *clock = failure->unit->pipeline->rt.clock;
+    if (*io_out == NULL && (*io_out = batch_new(clock)) == NULL)
+        return false;
+    struct wr_batch *out = *io_out;
     struct weir_arena *a = &out->own->arena;
     struct weir_str source = wr_event_source_payload(ev);
     struct weir_event dead = *ev;
     /* The copies first: the original's memory may go while the dead letter waits. */
-    dead.id = wr_event_id(out, &dead, failure->unit->pipeline->rt.clock);
+    dead.id = wr_event_id(out, &dead, clock);
     dead.id = wr_arena_copy(a, dead.id);
     dead.key = wr_arena_copy(a, ev->key);
     struct wr_buf text = {0};

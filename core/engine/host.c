@@ -12,8 +12,6 @@
 #include <model/options.h>
 #include <model/template.h>
 
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 static struct wr_instance *inst_of(const struct weir_host *h)
@@ -62,15 +60,10 @@ static bool host_log_enabled(const struct weir_host *h, enum weir_log_level leve
 static struct weir_metric *metric(const struct weir_host *h, enum wr_metric_type type,
                                   const char *name, const char *help, const char *const *pairs)
 {
-    static const char *const kinds[] = {"", "source", "transform", "sink"};
     const struct wr_unit *unit = inst_of(h)->unit;
-    struct wr_label labels[LABELS_MAX] = {
-        {"pipeline", unit->pipeline->plan->name},
-        {"component", unit->comp->id},
-        {"kind", weir_cstr(kinds[unit->comp->type->kind])},
-        {"type", weir_cstr(unit->comp->type->name)},
-    };
-    uint32_t n = 4;
+    struct wr_label labels[LABELS_MAX];
+    uint32_t n = WR_UNIT_LABELS;
+    wr_unit_labels(unit, labels);
     for (; pairs != NULL && pairs[0] != NULL && pairs[1] != NULL && n < LABELS_MAX; pairs += 2)
         labels[n++] = (struct wr_label){pairs[0], weir_cstr(pairs[1])};
     return wr_metric(unit->pipeline->rt.metrics, type, name, help, labels, n);
@@ -118,21 +111,6 @@ static void host_arena_free(struct weir_arena *take_a)
         return;
     wr_arena_done(take_a);
     wr_free(take_a);
-}
-
-WEIR_PRINTF(2, 3)
-static struct weir_str host_arena_printf(struct weir_arena *a, const char *fmt, ...)
-{
-    va_list ap, again;
-    va_start(ap, fmt);
-    va_copy(again, ap);
-    int n = vsnprintf(NULL, 0, fmt, again);
-    va_end(again);
-    char *text = n >= 0 ? wr_arena_alloc(a, (size_t)n + 1) : NULL;
-    if (text != NULL)
-        vsnprintf(text, (size_t)n + 1, fmt, ap);
-    va_end(ap);
-    return weir_str_n(text, text != NULL ? (size_t)n : 0);
 }
 
 /* ---- Sources ---- */
@@ -245,7 +223,7 @@ static const struct weir_host control_table = {
     .free = wr_free,
     .arena_alloc = wr_arena_alloc,
     .arena_copy = wr_arena_copy,
-    .arena_printf = host_arena_printf,
+    .arena_printf = wr_arena_printf,
     .arena_new = host_arena_new,
     .arena_clear = host_arena_clear,
     .arena_free = host_arena_free,

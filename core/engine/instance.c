@@ -43,10 +43,9 @@ struct wr_instance *wr_instance_open(struct wr_unit *unit, uint32_t index, uint3
             inst->tick_ns = type->interval(wr_host_control(), unit->comp->config);
         return inst;
     }
-    static const char *const kinds[] = {"", "source", "transform", "sink"};
     wr_error_context(err, "pipeline '%.*s': %s '%.*s' (%s) cannot open",
-                     WR_STR(unit->pipeline->plan->name), kinds[type->kind], WR_STR(unit->comp->id),
-                     type->name);
+                     WR_STR(unit->pipeline->plan->name), wr_kind_name(type->kind),
+                     WR_STR(unit->comp->id), type->name);
     wr_instance_close(inst);
     return NULL;
 }
@@ -60,10 +59,27 @@ void wr_instance_close(struct wr_instance *take_inst)
         unit->comp->type->close(take_inst->self);
     while (take_inst->held != NULL) /* what it forgot: its ack was ended by the lane */
         take_inst->host.held_drop(&take_inst->host, take_inst->held);
+    wr_held_next_call(take_inst);
     if (take_inst->conditions != NULL)
         unit->pipeline->plan->condition_service->close(take_inst->conditions);
     wr_arena_done(&take_inst->scratch);
     wr_free(take_inst);
+}
+
+/* ---- What the metrics of a component say of it ---- */
+
+const char *wr_kind_name(enum weir_kind kind)
+{
+    static const char *const names[] = {"", "source", "transform", "sink"};
+    return names[kind];
+}
+
+void wr_unit_labels(const struct wr_unit *unit, struct wr_label ret[WR_UNIT_LABELS])
+{
+    ret[0] = (struct wr_label){"pipeline", unit->pipeline->plan->name};
+    ret[1] = (struct wr_label){"component", unit->comp->id};
+    ret[2] = (struct wr_label){"kind", weir_cstr(wr_kind_name(unit->comp->type->kind))};
+    ret[3] = (struct wr_label){"type", weir_cstr(unit->comp->type->name)};
 }
 
 /* ---- Counting what went wrong: rare, so the series are looked up ---- */
@@ -71,14 +87,9 @@ void wr_instance_close(struct wr_instance *take_inst)
 static void count(struct wr_unit *unit, const char *name, const char *help, const char *l1,
                   const char *v1, const char *l2, const char *v2, uint64_t n)
 {
-    static const char *const kinds[] = {"", "source", "transform", "sink"};
-    struct wr_label labels[6] = {
-        {"pipeline", unit->pipeline->plan->name},
-        {"component", unit->comp->id},
-        {"kind", weir_cstr(kinds[unit->comp->type->kind])},
-        {"type", weir_cstr(unit->comp->type->name)},
-    };
-    uint32_t n_labels = 4;
+    struct wr_label labels[WR_UNIT_LABELS + 2];
+    uint32_t n_labels = WR_UNIT_LABELS;
+    wr_unit_labels(unit, labels);
     if (l1 != NULL)
         labels[n_labels++] = (struct wr_label){l1, weir_cstr(v1)};
     if (l2 != NULL)
@@ -90,6 +101,14 @@ void wr_unit_count_error(struct wr_unit *unit, const char *stage, const char *co
 {
     count(unit, "component_errors_total", "Events that a component could not handle.", "stage", stage,
           "error_type", code != NULL ? code : "unknown", n);
+}
+
+void wr_unit_plugin_bug(struct wr_unit *unit, const char *message, const struct weir_kv *kv,
+                        uint32_t n_kv)
+{
+    static const char *const stages[] = {"", "poll", "apply", "write"};
+    wr_log_write(unit->log, WEIR_LOG_ERROR, message, kv, n_kv);
+    wr_unit_count_error(unit, stages[unit->comp->type->kind], "plugin_bug", 1);
 }
 
 void wr_unit_count_discard(struct wr_unit *unit, const char *reason, uint64_t n)

@@ -221,6 +221,36 @@ static void damp(struct wr_lane *lane, int64_t before, int64_t deadline)
         wr_wake_wait(&lane->wake, clock, before + SPIN_SLEEP_NS);
 }
 
+/* A source must add nothing where there is no room. What it added all the same is kept, and goes on
+ * once the lane has got through with what was there before. */
+static void keep_early(struct wr_lane *lane, int64_t now)
+{
+    struct wr_batch *b = lane->spare;
+    struct weir_kv kv = weir_kv_u64("events", b->pub.n_events);
+    lane->spare = NULL;
+    wr_unit_plugin_bug(&lane->p->units[lane->source],
+                       "plugin bug: the source added events to a poll that had no room", &kv, 1);
+    if (!enter(lane, b, now))
+        wr_pipeline_fail(lane->p, "no memory for %u new events", b->pub.n_events);
+    b->next = NULL;
+    if (lane->early == NULL)
+        lane->early = b;
+    else
+        lane->last_early->next = b;
+    lane->last_early = b;
+}
+
+static void take_early(struct wr_lane *lane, int64_t now)
+{
+    while (lane->early != NULL && lane->n_work == 0) {
+        struct wr_batch *b = lane->early;
+        lane->early = b->next;
+        lane->final_at = 0; /* a transform may have kept something of it again */
+        wr_chain_emit(lane, lane->source, b);
+        wr_chain_run(lane, now);
+    }
+}
+
 static void poll_source(struct wr_lane *lane, uint32_t room, int64_t deadline)
 {
     struct wr_clock *clock = lane->p->rt.clock;
@@ -241,7 +271,9 @@ static void poll_source(struct wr_lane *lane, uint32_t room, int64_t deadline)
     if (has_wake)
         wr_wake_leave(&lane->wake);
     wr_idle_end(&lane->idle, wr_now(clock), b->pub.n_events == 0);
-    if (b->pub.n_events != 0) {
+    if (b->pub.n_events != 0 && room == 0) {
+        keep_early(lane, wr_now(clock));
+    } else if (b->pub.n_events != 0) {
         take_polled(lane, wr_now(clock));
     } else if (b->own->arena.footprint + b->own->attached_bytes > SPARE_MAX) {
         /* What the source put in and took back goes with the body. */
@@ -278,7 +310,7 @@ static int64_t run_ticks(struct wr_lane *lane, int64_t now)
         if (lane->n_work == 0 && (wanted || (inst->tick_ns != 0 && now >= inst->next_tick))) {
             if (inst->tick_ns != 0)
                 inst->next_tick = now + inst->tick_ns;
-            wr_chain_tick(lane, inst, lane->final_at > i);
+            (void)wr_chain_tick(lane, inst, lane->final_at > i); /* the next one may find memory */
             wr_chain_run(lane, now);
         }
         if (inst->tick_ns != 0 && lane->n_work == 0) /* a parked lane ticks when it goes on */
@@ -320,12 +352,13 @@ static bool final_ticks(struct wr_lane *lane, int64_t now)
     while (lane->final_at < lane->p->plan->n_components) {
         if (lane->n_work != 0)
             return false;
-        uint32_t i = lane->final_at++;
+        uint32_t i = lane->final_at;
         struct wr_instance *inst = lane->inst[i];
-        if (inst == NULL || i == lane->source)
-            continue;
-        if (inst->unit->comp->type->transform->tick != NULL)
-            wr_chain_tick(lane, inst, true);
+        bool ticks = inst != NULL && i != lane->source &&
+                     inst->unit->comp->type->transform->tick != NULL;
+        if (ticks && !wr_chain_tick(lane, inst, true))
+            return false; /* without it what is held would stay: the next turn may find memory */
+        lane->final_at++;
         wr_chain_run(lane, now);
     }
     return lane->n_work == 0;
@@ -352,7 +385,7 @@ static bool wind_down(struct wr_lane *lane, int64_t now)
     if (aborting) {
         lane->ended = true;
         wr_chain_abort(lane);
-    } else if (!lane->ended || !final_ticks(lane, now)) {
+    } else if (!lane->ended || lane->early != NULL || !final_ticks(lane, now)) {
         return false;
     }
     if (!lane->flushed) {
@@ -400,8 +433,10 @@ int64_t wr_lane_step(struct wr_lane *lane, int64_t wait_until)
         if (!lane->stopped)
             stop_source(lane);
     }
-    if (!atomic_load(&lane->p->aborting))
+    if (!atomic_load(&lane->p->aborting)) {
         go_on(lane, now);
+        take_early(lane, now);
+    }
     int64_t next = min64(deadline, run_ticks(lane, now));
     if (wind_down(lane, now))
         return -1;
@@ -411,7 +446,7 @@ int64_t wr_lane_step(struct wr_lane *lane, int64_t wait_until)
         wait_ended(lane, now, min64(next, wait_until));
         return 0;
     }
-    bool room = lane->n_work == 0 && !wr_acks_full(lane->acks);
+    bool room = lane->n_work == 0 && lane->early == NULL && !wr_acks_full(lane->acks);
     poll_source(lane, room ? ROOM_EVENTS : 0, min64(next, wait_until));
     return min64(next, wr_wake_is_pending(&lane->wake) ? 0 : next);
 }

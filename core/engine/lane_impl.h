@@ -33,6 +33,7 @@ struct wr_lane {
     bool parked;       /* the top of the stack cannot go on now */
     int64_t resume_at; /* try again then, at the latest */
     struct wr_batch *spare;
+    struct wr_batch *early, *last_early; /* what the source gave though it was told room 0 */
     uint32_t seal;
     bool make_ids; /* some component reads ids */
 
@@ -47,8 +48,8 @@ struct wr_lane {
 void wr_chain_run(struct wr_lane *lane, int64_t now);
 /* Puts the batch in front of every reader of that component. Takes it. */
 void wr_chain_emit(struct wr_lane *lane, uint32_t component, struct wr_batch *take_b);
-/* Calls a transform's tick and emits what it gave. */
-void wr_chain_tick(struct wr_lane *lane, struct wr_instance *inst, bool final);
+/* Calls a transform's tick and emits what it gave. False: no memory for the call. */
+bool wr_chain_tick(struct wr_lane *lane, struct wr_instance *inst, bool final);
 /* Ends everything on the stack and everything held as failed. */
 void wr_chain_abort(struct wr_lane *lane);
 

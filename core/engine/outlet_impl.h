@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * engine/outlet_impl.h: what outlet.c (taking, gathering, writing) and outlet_results.c (verdicts,
- * retries, dead letters) share. Nobody else includes it.
+ * engine/outlet_impl.h: what the files outlet*.c share. Nobody else includes it.
  *
  *   buffer ──take──▶ runs (entry, from, to) of a shard ──gather──▶ write ──▶ sink
  *                                                        ▲           │ results
@@ -103,8 +102,39 @@ struct wr_outlet {
     struct weir_metric *retries, *latency, *writes;
 };
 
+static inline const struct wr_sink_options *wr_outlet_options(const struct wr_outlet *o)
+{
+    return &o->unit->comp->opt.sink;
+}
+
+/* ---- outlet.c ---- */
+
+void wr_shard_wake(void *shard); /* [any] */
+/* Tells its sink that the deadline has come. [any] */
+void wr_shard_cancel(struct wr_shard *s);
+
+/* ---- outlet_take.c ---- */
+
 /* Hash of what keeps an event's order, 0 = nothing does. */
 uint64_t wr_outlet_order(const struct wr_outlet *o, struct weir_event *ev);
+/* Takes entries until this shard has a batch of its own waiting, or nothing is left. True: took some. */
+bool wr_shard_refill(struct wr_shard *s);
+/* Events that wait for this shard. */
+uint64_t wr_shard_queued(struct wr_shard *s);
+bool wr_shard_next_run(struct wr_shard *s, struct wr_run *ret);
+/* What is left of the run that was taken last. */
+void wr_shard_give_back_run(struct wr_shard *s, struct wr_run run);
+
+/* ---- outlet_write.c ---- */
+
+/* Starts what can be started. Returns when to look again. */
+int64_t wr_shard_start_writes(struct wr_shard *s, int64_t now);
+/* Hears what was completed since, and ends the writes that are complete. */
+void wr_shard_take_completions(struct wr_shard *s);
+/* Before each call of the sink. */
+void wr_shard_clear_scratch(struct wr_shard *s);
+
+/* ---- outlet_results.c ---- */
 
 /* Counts an event as gone from its entry. */
 void wr_shard_settle_entry(struct wr_shard *s, struct wr_entry *entry, const struct weir_event *ev);
@@ -117,6 +147,5 @@ void wr_shard_finish(struct wr_shard *s, struct wr_write *w, int64_t now);
 bool wr_shard_push_dead(struct wr_shard *s, int64_t now);
 /* Ends everything queued here as failed. */
 void wr_shard_fail_queued(struct wr_shard *s);
-bool wr_shard_next_run(struct wr_shard *s, struct wr_run *ret);
 
 #endif

@@ -24,11 +24,6 @@ struct failed {
     bool any; /* retryable failures, those whose attempts are used up included */
 };
 
-static const struct wr_sink_options *opt_of(const struct wr_shard *s)
-{
-    return &s->outlet->unit->comp->opt.sink;
-}
-
 /* ---- Ends ---- */
 
 void wr_shard_settle_entry(struct wr_shard *s, struct wr_entry *entry, const struct weir_event *ev)
@@ -76,15 +71,7 @@ static bool add_dead(struct wr_shard *s, const struct weir_event *ev, const stru
     int64_t wall = clock->wall(clock);
     struct wr_failure failure = {s->outlet->unit, r, meta->attempts + 1,
                                  meta->first_ns != 0 ? meta->first_ns : wall, wall};
-    if (s->dead == NULL) {
-        struct wr_body *body = wr_body_new();
-        s->dead = body != NULL ? wr_batch_new(body, 8) : NULL;
-        wr_body_unref(body);
-        if (s->dead == NULL)
-            return false;
-        s->dead->entered_ns = wr_now(clock);
-    }
-    return wr_dead_letter_add(s->dead, ev, &failure);
+    return wr_dead_letter_add(&s->dead, ev, &failure);
 }
 
 static void reject(struct wr_shard *s, struct weir_event *ev, const struct wr_meta *meta,
@@ -169,7 +156,7 @@ static bool follows_failed(struct wr_shard *s, struct weir_event *ev, uint64_t s
 /* Attempts used up: by verdict RETRY always, by an outage only where the user asked for it. */
 static bool used_up(const struct wr_shard *s, const struct weir_result *r, uint32_t attempts)
 {
-    const struct wr_sink_options *opt = opt_of(s);
+    const struct wr_sink_options *opt = wr_outlet_options(s->outlet);
     if (opt->retry.attempts == 0 || (int64_t)attempts < opt->retry.attempts)
         return false;
     return r->verdict == WEIR_VERDICT_RETRY || opt->on_unavailable == WR_UNAVAILABLE_DEAD_LETTER;
@@ -180,7 +167,7 @@ static int64_t backoff(struct wr_shard *s, int64_t wish)
 {
     if (wish > WISH_MAX_NS)
         wish = WISH_MAX_NS;
-    const struct wr_sink_options *opt = opt_of(s);
+    const struct wr_sink_options *opt = wr_outlet_options(s->outlet);
     struct wr_clock *clock = s->outlet->p->rt.clock;
     int64_t bound = opt->retry.initial;
     for (uint32_t i = 1; i < s->fail_streak && bound < opt->retry.max; i++)
@@ -242,7 +229,7 @@ static struct failed keep_failed(struct wr_shard *s, struct wr_write *w, int64_t
             continue;
         struct wr_meta *meta = &w->meta[i];
         bool counts = r->verdict == WEIR_VERDICT_RETRY ||
-                      opt_of(s)->on_unavailable == WR_UNAVAILABLE_DEAD_LETTER;
+                      wr_outlet_options(s->outlet)->on_unavailable == WR_UNAVAILABLE_DEAD_LETTER;
         if (meta->first_ns == 0)
             meta->first_ns = wall;
         f.any = true;
@@ -312,7 +299,7 @@ void wr_shard_finish(struct wr_shard *s, struct wr_write *w, int64_t now)
         struct weir_event *ev = &wr_batch_events(w->b)[i];
         const struct weir_result *r = &w->results[i];
         if (r->verdict == WEIR_VERDICT_REJECTED) {
-            reject(s, ev, &w->meta[i], r, opt_of(s)->on_reject);
+            reject(s, ev, &w->meta[i], r, wr_outlet_options(s->outlet)->on_reject);
         } else if (r->verdict == VERDICT_OUTAGE_USED_UP) {
             reject(s, ev, &w->meta[i], r, WR_ON_DEAD_LETTER); /* as on_unavailable says */
         } else if (r->verdict == WEIR_VERDICT_OK) {

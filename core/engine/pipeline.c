@@ -22,17 +22,14 @@
 
 static void unit_init(struct wr_pipeline *p, struct wr_unit *unit, const struct wr_component *comp)
 {
-    static const char *const kinds[] = {"", "source", "transform", "sink"};
-    const char *kind = kinds[comp->type->kind];
-    struct weir_kv fields[] = {weir_kv_str("pipeline", p->plan->name), weir_kv_str("component", comp->id),
-                               weir_kv_text("kind", kind), weir_kv_text("type", comp->type->name)};
-    struct wr_label labels[] = {{"pipeline", p->plan->name},
-                                {"component", comp->id},
-                                {"kind", weir_cstr(kind)},
-                                {"type", weir_cstr(comp->type->name)}};
-    uint32_t n = WR_COUNT(labels);
+    struct wr_label labels[WR_UNIT_LABELS];
+    struct weir_kv fields[WR_UNIT_LABELS];
+    uint32_t n = WR_UNIT_LABELS;
     unit->comp = comp;
     unit->pipeline = p;
+    wr_unit_labels(unit, labels);
+    for (uint32_t i = 0; i < n; i++)
+        fields[i] = weir_kv_str(labels[i].name, labels[i].value);
     unit->log = wr_log_scope_new(p->rt.log, fields, WR_COUNT(fields));
     pthread_mutex_init(&unit->shared.mutex, NULL);
     unit->received_events = wr_metric(p->rt.metrics, WR_COUNTER, "component_received_events_total",
@@ -117,15 +114,12 @@ struct wr_pipeline *wr_pipeline_new(const struct wr_plan *plan, const struct wr_
 
 /* ---- Gauges, read at each scrape ---- */
 
-static void gauge(struct wr_pipeline *p, const struct wr_component *comp, const char *name,
-                  const char *help, double v)
+static void gauge(const struct wr_unit *unit, const char *name, const char *help, double v)
 {
-    static const char *const kinds[] = {"", "source", "transform", "sink"};
-    struct wr_label labels[] = {{"pipeline", p->plan->name},
-                                {"component", comp->id},
-                                {"kind", weir_cstr(kinds[comp->type->kind])},
-                                {"type", weir_cstr(comp->type->name)}};
-    wr_metric_set(wr_metric(p->rt.metrics, WR_GAUGE, name, help, labels, WR_COUNT(labels)), v);
+    struct wr_label labels[WR_UNIT_LABELS];
+    wr_unit_labels(unit, labels);
+    wr_metric_set(wr_metric(unit->pipeline->rt.metrics, WR_GAUGE, name, help, labels, WR_UNIT_LABELS),
+                  v);
 }
 
 /* The share of the time since the last scrape in which its threads were not waiting for work. */
@@ -143,11 +137,19 @@ static void utilization(struct wr_pipeline *p, struct wr_unit *unit, int64_t now
     }
     double waited = (double)(idle - unit->idle_before), could = (double)((now - unit->scraped_at) * threads);
     if (unit->scraped_at != 0 && could > 0)
-        gauge(p, unit->comp, "utilization", "Share of the time since the last scrape spent on work: of a "
+        gauge(unit, "utilization", "Share of the time since the last scrape spent on work: of a "
               "source with its transforms, of a sink with writes under way.",
               waited >= could ? 0 : waited <= 0 ? 1 : 1 - waited / could);
     unit->idle_before = idle;
     unit->scraped_at = now;
+}
+
+static void held(const struct wr_unit *unit)
+{
+    gauge(unit, "held_events", "Events that a transform keeps for later.",
+          (double)atomic_load_explicit(&unit->held_events, memory_order_relaxed));
+    gauge(unit, "held_bytes", "Memory of the events that a transform keeps for later.",
+          (double)atomic_load_explicit(&unit->held_bytes, memory_order_relaxed));
 }
 
 static void scrape(void *arg)
@@ -162,14 +164,17 @@ static void scrape(void *arg)
         const struct wr_component *comp = &p->plan->components[i];
         if (comp->type->kind != WEIR_TRANSFORM)
             utilization(p, &p->units[i], now);
+        else if (comp->type->transform->tick != NULL)
+            held(&p->units[i]);
         if (comp->type->kind != WEIR_SINK)
             continue;
         const struct wr_buffer *buf = wr_outlet_buffer(p->units[i].outlet);
-        gauge(p, comp, "buffer_bytes", "Bytes of events between the lanes and this sink.",
+        gauge(&p->units[i], "buffer_bytes", "Bytes of events between the lanes and this sink.",
               (double)atomic_load_explicit(&buf->bytes, memory_order_relaxed));
-        gauge(p, comp, "buffer_events", "Events between the lanes and this sink.",
+        gauge(&p->units[i], "buffer_events", "Events between the lanes and this sink.",
               (double)atomic_load_explicit(&buf->events, memory_order_relaxed));
-        gauge(p, comp, "buffer_limit_bytes", "Room of this sink's buffer.", (double)buf->cap_bytes);
+        gauge(&p->units[i], "buffer_limit_bytes", "Room of this sink's buffer.",
+              (double)buf->cap_bytes);
     }
     struct wr_label label = {"pipeline", p->plan->name};
     wr_metric_set(wr_metric(p->rt.metrics, WR_GAUGE, "oldest_unacked_seconds",
@@ -337,6 +342,8 @@ struct wr_pipeline_left wr_pipeline_close(struct wr_pipeline *p)
     if (p->started)
         wr_metrics_off_scrape(p->rt.metrics, p);
     p->started = false;
+    /* In this order, so that a source outlives what it attached to its events: transforms (held
+     * events), outlets (buffers, writes, dead letters), lanes (parked work) and with each its source. */
     for (uint32_t i = 0; i < p->n_lanes; i++)
         wr_lane_close_transforms(p->lanes[i]);
     for (uint32_t i = 0; i < p->plan->n_components; i++) {

@@ -188,7 +188,8 @@ static const struct weir_option sink_options[] = {
      .type = WEIR_OPT_TEMPLATE,
      .offset = AT(opt.sink.shard_by),
      .flags = WEIR_OPT_NONEMPTY,
-     .doc = "What decides the shard; default is the event's key, else its partition or connection.",
+     .doc = "What decides the shard; default is the event's key, else its stream (partition, file) "
+            "or its request.",
      .example = "\"{{ user_id }}\""},
     {.name = "in_flight",
      .type = WEIR_OPT_INT,

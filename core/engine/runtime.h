@@ -34,6 +34,8 @@ struct wr_unit {
     struct wr_outlet *outlet; /* of a sink */
     struct weir_metric *received_events, *received_bytes, *sent_events, *sent_bytes;
     int64_t idle_before, scraped_at; /* of its threads at the last scrape */
+    _Atomic size_t held_bytes;       /* that the events which a transform keeps take, in all lanes */
+    _Atomic uint64_t held_events;
 };
 
 /* One opened source, transform or sink. `host` is first: the plugin's pointer is this one's. */
@@ -47,6 +49,7 @@ struct wr_instance {
     struct wr_lane *lane;
     struct wr_shard *shard;
     struct weir_held *held;     /* events that this transform keeps */
+    struct wr_hold *hold;       /* what the running call holds; NULL: nothing yet */
     _Atomic int wanted;         /* it asked to be called again */
     int64_t next_tick, tick_ns; /* tick_ns 0: never */
 };
@@ -55,8 +58,10 @@ struct wr_instance {
 struct weir_held {
     struct weir_held *next, *prev;
     struct wr_instance *inst;
-    struct wr_batch *b; /* one event and its bodies */
+    struct wr_batch *b; /* one event over the body of its call */
+    struct wr_hold *hold;
 };
+#define WR_HELD_BYTES_MAX ((size_t)256 << 20) /* a component */
 
 /* Why an event is GONE: of a drop its reason, of a failure the result. In the batch's memory. */
 struct wr_gone {
@@ -98,10 +103,17 @@ struct wr_instance *wr_instance_open(struct wr_unit *unit, uint32_t index, uint3
                                      struct wr_lane *lane, struct wr_shard *shard,
                                      struct weir_error *err);
 void wr_instance_close(struct wr_instance *take_inst);
+#define WR_UNIT_LABELS 4u
+/* Fills in the labels that every metric of a component has. */
+void wr_unit_labels(const struct wr_unit *unit, struct wr_label ret[WR_UNIT_LABELS]);
+const char *wr_kind_name(enum weir_kind kind);
 /* Counts an error of this component: stage "write", "apply", ...; code may be NULL. */
 void wr_unit_count_error(struct wr_unit *unit, const char *stage, const char *code, uint64_t n);
 void wr_unit_count_discard(struct wr_unit *unit, const char *reason, uint64_t n);
 void wr_unit_count_dead(struct wr_unit *unit, uint64_t n);
+/* Logs and counts what a plugin must never do. [any] */
+void wr_unit_plugin_bug(struct wr_unit *unit, const char *message, const struct weir_kv *kv,
+                        uint32_t n_kv);
 /* One line about an event that a component could not handle: reason, and what finds it again. */
 void wr_unit_log_failure(struct wr_unit *unit, const char *message, const struct weir_event *ev,
                          const struct weir_result *r, uint32_t attempts);
@@ -118,6 +130,11 @@ void wr_pipeline_abort(struct wr_pipeline *p);
 void wr_pipeline_lane_flushed(struct wr_pipeline *p);
 void wr_pipeline_lane_ended(struct wr_pipeline *p);
 void wr_pipeline_shard_ended(struct wr_pipeline *p, bool dead_letter);
+
+/* ---- transform_hold.c ---- */
+
+/* What is held from here on does not share memory with what was held before. [lane] */
+void wr_held_next_call(struct wr_instance *inst);
 
 /* ---- lane.c ---- */
 
@@ -166,9 +183,9 @@ struct wr_failure {
     int64_t first_ns, last_ns; /* wall clock */
 };
 
-/* Adds the envelope of ev to `out` (made with a body of its own); the ack's reference goes along, and
- * the reason is noted in it. False when memory is used up. */
-bool wr_dead_letter_add(struct wr_batch *out, const struct weir_event *ev,
+/* Adds the envelope of ev to *io_out, a batch with a body of its own that is made where it is NULL; the
+ * ack's reference goes along, and the reason is noted in it. False when memory is used up. */
+bool wr_dead_letter_add(struct wr_batch **io_out, const struct weir_event *ev,
                         const struct wr_failure *failure);
 #define WR_EVENT_DEAD 0x80000000u /* event flag: an envelope on its way to the dead-letter sink */
 

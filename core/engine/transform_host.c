@@ -1,28 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What a transform does to events: change, drop, fail, send, derive, join, hold, watch. An event that is
- * taken out is only marked GONE here; the chain driver (chain.c) ends it when the call is over, so that
- * indexes stay what they are during the call.
+ * What a transform does to events: change, drop, fail, send, derive, join, watch; holding them is in
+ * transform_hold.c. An event that is taken out is only marked GONE here; the chain driver (chain.c) ends
+ * it when the call is over, so that indexes stay what they are during the call.
  */
-#include <engine/transform_host.h>
+#include <engine/transform_impl.h>
 
-#include <base/check.h>
 #include <base/mem.h>
 #include <base/str.h>
-#include <engine/runtime.h>
-
-static struct wr_instance *inst_of(const struct weir_host *h)
-{
-    return (struct wr_instance *)h->priv;
-}
-
-/* For functions tagged [lane]: a call from another thread is a bug of the plugin. */
-static struct wr_instance *here(const struct weir_host *h)
-{
-    struct wr_instance *inst = inst_of(h);
-    WR_DEBUG_ON(inst->lane != NULL && !wr_lane_is_here(inst->lane));
-    return inst;
-}
 
 static void fail_with(const struct weir_host *h, struct weir_batch *b, struct weir_event *ev,
                       const struct weir_error *err)
@@ -174,15 +159,6 @@ void wr_host_event_send(const struct weir_host *h, struct weir_event *ev, uint32
 
 /* ---- New events ---- */
 
-/* From the first derived event on, each event carries the place it will leave in. */
-static void number_events(struct wr_batch *b)
-{
-    if (b->n_derived != 0)
-        return;
-    for (uint32_t i = 0; i < b->pub.n_events; i++)
-        wr_batch_events(b)[i].host_order = i;
-}
-
 uint32_t wr_host_event_derive(const struct weir_host *h, struct weir_batch *pub, uint32_t parent)
 {
     (void)here(h);
@@ -257,79 +233,6 @@ bool wr_host_event_watch(const struct weir_host *h, struct weir_batch *b, struct
         return false;
     ev->host_ack = child; /* the event's reference on its parent is the child's now */
     return true;
-}
-
-/* ---- Held events ---- */
-
-struct weir_held *wr_host_event_hold(const struct weir_host *h, struct weir_batch *pub,
-                                     struct weir_event *ev)
-{
-    struct wr_instance *inst = here(h);
-    if ((ev->flags & WEIR_EVENT_GONE) != 0)
-        return NULL;
-    struct weir_held *held = wr_alloc(sizeof(*held));
-    struct wr_batch *b = held != NULL ? wr_batch_new(NULL, 1) : NULL;
-    struct wr_gone *gone =
-        b != NULL ? wr_arena_alloc(pub->arena, sizeof(struct wr_gone)) : NULL;
-    if (gone == NULL || !wr_batch_add_bodies(b, wr_batch_of(pub))) {
-        wr_batch_free(b);
-        wr_free(held);
-        return NULL;
-    }
-    (void)wr_batch_append(b, ev);
-    *gone = (struct wr_gone){.held = true};
-    ev->flags |= WEIR_EVENT_GONE;
-    ev->host_why = gone;
-    held->inst = inst;
-    held->b = b;
-    held->next = inst->held;
-    if (held->next != NULL)
-        held->next->prev = held;
-    inst->held = held;
-    return held;
-}
-
-static void held_free(struct weir_held *held)
-{
-    if (held->prev != NULL)
-        held->prev->next = held->next;
-    else
-        held->inst->held = held->next;
-    if (held->next != NULL)
-        held->next->prev = held->prev;
-    wr_batch_free(held->b);
-    wr_free(held);
-}
-
-uint32_t wr_host_held_release(const struct weir_host *h, struct weir_batch *pub,
-                              struct weir_held *take_held)
-{
-    struct wr_batch *b = wr_batch_of(pub);
-    (void)here(h);
-    number_events(b);
-    if (!wr_batch_add_bodies(b, take_held->b))
-        return UINT32_MAX;
-    struct weir_event *ev = wr_batch_append(b, &wr_batch_events(take_held->b)[0]);
-    if (ev == NULL)
-        return UINT32_MAX;
-    ev->host_order = UINT32_MAX;
-    b->n_derived++;
-    held_free(take_held);
-    return pub->n_events - 1;
-}
-
-void wr_host_held_drop(const struct weir_host *h, struct weir_held *take_held)
-{
-    struct wr_ended ended = {0};
-    (void)here(h);
-    wr_ack_settle(wr_batch_events(take_held->b)[0].host_ack, WEIR_FILTERED, NULL, &ended);
-    wr_ended_flush(&ended);
-    held_free(take_held);
-}
-
-const struct weir_event *wr_host_held_event(const struct weir_held *held)
-{
-    return &wr_batch_events(held->b)[0];
 }
 
 /* ---- Waking and waiting ---- */

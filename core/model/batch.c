@@ -305,6 +305,76 @@ void wr_event_restore(const struct wr_batch *b, struct weir_event *ev)
     ev->flags = (ev->flags & ~(WEIR_EVENT_EDITED | WEIR_EVENT_TOMB | WEIR_EVENT_RAW)) | trace->flags;
 }
 
+static bool copy_view(struct weir_arena *a, struct weir_str *s)
+{
+    if (s->ptr == NULL)
+        return true;
+    *s = wr_arena_copy(a, *s);
+    return s->ptr != NULL;
+}
+
+static bool copy_value(struct weir_arena *a, struct weir_event *ev)
+{
+    if (ev->value == NULL)
+        return true;
+    if ((ev->flags & WEIR_EVENT_EDITED) != 0 || wr_value_is_mutable(ev->value))
+        ev->value = wr_make_copy(a, ev->value);
+    else
+        ev->value = wr_value_parse(a, ev->payload, NULL);
+    return ev->value != NULL;
+}
+
+static bool copy_headers(struct weir_arena *a, struct weir_event *ev)
+{
+    if (ev->n_headers == 0)
+        return true;
+    struct weir_header *headers = wr_arena_alloc(a, ev->n_headers * sizeof(*headers));
+    bool ok = headers != NULL;
+    for (uint32_t i = 0; ok && i < ev->n_headers; i++) {
+        headers[i] = ev->headers[i];
+        ok = copy_view(a, &headers[i].name) && copy_view(a, &headers[i].value);
+    }
+    ev->headers = headers;
+    return ok;
+}
+
+static bool copy_origin(struct weir_arena *a, struct weir_event *ev)
+{
+    if (ev->origin == NULL)
+        return true;
+    struct weir_origin *origin = wr_arena_alloc(a, sizeof(*origin));
+    if (origin == NULL)
+        return false;
+    *origin = *ev->origin;
+    ev->origin = origin;
+    return copy_view(a, &origin->name);
+}
+
+/* Of the trace only the source stays of use: the call that it could undo is over. */
+static bool copy_trace(struct weir_arena *a, struct weir_event *ev, struct weir_str payload_before)
+{
+    const struct wr_trace *from = ev->host_trace;
+    if (from == NULL)
+        return true;
+    struct wr_trace *trace = wr_arena_alloc(a, sizeof(*trace));
+    if (trace == NULL)
+        return false;
+    bool same = from->source.ptr == payload_before.ptr;
+    *trace = (struct wr_trace){.source = same ? ev->payload : from->source};
+    ev->host_trace = trace;
+    ev->host_seal = 0;
+    return same || copy_view(a, &trace->source);
+}
+
+bool wr_event_copy_out(struct wr_body *to, struct weir_event *ev)
+{
+    struct weir_arena *a = &to->arena;
+    struct weir_str payload = ev->payload;
+    return copy_view(a, &ev->payload) && copy_view(a, &ev->key) && copy_view(a, &ev->id) &&
+           copy_value(a, ev) && copy_headers(a, ev) && copy_origin(a, ev) &&
+           copy_trace(a, ev, payload);
+}
+
 static void put_hex(char *out, uint64_t v, int digits)
 {
     for (int i = digits; i-- > 0; v >>= 4)

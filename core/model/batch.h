@@ -116,6 +116,9 @@ bool wr_event_set_header(struct wr_batch *b, struct weir_event *ev, struct weir_
                          struct weir_str value);
 bool wr_event_set_key(struct wr_batch *b, struct weir_event *ev, struct weir_str key);
 
+/* Moves all that the event points to into `to`, so that its batch can go. False when memory is used up:
+ * the event is then of no use. */
+bool wr_event_copy_out(struct wr_body *to, struct weir_event *ev);
 /* Payload as its source gave it. */
 struct weir_str wr_event_source_payload(const struct weir_event *ev);
 /* Puts back payload, value, key and headers as they entered the component whose call is running. */

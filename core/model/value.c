@@ -294,28 +294,44 @@ static bool number_equal(const struct weir_value *a, const struct weir_value *b)
     return wr_value_real(a) == wr_value_real(b);
 }
 
-static bool array_equal(const struct weir_value *a, const struct weir_value *b)
+static bool equal_within(const struct weir_value *a, const struct weir_value *b, int depth);
+
+static bool array_equal(const struct weir_value *a, const struct weir_value *b, int depth)
 {
     struct weir_value_iter ia = wr_value_iter(a), ib = wr_value_iter(b);
+    if (ia.left != ib.left)
+        return false;
     for (const struct weir_value *v; (v = wr_value_next(&ia, NULL)) != NULL;)
-        if (!wr_value_equal(v, wr_value_next(&ib, NULL)))
+        if (!equal_within(v, wr_value_next(&ib, NULL), depth))
             return false;
     return true;
 }
 
-static bool object_equal(const struct weir_value *a, const struct weir_value *b)
+static bool has_all_keys(const struct weir_value *obj, const struct weir_value *of)
+{
+    struct weir_value_iter it = wr_value_iter(of);
+    for (struct weir_str key; wr_value_next(&it, &key) != NULL;)
+        if (wr_value_get(obj, key) == NULL)
+            return false;
+    return true;
+}
+
+/* As they are read: of duplicate keys only the first counts, on both sides. */
+static bool object_equal(const struct weir_value *a, const struct weir_value *b, int depth)
 {
     struct weir_value_iter it = wr_value_iter(a);
     struct weir_str key;
     for (const struct weir_value *v; (v = wr_value_next(&it, &key)) != NULL;) {
         const struct weir_value *other = wr_value_get(b, key);
-        if (other == NULL || !wr_value_equal(v, other))
+        if (other == NULL)
+            return false;
+        if (!equal_within(v, other, depth) && wr_value_get(a, key) == v)
             return false;
     }
-    return true;
+    return has_all_keys(a, b);
 }
 
-bool wr_value_equal(const struct weir_value *a, const struct weir_value *b)
+static bool equal_within(const struct weir_value *a, const struct weir_value *b, int depth)
 {
     enum weir_value_type ta = wr_value_type(a), tb = wr_value_type(b);
     if (is_number(ta) && is_number(tb))
@@ -328,17 +344,57 @@ bool wr_value_equal(const struct weir_value *a, const struct weir_value *b)
     case WEIR_STRING:
         return wr_str_eq(wr_value_str(a), wr_value_str(b));
     case WEIR_ARRAY:
-        return wr_value_count(a) == wr_value_count(b) && array_equal(a, b);
+        return depth > 0 && array_equal(a, b, depth - 1);
     case WEIR_OBJECT:
-        return wr_value_count(a) == wr_value_count(b) && object_equal(a, b);
+        return depth > 0 && object_equal(a, b, depth - 1);
     default:
         return true;
     }
 }
 
+bool wr_value_equal(const struct weir_value *a, const struct weir_value *b)
+{
+    return equal_within(a, b, WR_VALUE_DEPTH_MAX);
+}
+
 bool wr_value_is_mutable(const struct weir_value *v)
 {
     return v != NULL && is_mut(v);
+}
+
+/* Walks the containers of v with a stack of its own, bounded by the depth that is allowed. */
+static bool mut_depth_ok(yyjson_mut_val *v)
+{
+    struct {
+        yyjson_mut_val *at; /* value, of an object: its key */
+        size_t left;
+        bool object;
+    } open[WR_VALUE_DEPTH_MAX];
+    size_t depth = 0;
+    for (yyjson_mut_val *val = v;;) {
+        size_t n = unsafe_yyjson_is_ctn(val) ? unsafe_yyjson_get_len(val) : 0;
+        if (unsafe_yyjson_is_ctn(val) && depth == WR_VALUE_DEPTH_MAX)
+            return false;
+        if (n != 0) {
+            bool object = unsafe_yyjson_is_obj(val);
+            yyjson_mut_val *last = val->uni.ptr;
+            open[depth].at = object ? last->next->next : last->next;
+            open[depth].object = object;
+            open[depth++].left = n;
+        }
+        while (depth > 0 && open[depth - 1].left == 0)
+            depth--;
+        if (depth == 0)
+            return true;
+        open[depth - 1].left--;
+        val = open[depth - 1].object ? open[depth - 1].at->next : open[depth - 1].at;
+        open[depth - 1].at = val->next;
+    }
+}
+
+bool wr_value_depth_ok(const struct weir_value *v)
+{
+    return v == NULL || !is_mut(v) || mut_depth_ok(mut_of(v));
 }
 
 /* ---- Making ---- */
@@ -389,8 +445,9 @@ struct weir_value *wr_make_copy(struct weir_arena *a, const struct weir_value *v
 {
     if (v == NULL)
         return NULL;
-    if (is_mut(v))
-        return from_mut(yyjson_mut_val_mut_copy(arena_doc(a), mut_of(v)));
+    if (is_mut(v)) /* the library recurses here */
+        return mut_depth_ok(mut_of(v)) ? from_mut(yyjson_mut_val_mut_copy(arena_doc(a), mut_of(v)))
+                                       : NULL;
     return from_mut(yyjson_val_mut_copy(arena_doc(a), val_of(v)));
 }
 
@@ -488,11 +545,17 @@ static yyjson_mut_val *find_key(yyjson_mut_val *obj, struct weir_str name)
     return NULL;
 }
 
+static void note_nesting(struct weir_arena *a, yyjson_mut_val *v)
+{
+    a->nested |= unsafe_yyjson_is_ctn(v);
+}
+
 bool wr_object_set(struct weir_arena *a, struct weir_value *obj, struct weir_str key,
                    struct weir_value *take_v)
 {
     if (!is_mut_object(obj) || take_v == NULL || !is_mut(take_v))
         return false;
+    note_nesting(a, mut_of(take_v));
     yyjson_mut_val *o = mut_of(obj), *v = mut_of(take_v), *at = find_key(o, key);
     if (at == NULL)
         return yyjson_mut_obj_add(o, mut_of(wr_make_str(a, key)), v);
@@ -527,17 +590,19 @@ bool wr_object_rename(struct weir_arena *a, struct weir_value *obj, struct weir_
 
 bool wr_array_append(struct weir_arena *a, struct weir_value *arr, struct weir_value *take_v)
 {
-    (void)a;
-    return is_mut_array(arr) && take_v != NULL && is_mut(take_v) &&
-           yyjson_mut_arr_append(mut_of(arr), mut_of(take_v));
+    if (!is_mut_array(arr) || take_v == NULL || !is_mut(take_v))
+        return false;
+    note_nesting(a, mut_of(take_v));
+    return yyjson_mut_arr_append(mut_of(arr), mut_of(take_v));
 }
 
 bool wr_array_set(struct weir_arena *a, struct weir_value *arr, uint32_t i,
                   struct weir_value *take_v)
 {
-    (void)a;
-    return is_mut_array(arr) && take_v != NULL && is_mut(take_v) &&
-           yyjson_mut_arr_replace(mut_of(arr), i, mut_of(take_v)) != NULL;
+    if (!is_mut_array(arr) || take_v == NULL || !is_mut(take_v))
+        return false;
+    note_nesting(a, mut_of(take_v));
+    return yyjson_mut_arr_replace(mut_of(arr), i, mut_of(take_v)) != NULL;
 }
 
 bool wr_array_remove(struct weir_value *arr, uint32_t i)

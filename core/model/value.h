@@ -12,6 +12,7 @@
 #include <weir/host.h>
 
 #define WR_VALUE_DEPTH_MAX 128
+#define WR_VALUE_TOO_DEEP "the value is nested deeper than 128 levels"
 
 const struct weir_value *wr_value_parse(struct weir_arena *a, struct weir_str text,
                                         struct weir_error *err);
@@ -31,6 +32,9 @@ bool wr_value_equal(const struct weir_value *a, const struct weir_value *b);
 
 /* Made or copied, not parsed: object_set and the like work on it. */
 bool wr_value_is_mutable(const struct weir_value *v);
+/* Not nested deeper than WR_VALUE_DEPTH_MAX. What is parsed or copied never is; what is put together
+ * may be until the border of its component, where wr_arena of it says `nested`. */
+bool wr_value_depth_ok(const struct weir_value *v);
 
 struct weir_value *wr_make_null(struct weir_arena *a);
 struct weir_value *wr_make_bool(struct weir_arena *a, bool v);

@@ -100,6 +100,8 @@ struct weir_host {
     struct weir_value_iter (*value_iter)(const struct weir_value *v);
     /* Next element, NULL at the end; of an object also its key. */
     const struct weir_value *(*value_next)(struct weir_value_iter *it, struct weir_str *ret_key);
+    /* As values are read: numbers by what they stand for, objects without regard to order, of duplicate
+     * keys the first. Nothing below 128 levels is equal. */
     bool (*value_equal)(const struct weir_value *a, const struct weir_value *b);
 
     /* ---- Values: making and changing, in an arena. Strings are copied. Made values may be put
@@ -114,7 +116,8 @@ struct weir_host {
     struct weir_value *(*make_str)(struct weir_arena *a, struct weir_str s); /* NULL if not UTF-8 */
     struct weir_value *(*make_array)(struct weir_arena *a);
     struct weir_value *(*make_object)(struct weir_arena *a);
-    /* A deep copy that can be changed. */
+    /* A deep copy that can be changed. NULL also where v is nested deeper than 128 levels; an event
+     * that a component leaves so fails at its border (code "too_deep"). */
     struct weir_value *(*make_copy)(struct weir_arena *a, const struct weir_value *v);
     /* Sets or replaces; keeps the place of a key that was there, removes its duplicates. */
     bool (*object_set)(struct weir_arena *a, struct weir_value *obj, struct weir_str key,
@@ -208,8 +211,9 @@ struct weir_host {
     uint32_t (*event_join)(const struct weir_host *h, struct weir_batch *b,
                            const uint32_t *parents, uint32_t n, struct weir_held *const *held,
                            uint32_t n_held);
-    /* Takes the event out of the batch and keeps it past this call, its ack open and its memory
-     * counted. */
+    /* Takes the event out of the batch and keeps a copy of it past this call, its ack open and its
+     * memory counted. NULL on no memory, and where the component holds all that it may (256 MiB) or
+     * the value is nested deeper than 128 levels: the event has then failed. */
     struct weir_held *(*event_hold)(const struct weir_host *h, struct weir_batch *b,
                                     struct weir_event *ev);
     /* Puts a held event at the end of a batch (in apply or tick); the handle is dead. */

@@ -120,8 +120,9 @@ struct weir_sink {
  * interval  How often tick is called, ns; 0 = never. NULL: never. [control]
  * probe     Reaches the server until the deadline, for `check --connect`. May be NULL. [control]
  * open      Makes instance `index` of `count` (sources and transforms: one a lane; sinks: one a
- *           shard). Connects lazily: a server that is away is no reason to fail. [control]
- * close     Frees it. NULL is allowed as self. [control] */
+ *           shard). Connects lazily: a server that is away is no reason to fail. [control]; of a sink
+ *           that answered REOPEN also [outlet], while the rest of the pipeline runs
+ * close     Frees it. NULL is allowed as self. As open. */
 struct weir_type {
     uint32_t size;
     enum weir_kind kind;

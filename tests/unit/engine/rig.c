@@ -61,7 +61,7 @@ static enum weir_status source_poll(void *self, struct weir_batch *b, uint32_t r
     (void)err;
     if (room == 0) {
         s->n_empty_polls++;
-        return WEIR_AGAIN;
+        return s->poll_full != NULL ? s->poll_full(s, b) : WEIR_AGAIN;
     }
     s->n_polls++;
     return s->poll(s, b, room);
@@ -133,7 +133,8 @@ static void sink_write(void *self, struct weir_batch *b, int64_t until, struct w
             r->message = weir_cstr("as the test says");
         }
     }
-    strcat(s->seen, "|");
+    size_t at = strlen(s->seen);
+    snprintf(s->seen + at, sizeof(s->seen) - at, "|");
 }
 
 static const struct weir_source source_calls = {

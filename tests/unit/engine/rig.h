@@ -26,6 +26,8 @@
 struct rig_script {
     /* Source: called with room > 0. Adds events by rig_emit. */
     enum weir_status (*poll)(struct rig_script *s, struct weir_batch *b, uint32_t room);
+    /* Called with room 0, where not NULL. */
+    enum weir_status (*poll_full)(struct rig_script *s, struct weir_batch *b);
     /* Transform. */
     enum weir_status (*apply)(struct rig_script *s, struct weir_batch *b, int64_t *again);
     enum weir_status (*tick)(struct rig_script *s, struct weir_batch *b, bool final);

@@ -261,6 +261,75 @@ static void test_equality(void **state)
     assert_true(wr_value_equal(parse("123456789012345678901234567890"),
                                parse("123456789012345678901234567890")));
     assert_false(wr_value_equal(parse("9007199254740993"), parse("9007199254740992")));
+    assert_false(wr_value_equal(parse("[1,2]"), parse("[1]")));
+}
+
+static void assert_equal_both_ways(bool equal, const char *a, const char *b)
+{
+    assert_int_equal(wr_value_equal(parse(a), parse(b)), equal);
+    assert_int_equal(wr_value_equal(parse(b), parse(a)), equal);
+}
+
+static void test_equality_of_duplicate_keys_is_that_of_reading(void **state)
+{
+    (void)state;
+    assert_equal_both_ways(true, "{\"a\":1,\"a\":2}", "{\"a\":1}");
+    assert_equal_both_ways(true, "{\"a\":1,\"a\":2}", "{\"a\":1,\"a\":3}");
+    assert_equal_both_ways(false, "{\"a\":1,\"a\":2}", "{\"a\":2}");
+    assert_equal_both_ways(false, "{\"a\":1,\"a\":1}", "{\"a\":1,\"b\":1}");
+    assert_equal_both_ways(false, "{\"a\":1,\"b\":1}", "{\"a\":1,\"c\":1}");
+    assert_equal_both_ways(false, "{\"a\":1}", "{\"a\":1,\"b\":1}");
+}
+
+/* [[...[]...]] of so many levels, put together from the inside or from the outside. */
+static struct weir_value *nested(uint32_t levels, bool inside_first)
+{
+    struct weir_value *top = wr_make_array(&arena), *at = top;
+    for (uint32_t i = 1; i < levels; i++) {
+        struct weir_value *next = wr_make_array(&arena);
+        assert_true(wr_array_append(&arena, inside_first ? next : at, inside_first ? top : next));
+        at = next;
+        top = inside_first ? next : top;
+    }
+    return top;
+}
+
+static void test_what_is_put_together_is_as_deep_as_what_is_parsed_or_refused(void **state)
+{
+    enum { BOMB = 1000000 };
+    (void)state;
+    assert_false(arena.nested);
+    for (int inside_first = 0; inside_first < 2; inside_first++) {
+        struct weir_value *most = nested(WR_VALUE_DEPTH_MAX, inside_first);
+        assert_true(wr_value_depth_ok(most));
+        struct weir_value *copy = wr_make_copy(&arena, most);
+        assert_non_null(copy);
+        assert_true(wr_value_equal(most, copy));
+        struct weir_str text = wr_value_write(&arena, most);
+        assert_non_null(wr_value_parse(&arena, text, NULL));
+        struct weir_value *over = nested(WR_VALUE_DEPTH_MAX + 1, inside_first);
+        assert_false(wr_value_depth_ok(over));
+        struct weir_value *bomb = nested(BOMB, inside_first);
+        assert_false(wr_value_depth_ok(bomb));
+        assert_null(wr_make_copy(&arena, bomb));
+        assert_null(wr_make_edit(&arena, bomb));
+        assert_false(wr_value_equal(bomb, nested(BOMB, inside_first)));
+    }
+    assert_true(arena.nested);
+}
+
+static void test_depth_is_found_in_any_member(void **state)
+{
+    (void)state;
+    struct weir_value *v = wr_make_object(&arena);
+    wr_object_set(&arena, v, weir_cstr("a"), nested(WR_VALUE_DEPTH_MAX - 1, true));
+    wr_object_set(&arena, v, weir_cstr("n"), wr_make_int(&arena, 1));
+    wr_object_set(&arena, v, weir_cstr("e"), wr_make_object(&arena));
+    assert_true(wr_value_depth_ok(v));
+    wr_object_set(&arena, v, weir_cstr("z"), nested(WR_VALUE_DEPTH_MAX, true));
+    assert_false(wr_value_depth_ok(v));
+    assert_true(wr_object_remove(v, weir_cstr("z")));
+    assert_true(wr_value_depth_ok(v));
 }
 
 int main(void)
@@ -277,6 +346,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_last_pair_removed_and_added, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_cannot_be_made, setup, teardown),
         cmocka_unit_test_setup_teardown(test_equality, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_equality_of_duplicate_keys_is_that_of_reading, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(
+            test_what_is_put_together_is_as_deep_as_what_is_parsed_or_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_depth_is_found_in_any_member, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
