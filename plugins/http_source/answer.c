@@ -14,7 +14,7 @@
 #include <string.h>
 
 #define MESSAGE_MAX 300
-#define TEXT_KEEP_MAX (1u << 20)
+#define TEXT_COPY_MAX (32u << 10)
 
 static const unsigned statuses[N_STATUSES] = {200, 202, 400, 401, 404, 405,
                                               408, 413, 415, 429, 503, 0};
@@ -57,10 +57,25 @@ static void send_response(struct request *q, unsigned status, struct MHD_Respons
     }
 }
 
+/* A long text goes to libmicrohttpd as it is, so that the process's budget counts it until it is
+ * sent. */
+static struct MHD_Response *response_of_text(struct lane *s)
+{
+    struct text *t = &s->text;
+    struct MHD_Response *r = NULL;
+    if (t->failed || t->len <= TEXT_COPY_MAX)
+        return t->failed ? NULL : response_of(weir_str_n(t->ptr, t->len));
+    r = MHD_create_response_from_buffer_with_free_callback(t->len, t->ptr, s->h->free);
+    if (r == NULL)
+        return NULL;
+    *t = (struct text){.h = t->h};
+    (void)MHD_add_response_header(r, MHD_HTTP_HEADER_CONTENT_TYPE, "application/json");
+    return r;
+}
+
 static void send_text(struct request *q, unsigned status, const char *header, const char *value)
 {
-    struct text *t = &q->lane->text;
-    struct MHD_Response *r = t->failed ? NULL : response_of(weir_str_n(t->ptr, t->len));
+    struct MHD_Response *r = response_of_text(q->lane);
     if (r != NULL && header != NULL)
         (void)MHD_add_response_header(r, header, value);
     if (r != NULL && q->lane->stopping)
@@ -72,7 +87,7 @@ static void send_text(struct request *q, unsigned status, const char *header, co
 
 static struct text *text_begin(struct lane *s)
 {
-    if (s->text.cap > TEXT_KEEP_MAX)
+    if (s->text.cap > TEXT_COPY_MAX)
         text_done(&s->text);
     s->text.len = 0;
     s->text.failed = false;
@@ -185,6 +200,10 @@ static const char *extra_header(struct request *q, unsigned status, char *out, s
         *ret_value = retry_after(q->lane, out, cap);
         return MHD_HTTP_HEADER_RETRY_AFTER;
     case MHD_HTTP_UNSUPPORTED_MEDIA_TYPE:
+        if (strcmp(q->refusal.code, "unsupported_type") == 0) {
+            *ret_value = "application/json, application/x-ndjson, application/x-weir+ndjson";
+            return MHD_HTTP_HEADER_ACCEPT;
+        }
         *ret_value = "gzip, identity";
         return MHD_HTTP_HEADER_ACCEPT_ENCODING;
     default:
@@ -288,7 +307,9 @@ void reply_cut(struct request *q)
     count(q->lane, q->refusal.status);
     q->state = REQUEST_REPLIED;
     request_drop_body(q);
-    conn_shut(q->conn);
+    q->conn->cut = true;
+    (void)shutdown(q->conn->fd, SHUT_WR);
+    conn_deadline(q->conn, DEADLINE_LINGER);
 }
 
 void answer_open(struct lane *s)

@@ -137,17 +137,16 @@ static void refuse_gzip(struct refusal *why, size_t offset)
     why->offset = (int64_t)offset;
 }
 
-/* A step of inflate; several gzip members in a row are one stream. False: nothing more comes. */
-static bool inflate_more(z_stream *z, bool *ret_bad)
+/* A step of inflate; several gzip members in a row are one stream. Z_OK: more comes, Z_STREAM_END:
+ * nothing does; else an error. */
+static int inflate_more(z_stream *z)
 {
     int rc = inflate(z, Z_NO_FLUSH);
-    bool member_over = rc == Z_STREAM_END;
-    if (member_over && z->avail_in != 0)
+    if (rc == Z_STREAM_END && z->avail_in != 0)
         rc = inflateReset(z);
-    else if (member_over)
-        return false;
-    *ret_bad = rc != Z_OK || (z->avail_in == 0 && z->avail_out != 0);
-    return !*ret_bad;
+    if (rc == Z_OK && z->avail_in == 0 && z->avail_out != 0)
+        return Z_DATA_ERROR; /* it ends in the middle */
+    return rc;
 }
 
 static struct body *gzip_decode(struct lane *s, struct weir_str in, size_t max, struct refusal *why)
@@ -159,10 +158,10 @@ static struct body *gzip_decode(struct lane *s, struct weir_str in, size_t max, 
         refuse_memory(why);
         return NULL;
     }
-    bool bad = in.len == 0, more = in.len != 0;
+    int rc = in.len != 0 ? Z_OK : Z_DATA_ERROR;
     z->next_in = (Bytef *)(uintptr_t)in.ptr;
     z->avail_in = (uInt)in.len;
-    while (more) {
+    while (rc == Z_OK) {
         if (out->len == out->cap && out->cap > max)
             break;
         if (out->len == out->cap) /* one byte more than allowed tells too long from just fitting */
@@ -173,13 +172,15 @@ static struct body *gzip_decode(struct lane *s, struct weir_str in, size_t max, 
         }
         z->next_out = (Bytef *)out->data + out->len;
         z->avail_out = (uInt)(out->cap - out->len);
-        more = inflate_more(z, &bad);
+        rc = inflate_more(z);
         out->len = out->cap - z->avail_out;
     }
-    if (!bad && out->len <= max)
+    if (rc == Z_STREAM_END && out->len <= max)
         return out;
     body_free(out);
-    if (bad)
+    if (rc == Z_MEM_ERROR)
+        refuse_memory(why);
+    else if (rc != Z_OK && rc != Z_STREAM_END)
         refuse_gzip(why, in.len - z->avail_in);
     else
         refuse(why, MHD_HTTP_CONTENT_TOO_LARGE, "body_too_large",

@@ -14,9 +14,11 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #define FREE_REQUESTS_MAX 256
+#define LINGER_BYTES (UINT64_C(64) << 20)
 
 /* ---- Deadlines ---- */
 
@@ -142,13 +144,13 @@ static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
 {
     struct lane *s = cls;
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        s->n_started++;
         atomic_fetch_add_explicit(&s->n_conns, 1, memory_order_relaxed);
-        atomic_fetch_add_explicit(&s->shared->connections, 1, memory_order_relaxed);
         conn_started(s, mhd, context);
         return;
     }
     atomic_fetch_sub_explicit(&s->n_conns, 1, memory_order_relaxed);
-    atomic_fetch_sub_explicit(&s->shared->connections, 1, memory_order_relaxed);
+    listen_release(s);
     if (*context == NULL)
         return;
     deadline_clear(*context);
@@ -156,9 +158,22 @@ static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
     *context = NULL;
 }
 
+/* The path of a target in absolute form (http://host/path), as proxies send it. */
+static const char *path_of(const char *uri)
+{
+    size_t scheme = strncasecmp(uri, "http://", 7) == 0    ? 7
+                    : strncasecmp(uri, "https://", 8) == 0 ? 8
+                                                           : 0;
+    if (scheme == 0)
+        return uri;
+    uri += scheme + strcspn(uri + scheme, "/?#");
+    return *uri == '/' ? uri : "/";
+}
+
 /* Index of the path that the request line names, -1 where it is none of ours. */
 static int32_t path_find(const struct config *cf, const char *uri)
 {
+    uri = path_of(uri);
     size_t len = strcspn(uri, "?#");
     for (uint32_t i = 0; i < cf->paths.n; i++) {
         struct weir_str path = list_str(&cf->paths, i);
@@ -212,13 +227,15 @@ static uint64_t drain_max(const struct lane *s)
     return (uint64_t)s->config->max_body + (1u << 20);
 }
 
-static enum MHD_Result request_head(struct request *q, const char *method)
+static enum MHD_Result request_head(struct request *q, const char *method, const char *version)
 {
     q->state = REQUEST_BODY;
-    bool now = head_check(q, method);
+    bool now = head_check(q, method, version);
     bool too_long = q->content_length != UINT64_MAX && q->content_length > drain_max(q->lane);
-    if (q->refusal.status != 0 && (now || too_long))
+    if (q->refusal.status != 0 && now)
         reply_refusal(q);
+    else if (q->refusal.status != 0 && too_long)
+        reply_cut(q);
     return MHD_YES;
 }
 
@@ -230,7 +247,16 @@ static enum MHD_Result request_body(struct request *q, const char *data, size_t 
     if (q->refusal.status == 0 || q->received <= drain_max(q->lane))
         return MHD_YES;
     reply_cut(q);
-    return MHD_NO;
+    return MHD_YES;
+}
+
+/* What comes behind a cut is thrown away, until the client has ended or its moment is over. */
+static enum MHD_Result cut_body(struct request *q, size_t n)
+{
+    q->received += n;
+    if (q->received > drain_max(q->lane) + LINGER_BYTES)
+        conn_shut(q->conn);
+    return n != 0 ? MHD_YES : MHD_NO;
 }
 
 static enum MHD_Result request_complete(struct request *q)
@@ -254,16 +280,17 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *mhd, const c
     (void)cls;
     (void)mhd;
     (void)url;
-    (void)version;
-    if (q == NULL || q->state >= REQUEST_QUEUED)
-        return MHD_NO; /* no memory for it, or shut down with nothing to say */
+    if (q == NULL)
+        return MHD_NO; /* no memory for it */
     if (q->state == REQUEST_HEAD)
-        return request_head(q, method);
-    if (*n_data == 0)
-        return request_complete(q);
+        return request_head(q, method, version);
     size_t n = *n_data;
     *n_data = 0;
-    return request_body(q, data, n);
+    if (q->conn->cut)
+        return cut_body(q, n);
+    if (q->state >= REQUEST_QUEUED)
+        return MHD_NO; /* shut down with nothing to say */
+    return n == 0 ? request_complete(q) : request_body(q, data, n);
 }
 
 /* Nothing here is logged a request: only what needs an operator's eye. */
@@ -301,11 +328,13 @@ void conn_add(struct lane *s, int take_fd)
 {
     struct sockaddr_storage ss = {0};
     socklen_t len = sizeof(ss);
-    if (getpeername(take_fd, (struct sockaddr *)&ss, &len) != 0) {
+    uint64_t before = s->n_started;
+    if (getpeername(take_fd, (struct sockaddr *)&ss, &len) != 0)
         close(take_fd); /* gone already */
-        return;
-    }
-    (void)MHD_add_connection(s->daemon, take_fd, (struct sockaddr *)&ss, len);
+    else
+        (void)MHD_add_connection(s->daemon, take_fd, (struct sockaddr *)&ss, len);
+    if (s->n_started == before)
+        listen_release(s);
 }
 
 /* ---- What time brings ---- */
@@ -335,6 +364,8 @@ void conn_expire(struct lane *s)
     while ((c = s->deadlines[DEADLINE_IDLE].head) != NULL && c->deadline_ns <= s->now)
         conn_shut(c);
     while ((c = s->deadlines[DEADLINE_SEND].head) != NULL && c->deadline_ns <= s->now)
+        conn_shut(c);
+    while ((c = s->deadlines[DEADLINE_LINGER].head) != NULL && c->deadline_ns <= s->now)
         conn_shut(c);
     while ((c = s->deadlines[DEADLINE_REQUEST].head) != NULL && c->deadline_ns <= s->now)
         request_expired(c->request);

@@ -11,6 +11,9 @@
 
 /* The headers that matter, in one walk over all of them. */
 struct head {
+    const char *line; /* where the next header's line must begin */
+    bool odd;         /* a line that others may read differently */
+    struct weir_str host;
     struct weir_str content_type;
     struct weir_str content_length;
     struct weir_str content_encoding;
@@ -30,18 +33,69 @@ static const struct {
     {                                                                                              \
         {text, sizeof(text) - 1}, offsetof(struct head, member)                                    \
     }
-    KNOWN("Content-Type", content_type),         KNOWN("Content-Length", content_length),
-    KNOWN("Content-Encoding", content_encoding), KNOWN("Transfer-Encoding", transfer_encoding),
-    KNOWN("Authorization", authorization),       KNOWN("Expect", expect),
-    KNOWN("Idempotency-Key", idempotency_key),   KNOWN("weir-id", weir_id),
+    KNOWN("Host", host),
+    KNOWN("Content-Type", content_type),
+    KNOWN("Content-Length", content_length),
+    KNOWN("Content-Encoding", content_encoding),
+    KNOWN("Transfer-Encoding", transfer_encoding),
+    KNOWN("Authorization", authorization),
+    KNOWN("Expect", expect),
+    KNOWN("Idempotency-Key", idempotency_key),
+    KNOWN("weir-id", weir_id),
 #undef KNOWN
 };
+
+bool is_name_char(char c)
+{
+    static const char others[] = "!#$%&'*+-.^_`|~";
+    bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+    return letter || c == '-' || (c != '\0' && strchr(others, c) != NULL);
+}
+
+bool head_stays_in_place(void)
+{
+    const char *version = MHD_get_version();
+    return strncmp(version, "0.9.", 4) == 0 && strverscmp(version, "0.9.77") < 0;
+}
+
+/* libmicrohttpd up to 0.9.76 leaves each header where it came, NUL in place of ':' and of the
+ * line's CR and LF. It takes a folded line for a part of the name before it, ends a value at a NUL,
+ * and a head at a line that begins with one; then the next line is not where it should be. */
+static bool in_place(struct head *head, const char *key, size_t key_len, const char *value,
+                     size_t value_len)
+{
+    const char *gap = value;
+    bool starts = key == head->line;
+    while (starts && gap > key + key_len + 1 && (gap[-1] == ' ' || gap[-1] == '\t'))
+        gap--;
+    head->line = value + value_len + 2;
+    return starts && gap == key + key_len + 1;
+}
+
+/* Behind the empty line that ends the head. */
+static const char *head_end(struct MHD_Connection *mhd, const char *method)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+    return info != NULL ? method + info->header_size : NULL;
+}
+
+/* What others may read as another name, or as several lines. */
+static bool line_is_odd(const char *key, size_t key_len, const char *value, size_t value_len)
+{
+    for (size_t i = 0; i < key_len; i++)
+        if (!is_name_char(key[i]))
+            return true;
+    return key_len == 0 || value == NULL || memchr(value, '\r', value_len) != NULL;
+}
 
 static enum MHD_Result on_header(void *cls, enum MHD_ValueKind kind, const char *key,
                                  size_t key_len, const char *value, size_t value_len)
 {
     struct head *head = cls;
     (void)kind;
+    head->odd = head->odd || line_is_odd(key, key_len, value, value_len) ||
+                (head->line != NULL && !in_place(head, key, key_len, value, value_len));
     for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
         if (known[i].name.len != key_len || strncasecmp(known[i].name.ptr, key, key_len) != 0)
             continue;
@@ -145,13 +199,29 @@ static bool number_read(struct weir_str s, uint64_t *ret)
 
 /* ---- The checks, in the order in which a client would want to hear of them ---- */
 
-/* How long the body is must be beyond doubt, or what follows on this connection is not. */
-static bool framing_check(struct request *q, const struct head *head)
+/* Whoever stood between may have read another head than this one. */
+static bool lines_check(struct refusal *r, const struct head *head, bool http_1_0)
 {
-    struct refusal *r = &q->refusal;
-    if (head->repeated != NULL)
+    if (head->odd)
+        refuse(r, MHD_HTTP_BAD_REQUEST, "bad_header",
+               "a header is not a line `Name: value` that ends in CR LF: no space before the "
+               "colon, no folded line, no NUL, CR or LF inside");
+    else if (head->repeated != NULL)
         refuse(r, MHD_HTTP_BAD_REQUEST, "bad_header", "the header %s is there twice",
                head->repeated);
+    else if (head->host.ptr == NULL && !http_1_0)
+        refuse(r, MHD_HTTP_BAD_REQUEST, "bad_header",
+               "a request of HTTP/1.1 needs the header Host");
+    return r->status == 0;
+}
+
+/* How long the body is must be beyond doubt, or what follows on this connection is not. */
+static bool framing_check(struct request *q, const struct head *head, bool http_1_0)
+{
+    struct refusal *r = &q->refusal;
+    if (head->transfer_encoding.ptr != NULL && http_1_0)
+        refuse(r, MHD_HTTP_BAD_REQUEST, "bad_framing",
+               "HTTP/1.0 has no Transfer-Encoding: send Content-Length");
     else if (head->transfer_encoding.ptr != NULL && head->content_length.ptr != NULL)
         refuse(r, MHD_HTTP_BAD_REQUEST, "bad_framing",
                "both Transfer-Encoding and Content-Length are given: send one of them");
@@ -220,11 +290,14 @@ static void room_check(struct request *q)
                (long long)in_flight);
 }
 
-bool head_check(struct request *q, const char *method)
+bool head_check(struct request *q, const char *method, const char *version)
 {
-    struct head head = {0};
+    bool http_1_0 = strcmp(version, MHD_HTTP_VERSION_1_0) == 0;
+    struct head head = {.line = q->lane->headers_in_place ? version + strlen(version) + 2 : NULL};
     (void)MHD_get_connection_values_n(q->conn->mhd, MHD_HEADER_KIND, on_header, &head);
-    if (!framing_check(q, &head))
+    if (head.line != NULL && head.line + 2 != head_end(q->conn->mhd, method))
+        head.odd = true;
+    if (!lines_check(&q->refusal, &head, http_1_0) || !framing_check(q, &head, http_1_0))
         return true;
     if (target_check(q, &head, method) && content_check(q, &head))
         room_check(q);

@@ -103,6 +103,8 @@ void listen_leave(struct lane *s);
 void listen_stop(struct lane *s);
 bool listen_wanted(const struct lane *s);
 void listen_accept(struct lane *s);
+/* An accepted connection is gone. */
+void listen_release(struct lane *s);
 /* Takes the connections that other lanes handed over. */
 void listen_inbox(struct lane *s);
 
@@ -145,6 +147,7 @@ enum deadline {
     DEADLINE_IDLE,    /* between requests: keep_alive */
     DEADLINE_REQUEST, /* from the request line to the answer: request_timeout */
     DEADLINE_SEND,    /* the client must have read the answer: request_timeout */
+    DEADLINE_LINGER,  /* cut off, and what it still sends is thrown away: LINGER_NS */
     N_DEADLINES
 };
 
@@ -153,6 +156,7 @@ struct conn {
     struct MHD_Connection *mhd;
     int fd;
     bool suspended;
+    bool cut;                /* it has its answer, past libmicrohttpd, and hears no more */
     struct request *request; /* NULL between requests */
     /* In lane->deadlines[deadline] while linked. */
     bool linked;
@@ -216,7 +220,10 @@ struct lane {
     int event_fd;
     int64_t now; /* of this turn */
     bool stopping;
+    bool headers_in_place;   /* see head.c */
     bool resumed;            /* libmicrohttpd must run before the lane sleeps */
+    int64_t looked_ns;       /* when the listening socket and the inbox were last looked at */
+    uint64_t n_started;      /* connections that libmicrohttpd ever took */
     int64_t accept_after_ns; /* no descriptors were left: pause */
     atomic_bool woken;       /* by wake(): poll returns at once */
     atomic_bool sleeping;
@@ -267,11 +274,18 @@ void request_free(struct request *take_q);
 void request_charge(struct request *q, int64_t bytes);
 void request_drop_body(struct request *q);
 
+/* ---- head.c ---- */
+
+/* True where this library leaves a head's lines where they came (see head.c). */
+bool head_stays_in_place(void);
+/* A byte that may stand in a header's name. */
+bool is_name_char(char c);
+
 /* ---- head.c, body.c: both set q->refusal where something is wrong ---- */
 
 /* True where the answer must not wait for the body: it is too long, or the client waits for a word
  * (Expect), or the framing is broken. */
-bool head_check(struct request *q, const char *method);
+bool head_check(struct request *q, const char *method, const char *version);
 void body_append(struct request *q, const char *data, size_t n);
 
 /* ---- items.c ---- */
@@ -311,8 +325,8 @@ size_t request_take(struct request *q, struct weir_batch *b);
 void reply_refusal(struct request *q);
 void reply_accepted(struct request *q, uint32_t n);
 void reply_ends(struct request *q, const struct weir_ends *ends);
-/* Writes the refusal past libmicrohttpd, which cannot answer before it has read a body, and ends
- * the connection. */
+/* Writes the refusal past libmicrohttpd, which cannot answer before it has read a body. What the
+ * client sends is read on for a moment: a reset would take the answer away from it. */
 void reply_cut(struct request *q);
 void answer_open(struct lane *s);
 void answer_close(struct lane *s);

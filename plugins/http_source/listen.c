@@ -229,6 +229,21 @@ static void hand_over(struct lane *s, int fd)
         conn_add(s, fd);
 }
 
+/* A connection counts from before it is accepted, so that lanes cannot pass the limit together. */
+static bool slot_take(struct lane *s)
+{
+    unsigned n = atomic_fetch_add_explicit(&s->shared->connections, 1, memory_order_relaxed);
+    if (n < (unsigned)s->config->max_connections)
+        return true;
+    listen_release(s);
+    return false;
+}
+
+void listen_release(struct lane *s)
+{
+    atomic_fetch_sub_explicit(&s->shared->connections, 1, memory_order_relaxed);
+}
+
 static void accept_failed(struct lane *s, int error)
 {
     if (error == EAGAIN || error == ECONNABORTED || error == EINTR || error == EPROTO)
@@ -244,9 +259,10 @@ static void accept_failed(struct lane *s, int error)
 
 void listen_accept(struct lane *s)
 {
-    for (int i = 0; i < ACCEPTS_A_TURN && listen_wanted(s); i++) {
+    for (int i = 0; i < ACCEPTS_A_TURN && listen_wanted(s) && slot_take(s); i++) {
         int fd = accept4(s->shared->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0) {
+            listen_release(s);
             accept_failed(s, errno);
             return;
         }
@@ -272,8 +288,10 @@ void listen_stop(struct lane *s)
     bool was = atomic_exchange(&s->shared->listening, false);
     for (int fd = 0; was && fd >= 0;) {
         fd = accept4(s->shared->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd >= 0)
+        if (fd >= 0) {
+            atomic_fetch_add_explicit(&s->shared->connections, 1, memory_order_relaxed);
             conn_add(s, fd);
+        }
     }
     if (was)
         (void)shutdown(s->shared->listen_fd, SHUT_RDWR);

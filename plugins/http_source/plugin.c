@@ -31,7 +31,7 @@ static const struct weir_option options[] = {
     {.name = "tokens",
      .type = WEIR_OPT_LIST,
      .of = WEIR_OPT_STRING,
-     .flags = WEIR_OPT_SECRET,
+     .flags = WEIR_OPT_SECRET | WEIR_OPT_NONEMPTY,
      .offset = offsetof(struct config, tokens),
      .doc = "Bearer tokens, one of which a request must have. Without any, every request is taken.",
      .example = "[\"${file:/run/secrets/api_token}\"]"},
@@ -142,12 +142,6 @@ static const struct weir_option options[] = {
 
 /* ---- Checks ---- */
 
-static bool is_token_char(char c)
-{
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-           (c != '\0' && strchr("!#$%&'*+-.^_`|~", c) != NULL);
-}
-
 static void check_path(const struct config *cf, uint32_t i, const struct weir_report *report)
 {
     struct weir_str path = list_str(&cf->paths, i);
@@ -179,7 +173,7 @@ static void check_header(const struct config *cf, uint32_t i, const struct weir_
     (void)snprintf(at, sizeof(at), "headers[%u]", i);
     bool ok = name.len != 0;
     for (size_t c = 0; c < name.len; c++)
-        ok = ok && is_token_char(name.ptr[c]);
+        ok = ok && is_name_char(name.ptr[c]);
     if (!ok)
         report->error(report, at, 0, "'%s' is no header name: expected one such as x-request-id",
                       name.ptr);

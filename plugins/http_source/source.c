@@ -17,6 +17,8 @@
 #define BATCH_BYTES (1u << 20)
 #define AT_LIMIT_NS (50 * WEIR_NS_PER_MS)
 #define CLOSE_TURNS 50
+#define LINGER_NS WEIR_NS_PER_S
+#define LOOK_NS WEIR_NS_PER_MS
 
 /* ---- Opening and closing ---- */
 
@@ -24,9 +26,11 @@ static bool lane_init(struct lane *s, struct weir_error *err)
 {
     const struct config *cf = s->config;
     s->now = s->h->now(s->h);
+    s->headers_in_place = head_stays_in_place();
     s->deadlines[DEADLINE_IDLE].ttl_ns = cf->keep_alive;
     s->deadlines[DEADLINE_REQUEST].ttl_ns = cf->request_timeout;
     s->deadlines[DEADLINE_SEND].ttl_ns = cf->request_timeout;
+    s->deadlines[DEADLINE_LINGER].ttl_ns = LINGER_NS;
     answer_open(s);
     s->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     s->daemon = s->event_fd >= 0 ? conn_daemon_start(s) : NULL;
@@ -124,6 +128,24 @@ static void show(struct lane *s)
                      (double)atomic_load_explicit(&sh->in_flight, memory_order_relaxed));
 }
 
+/* Waits for anything, at most `left`; then takes the connections that have come. */
+static void look(struct lane *s, int64_t left)
+{
+    struct timespec ts = {.tv_sec = left / WEIR_NS_PER_S, .tv_nsec = left % WEIR_NS_PER_S};
+    struct pollfd fds[] = {{s->event_fd, POLLIN, 0},
+                           {s->epoll_fd, POLLIN, 0},
+                           {listen_wanted(s) ? s->shared->listen_fd : -1, POLLIN, 0}};
+    (void)ppoll(fds, sizeof(fds) / sizeof(fds[0]), &ts, NULL);
+    s->now = s->looked_ns = s->h->now(s->h);
+    eventfd_t count = 0;
+    if (fds[0].revents != 0) {
+        (void)!eventfd_read(s->event_fd, &count);
+        listen_inbox(s);
+    }
+    if (fds[2].revents != 0)
+        listen_accept(s);
+}
+
 /* Sleeps until something happens or `until`. Either wake sees `sleeping`, or this sees `woken`. */
 static void sleep_until(struct lane *s, int64_t until)
 {
@@ -133,24 +155,13 @@ static void sleep_until(struct lane *s, int64_t until)
     bool at_limit = !listen_wanted(s) && !s->stopping;
     if (at_limit && until > s->now + AT_LIMIT_NS)
         until = s->now + AT_LIMIT_NS;
-    int64_t left = until > s->now ? until - s->now : 0;
-    struct timespec ts = {.tv_sec = left / WEIR_NS_PER_S, .tv_nsec = left % WEIR_NS_PER_S};
-    struct pollfd fds[] = {{s->event_fd, POLLIN, 0},
-                           {s->epoll_fd, POLLIN, 0},
-                           {listen_wanted(s) ? s->shared->listen_fd : -1, POLLIN, 0}};
+    if (until <= s->now)
+        return;
     show(s);
     atomic_store(&s->sleeping, true);
-    if (!atomic_load(&s->woken) && left > 0)
-        (void)ppoll(fds, sizeof(fds) / sizeof(fds[0]), &ts, NULL);
+    if (!atomic_load(&s->woken))
+        look(s, until - s->now);
     atomic_store(&s->sleeping, false);
-    s->now = s->h->now(s->h);
-    eventfd_t count = 0;
-    if (fds[0].revents != 0) {
-        (void)!eventfd_read(s->event_fd, &count);
-        listen_inbox(s);
-    }
-    if (fds[2].revents != 0)
-        listen_accept(s);
 }
 
 /* ---- Polling ---- */
@@ -177,6 +188,8 @@ enum weir_status source_poll(void *self, struct weir_batch *b, uint32_t room, in
     for (;;) {
         run(s);
         conn_expire(s);
+        if (s->now - s->looked_ns > LOOK_NS) /* a lane that never sleeps takes connections too */
+            look(s, 0);
         take_ready(s, b, room, &looked_at);
         if (b->n_events != 0 || looked_at >= BATCH_BYTES || s->now >= deadline_ns ||
             atomic_exchange(&s->woken, false) || ended(s))

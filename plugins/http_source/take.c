@@ -30,14 +30,32 @@ static bool refuse_memory(struct refusal *why)
 
 /* ---- Where the bytes live ---- */
 
+/* What the body may grow to: as much as all requests together may hold, where there are others. */
+static size_t decoded_max(const struct request *q)
+{
+    const struct config *cf = q->lane->config;
+    int64_t others =
+        atomic_load_explicit(&q->lane->shared->in_flight, memory_order_relaxed) - q->charged;
+    int64_t left = others < cf->max_in_flight ? cf->max_in_flight - others : 0;
+    if (others <= 0 || left > cf->max_decompressed)
+        left = cf->max_decompressed;
+    return (size_t)left;
+}
+
 static bool decode(struct request *q)
 {
     struct lane *s = q->lane;
     if (q->decoder == NULL)
         return true;
+    size_t max = decoded_max(q);
     struct weir_str in =
         q->body != NULL ? weir_str_n(q->body->data, q->body->len) : weir_str_n("", 0);
-    struct body *out = q->decoder->decode(s, in, (size_t)s->config->max_decompressed, &q->refusal);
+    struct body *out = q->decoder->decode(s, in, max, &q->refusal);
+    if (q->refusal.status == MHD_HTTP_CONTENT_TOO_LARGE &&
+        max < (size_t)s->config->max_decompressed)
+        refuse(&q->refusal, MHD_HTTP_TOO_MANY_REQUESTS, "busy",
+               "other requests wait for their delivery, and this one decompressed has no room "
+               "beside them: send it again later");
     request_drop_body(q);
     request_charge(q, (out != NULL ? (int64_t)out->cap : 0) - q->charged);
     q->body = out;

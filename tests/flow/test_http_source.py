@@ -272,8 +272,12 @@ def test_tokens(edge):
     ({"Content-Type": "application/json", "Content-Encoding": "gzip, gzip"}, "unsupported_encoding"),
 ])
 def test_types_that_are_not_taken(plain, headers, code):
-    status, answer, _ = plain.post(b'{"n":1}', headers)
+    status, answer, told = plain.post(b'{"n":1}', headers)
     assert (status, answer["error"]["code"]) == (415, code)
+    if code == "unsupported_encoding":
+        assert "gzip" in told["Accept-Encoding"] and "Accept" not in told
+    else:
+        assert "application/json" in told["Accept"] and "Accept-Encoding" not in told
     assert plain.kept() == []
 
 
@@ -294,6 +298,70 @@ def test_heads_that_leave_the_body_in_doubt(plain, head, status):
     assert answer.split(b" ")[1:2] == [status], answer
     assert b"connection: close" in answer.lower()
     assert plain.kept() == []
+
+
+ITEM = b'{"n":1}'
+CHUNKED = b"7\r\n" + ITEM + b"\r\n0\r\n\r\n"
+
+
+@pytest.mark.sanitize
+@pytest.mark.parametrize("head, body, status", [
+    (b"Host: x\r\nX: a \t\r\nY:\r\nZ:  \r\nCookie: a=b; c=d\r\nContent-Length: 7\r\n", ITEM, b"200"),
+    (b"Host : x\r\nContent-Length: 7\r\n", ITEM, b"400"),
+    (b"Host: x\r\nContent-Length : 7\r\n", ITEM, b"400"),
+    (b"Host: x\r\nContent-Length: 7\r\nTransfer-Encoding : chunked\r\n", CHUNKED, b"400"),
+    (b"Host: x\r\nTransfer-Encoding\t: chunked\r\n", CHUNKED, b"400"),
+    (b"Host: x\r\nX: a\r\n b\r\nContent-Length: 7\r\n", ITEM, b"400"),
+    (b"Host: x\r\nContent-Len: 7\r\n gth\r\n", ITEM, b"400"),
+    (b"Host: x\r\nContent-Length: 7\r\nTransfer-Enc: chunked\r\n\toding\r\n", CHUNKED, b"400"),
+    (b" Host: x\r\nContent-Length: 7\r\n", ITEM, b"400"),
+    (b"Host: x\r\nX: a\0b\r\nContent-Length: 7\r\n", ITEM, b"400"),
+    (b"Host: x\r\nContent-Length: 7\0 0\r\n", ITEM, b"400"),
+    (b"Host: x\r\nContent-Length: 7\0\r\n", ITEM, b"400"),
+    (b"Host: x\r\nContent-Length: 7\0\0\r\n", ITEM, b"400"),
+    (b"Host: x\r\nTransfer-Encoding: chunked\0x\r\n", CHUNKED, b"400"),
+    (b"Host: x\r\nContent-Length: 7\r\n\0X: 1\r\n", ITEM, b"400"),
+    (b"Host: x\r\nContent-Length: 7\r\n\0\r\n", ITEM, b"400"),
+    (b"\0\r\nHost: x\r\nContent-Length: 7\r\n", ITEM, b"400"),
+    (b"Host: x\r\nX: a\rTransfer-Encoding: chunked\r\nContent-Length: 7\r\n", ITEM, b"400"),
+    (b"Host: x\nContent-Length: 7\r\n", ITEM, b"400"),
+    (b"Host: x\r\n: x\r\nContent-Length: 7\r\n", ITEM, b"400"),
+    (b"Host: x\r\nX(: x\r\nContent-Length: 7\r\n", ITEM, b"400"),
+    (b"Content-Length: 7\r\n", ITEM, b"400"),
+    (b"Host: x\r\nHost: x\r\nContent-Length: 7\r\n", ITEM, b"400"),
+])
+def test_heads_that_a_proxy_may_read_differently(plain, head, body, status):
+    answer = plain.raw(b"POST /events HTTP/1.1\r\nConnection: close\r\n" + head + b"\r\n" + body)
+    assert answer.split(b" ")[1:2] == [status], answer
+    assert answer.count(b"\r\n\r\n") == 1 and b"connection: close" in answer.lower()
+    assert (b"bad_header" in answer) == (status == b"400")
+    assert len(plain.kept()) == (status == b"200")
+
+
+def test_chunks_need_http_1_1(plain):
+    answer = plain.raw(b"POST /events HTTP/1.0\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n" +
+                       CHUNKED)
+    assert answer.startswith(b"HTTP/1.1 400") and b"bad_framing" in answer, answer
+    assert plain.raw(b"POST /events HTTP/1.0\r\nContent-Length: 7\r\n\r\n" + ITEM).startswith(b"HTTP/1.1 200")
+
+
+def test_a_long_head_in_pieces(plain):
+    """The head grows over several reads."""
+    lines = b"".join(b"X-%d: %s\r\n" % (n, b"v" * 90) for n in range(200))
+    data = request(ITEM, lines.decode() + "Connection: close\r\n")
+    with plain.socket() as s:
+        for at in range(0, len(data), 1777):
+            s.sendall(data[at:at + 1777])
+            time.sleep(0.005)
+        answer = read_all(s)
+    assert answer.startswith(b"HTTP/1.1 200"), answer
+
+
+def test_targets_in_absolute_form(plain):
+    for target, status in (("http://x/events", 200), ("HTTP://x:80/events?a=b", 200), ("https://x/events", 200),
+                           ("http://x", 404), ("http://x?/events", 404), ("http:///events", 200),
+                           ("ftp://x/events", 404)):
+        assert plain.post(b"{}", path=target)[0] == status, target
 
 
 def test_heads_that_are_too_long_or_no_http(plain):
@@ -481,6 +549,19 @@ def test_bodies_that_are_too_large(edge):
     assert len(e.kept()) == 1
 
 
+def test_a_client_that_sends_too_much_hears_why(edge):
+    """It sends on while the answer is on its way: a reset must not take that answer away."""
+    e = edge("max_body: 10000")
+    body = b"a" * (12 << 20)
+    for head, data in ((f"Content-Length: {len(body)}", body),
+                       ("Transfer-Encoding: chunked", b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body))):
+        with e.socket() as s:
+            s.sendall(f"POST /events HTTP/1.1\r\nHost: x\r\n{head}\r\n\r\n".encode() + data)
+            answer = read_all(s)
+        assert answer.startswith(b"HTTP/1.1 413 ") and b'"body_too_large"' in answer, answer
+    assert e.kept() == []
+
+
 def test_expect_100_continue(edge):
     e = edge("max_body: 10000")
     ask = "POST {} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\nExpect: 100-continue\r\n\r\n"
@@ -567,6 +648,17 @@ def test_an_answer_that_nobody_reads(edge):
             while True:
                 s.sendall(request(b'[{"n":1}]') * 1000)
     assert e.post(b'{"n":2}')[0] == 200
+
+
+def test_lanes_do_not_pass_the_limit_of_connections_together(edge):
+    e = edge("max_connections: 5\n    keep_alive: 60s\n    lanes: 4")
+    for _ in range(20):
+        waiting = [e.socket() for _ in range(40)]
+        wait_until(lambda: e.running.metric("weir_http_connections") == 5, 20)
+        assert e.running.metric("process_open_fds") < 5 + 40, "only five are accepted"
+        for s in waiting:
+            s.close()
+    assert e.post(b'{"n":1}')[0] == 200
 
 
 def test_more_connections_than_allowed_wait(edge):
@@ -833,6 +925,42 @@ def test_bytes_in_flight_are_bounded(edge, receiver):
     assert e.post(body)[0] == 200
 
 
+def test_bytes_in_flight_count_what_is_decompressed(edge, receiver):
+    r = receiver()
+    e = edge("max_body: 100KiB\n    max_in_flight: 250KiB\n    max_decompressed: 1MiB",
+             sink=r.sink(", on_reject: drop"))
+    r.go.clear()
+    small = gzip.compress(json.dumps({"n": 0, "pad": "x" * 120000}).encode())
+    large = gzip.compress(json.dumps({"n": 0, "pad": "x" * 900000}).encode())
+    answers = []
+    first = threading.Thread(target=lambda: answers.append(e.post(small, gz(), conn=e.connect(60))[0]))
+    first.start()
+    wait_until(lambda: e.running.metric("weir_http_in_flight_bytes") >= 120000, 10)
+    for _ in range(3):
+        status, answer, headers = e.post(small, gz())
+        assert (status, answer["error"]["code"]) == (429, "busy") and "Retry-After" in headers
+        assert "decompressed" in answer["error"]["message"], answer
+    r.go.set()
+    first.join(60)
+    assert answers == [200]
+    wait_until(lambda: e.running.metric("weir_http_in_flight_bytes") == 0, 5)
+    assert e.post(large, gz())[0] == 200, "one alone may be larger"
+
+
+def test_a_long_list_of_errors(edge):
+    """Each left out item has its error, however many there are."""
+    e = edge("partial: true")
+    body = b"x\n" * 50000 + b'{"n":1}\n'
+    for _ in range(3):
+        status, answer, _ = e.post(body, NDJSON)
+        assert (status, answer["accepted"], len(answer["items"])) == (200, 1, 50000)
+    with e.socket() as s:  # and one that nobody reads
+        s.sendall(b"POST /events HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\n"
+                  b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        wait_until(lambda: len(e.kept()) == 4, 20)
+    assert e.post(b'{"n":2}')[0] == 200
+
+
 # ---- Stopping ----------------------------------------------------------------------------------
 
 @pytest.mark.sanitize
@@ -1022,7 +1150,7 @@ WRONG = [
     ("address: '::1:80'", "brackets"), ("address: 'a b:80'", "space"), ("address: ''", "address"),
     ("path: events", "'/'"), ("path: ['/a b']", "percent"), ("path: [/a, /a]", "twice"), ("path: []", "path"),
     ("path: ['/a?b=1']", "percent"),
-    ("tokens: ['']", "visible"), ("tokens: [\"secret\\n\"]", "newline"), ("headers: ['x y']", "header"),
+    ("tokens: ['']", "empty"), ("tokens: []", "tokens"), ("tokens: [\"secret\\n\"]", "newline"), ("headers: ['x y']", "header"),
     ("headers: [Authorization]", "secret"), ("key: ['']", "empty"), ("max_body: 0", "max_body"),
     ("max_body: lots", "max_body"), ("max_in_flight: 1MiB", "max_body"),
     ("max_decompressed: 1MiB", "max_body"), ("max_wait: 60s", "request_timeout"),
