@@ -43,7 +43,7 @@ struct wr_sink_options {
     } buffer;
     int64_t concurrency;
     int64_t in_flight; /* resolved: 1 where the type is not ORDERED */
-    struct weir_template *shard_by; /* NULL: key, else partition or connection */
+    struct weir_template *shard_by; /* NULL: key, else stream or request */
     struct {
         int64_t attempts; /* 0 = no bound */
         int64_t initial, max;
