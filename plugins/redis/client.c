@@ -27,10 +27,6 @@
 #define RETRY_MAX_NS (5 * WEIR_NS_PER_S)
 #define MEMBERS_MAX 256
 
-struct list {
-    struct question *first, **last;
-};
-
 struct client {
     struct client_config config;
     void (*free)(void *take_p);
@@ -44,6 +40,7 @@ struct client {
     const struct weir_host *members[MEMBERS_MAX]; /* the lanes; the first lends its clock */
     uint32_t n_members;
     bool running, stopping;
+    bool unread; /* the connection broke at a reply that is too large, and for nothing else */
     size_t sent_bytes;
     uint64_t n_failures; /* of the connection, one after the other */
     int64_t retry_ns;    /* no connection before that */
@@ -54,68 +51,7 @@ struct client {
     struct conn conn;             /* the thread's alone while it runs */
 };
 
-static void list_init(struct list *l)
-{
-    l->first = NULL;
-    l->last = &l->first;
-}
-
-static void list_push(struct list *l, struct question *q)
-{
-    q->next = NULL;
-    *l->last = q;
-    l->last = &q->next;
-}
-
-static struct question *list_pop(struct list *l)
-{
-    struct question *q = l->first;
-    l->first = q->next;
-    if (l->first == NULL)
-        l->last = &l->first;
-    return q;
-}
-
-/* Moves all of `from` in front of `l`. */
-static void list_prepend(struct list *l, struct list *from)
-{
-    if (from->first == NULL)
-        return;
-    *from->last = l->first;
-    if (l->first == NULL)
-        l->last = from->last;
-    l->first = from->first;
-    list_init(from);
-}
-
-/* ---- Groups ---------------------------------------------------------------------------------- */
-
-struct group *group_new(const struct weir_host *h, uint32_t cap)
-{
-    struct group *g = h->alloc(sizeof(*g) + sizeof(g->questions[0]) * cap);
-    if (g == NULL)
-        return NULL;
-    g->h = h;
-    g->commands.h = h;
-    g->cap = cap;
-    atomic_init(&g->n_waiting, 0);
-    return g;
-}
-
-/* Its host may be gone by now. */
-static void group_free(const struct client *c, struct group *g)
-{
-    for (uint32_t i = 0; i < g->n; i++)
-        blob_unref(g->questions[i].answer.blob);
-    if (g->commands.ptr != NULL)
-        c->free(g->commands.ptr);
-    c->free(g);
-}
-
-struct weir_str group_command(const struct group *g, uint32_t i)
-{
-    return weir_str_n(g->commands.ptr + g->questions[i].at, g->questions[i].len);
-}
+/* ---- Asking ---------------------------------------------------------------------------------- */
 
 static void wake_thread(const struct client *c)
 {
@@ -184,7 +120,7 @@ void client_release(struct client *c, struct group *take_group)
     take_group->orphaned = !now;
     pthread_mutex_unlock(&c->lock);
     if (now)
-        group_free(c, take_group);
+        group_free(take_group, c->free);
 }
 
 /* ---- Answers: with the lock held ------------------------------------------------------------- */
@@ -198,7 +134,7 @@ static void answered(struct client *c, struct question *q)
     if (atomic_fetch_sub(&g->n_waiting, 1) != 1)
         return;
     if (orphaned)
-        group_free(c, g);
+        group_free(g, c->free);
     else
         h->wake(h);
 }
@@ -228,12 +164,10 @@ static void keep_in_cache(struct client *c, const struct question *q)
 }
 
 /* True where the reply is this question's answer; else the connection is BROKEN. */
-static bool take_reply(struct client *c, struct question *q, const struct resp_reply *reply)
+static bool take_reply(struct client *c, struct question *q, const struct reply *reply)
 {
-    static const struct weir_result too_big = {.code = "reply_too_big",
-                                               .message = {"the reply has more than 16 MiB", 30}};
     bool reconnect;
-    if (reply->type == RESP_ERROR) {
+    if (reply->type == REPLY_ERROR) {
         struct weir_result r = redis_error_result(reply->text, &reconnect);
         if (r.verdict != WEIR_VERDICT_REJECTED) {
             conn_break(&c->conn, r.code, "redis at %s cannot answer now: %.*s", c->conn.where,
@@ -243,13 +177,14 @@ static bool take_reply(struct client *c, struct question *q, const struct resp_r
         answer_failure(c, q, ANSWER_REJECTED, &r);
         return true;
     }
-    if (reply->cut) {
-        answer_failure(c, q, ANSWER_REJECTED, &too_big);
+    if (reply->type == REPLY_TOO_LARGE || reply->type == REPLY_TOO_DEEP) {
+        c->unread = true;
+        answer_failure(c, q, ANSWER_REJECTED, &c->conn.error);
         return true;
     }
     q->answer.state = ANSWER_MISSING;
-    if (reply->type != RESP_NIL && !(reply->type == RESP_ARRAY && reply->number == 0)) {
-        q->answer.blob = blob_new(c->host, reply->raw);
+    if (reply->type != REPLY_NIL && !(reply->type == REPLY_ARRAY && reply->number == 0)) {
+        q->answer.blob = blob_new(c->host, reply->record);
         q->answer.state = ANSWER_FOUND;
         if (q->answer.blob == NULL) {
             q->answer.state = ANSWER_WAITING;
@@ -264,7 +199,7 @@ static bool take_reply(struct client *c, struct question *q, const struct resp_r
 
 static void take_replies(struct client *c)
 {
-    struct resp_reply reply;
+    struct reply reply;
     while (conn_next(&c->conn, &reply)) {
         struct question *q = c->sent.first;
         if (q == NULL) {
@@ -325,11 +260,21 @@ static void drop_orphans(struct client *c, struct list *l)
     list_prepend(l, &kept);
 }
 
+/* What was sent and has no reply is asked again, in front of the others. */
+static void close_connection(struct client *c)
+{
+    conn_close(&c->conn);
+    c->sent_bytes = 0;
+    c->unread = false;
+    drop_orphans(c, &c->sent);
+    list_prepend(&c->queue, &c->sent);
+}
+
 /* The connection broke: what was sent is asked again later, or has no answer. */
 static void connection_failed(struct client *c)
 {
-    if (c->sent.first == NULL && c->queue.first == NULL) {
-        conn_close(&c->conn); /* nobody has asked anything: the next question connects again */
+    if (c->unread || (c->sent.first == NULL && c->queue.first == NULL)) {
+        close_connection(c); /* no failure of the server: the next question connects again */
         return;
     }
     c->failure = c->conn.error;
@@ -338,10 +283,7 @@ static void connection_failed(struct client *c)
     log_failure(c);
     c->retry_ns = c->host->now(c->host) + backoff_ns(c);
     c->n_failures++;
-    c->sent_bytes = 0;
-    conn_close(&c->conn);
-    drop_orphans(c, &c->sent);
-    list_prepend(&c->queue, &c->sent);
+    close_connection(c);
     if (!c->config.wait)
         fail_list(c, &c->queue);
 }
@@ -386,10 +328,7 @@ static bool plan(struct client *c, int64_t *ret_until)
 static void use_host(struct client *c, const struct weir_host *h)
 {
     c->host = h;
-    c->conn.h = h;
-    c->conn.login.h = h;
-    c->conn.out.h = h;
-    c->conn.in.h = h;
+    conn_use_host(&c->conn, h);
 }
 
 /* One turn; false where the thread is to end. */
@@ -407,7 +346,7 @@ static bool turn(struct client *c)
     if (!go_on)
         return false;
     if (open)
-        conn_open(&c->conn); /* may block in resolving a name: not with the lock held */
+        conn_open(&c->conn);
     else
         conn_step(&c->conn, conn_wait(&c->conn, c->wake_fd, until_ns));
     pthread_mutex_lock(&c->lock);
@@ -482,7 +421,7 @@ enum weir_status client_join(struct client *c, const struct weir_host *h, struct
         c->members[c->n_members++] = h;
     bool start = room && !c->running;
     if (start) {
-        conn_init(&c->conn, h, c->config.conn, REPLY_LIMIT);
+        conn_init(&c->conn, h, c->config.conn, REPLY_LIMIT, true);
         c->host = h;
         c->stopping = false;
         c->running = true;

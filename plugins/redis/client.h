@@ -10,43 +10,7 @@
 
 #include "address.h"
 #include "cache.h"
-#include "resp.h"
-
-#include <stdatomic.h>
-
-enum answer_state {
-    ANSWER_WAITING,
-    ANSWER_FOUND,      /* `blob` is the reply, as RESP */
-    ANSWER_MISSING,    /* nil, or an empty array */
-    ANSWER_REJECTED,   /* an error reply that is about the question */
-    ANSWER_UNAVAILABLE /* no answer now */
-};
-
-struct answer {
-    enum answer_state state;
-    struct blob *blob;
-    const char *code; /* of REJECTED and UNAVAILABLE */
-    char message[200];
-};
-
-/* One question, and its answer. */
-struct question {
-    struct question *next;
-    struct group *group;
-    size_t at, len; /* of its command in group->commands */
-    int64_t asked_ns;
-    struct answer answer;
-};
-
-/* The questions of one batch. */
-struct group {
-    const struct weir_host *h; /* of the lane; whom to wake */
-    struct bytes commands;     /* all commands, one behind the other */
-    atomic_uint n_waiting;
-    bool orphaned; /* nobody waits for its answers any more */
-    uint32_t n, cap;
-    struct question questions[];
-};
+#include "questions.h"
 
 struct client;
 
@@ -68,9 +32,6 @@ void client_free(struct client *take_client);
 enum weir_status client_join(struct client *c, const struct weir_host *h, struct weir_error *err);
 void client_leave(struct client *c, const struct weir_host *h);
 
-/* NULL when memory is used up. */
-struct group *group_new(const struct weir_host *h, uint32_t cap);
-struct weir_str group_command(const struct group *g, uint32_t i);
 /* Answers what the cache knows; returns how many questions are left. */
 uint32_t client_ask_cache(struct client *c, struct group *g);
 /* Sends the questions that are WAITING. The group must not move until n_waiting is 0. */

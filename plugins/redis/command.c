@@ -42,7 +42,7 @@ void command_add_str(struct command *c, struct weir_str text)
 {
     struct arg *arg = add(c);
     size_t start = c->texts.len;
-    resp_put_arg(&c->texts, text);
+    bytes_put_arg(&c->texts, text);
     arg->encoded = weir_str_n(NULL, c->texts.len - start);
     arg->literal = weir_str_n(NULL, text.len);
 }
@@ -84,7 +84,7 @@ bool command_seal(struct command *c, size_t key, int64_t expire_ms)
         p += arg->encoded.len;
         arg->literal.ptr = p - 2 - arg->literal.len;
     }
-    resp_put_head(&c->head, c->n_args);
+    bytes_put_head(&c->head, c->n_args);
     c->key = key < c->n_args ? key : 0;
     c->expire_ms = expire_ms;
     return !c->texts.failed && !c->head.failed;
@@ -147,8 +147,8 @@ static void put_expire(const struct command *c, struct bytes *out, struct weir_s
     char ms[24];
     snprintf(ms, sizeof(ms), "%lld", (long long)c->expire_ms);
     bytes_put(out, "*3\r\n$7\r\nPEXPIRE\r\n", 17);
-    resp_put_arg(out, key);
-    resp_put_arg(out, weir_cstr(ms));
+    bytes_put_arg(out, key);
+    bytes_put_arg(out, weir_cstr(ms));
 }
 
 static enum weir_verdict put_args(const struct command *c, struct weir_batch *b,
@@ -167,7 +167,7 @@ static enum weir_verdict put_args(const struct command *c, struct weir_batch *b,
         if (arg->encoded.len > 0)
             bytes_put(out, arg->encoded.ptr, arg->encoded.len);
         else
-            resp_put_arg(out, text);
+            bytes_put_arg(out, text);
         if (i == c->key)
             key = text;
     }

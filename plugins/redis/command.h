@@ -5,7 +5,7 @@
 #ifndef REDIS_COMMAND_H
 #define REDIS_COMMAND_H
 
-#include "resp.h"
+#include "bytes.h"
 
 /* What is known of a Redis command. */
 #define COMMAND_OVERWRITES 1u /* repeating it changes nothing but the moment */

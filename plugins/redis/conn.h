@@ -2,7 +2,8 @@
  *
  * One connection to a Redis server: non-blocking, driven by whoever owns it, one thread at a time.
  *
- *   DOWN ──conn_open──▶ CONNECTING ──▶ LOGIN ──▶ READY ──▶ BROKEN ──conn_close──▶ DOWN
+ *   DOWN ──conn_open──▶ RESOLVING ──▶ CONNECTING ──▶ LOGIN ──▶ READY ──▶ BROKEN ──conn_close──▶
+ * DOWN
  *
  * The owner appends commands to `out` at any time, waits with conn_wait, calls conn_step, takes
  * replies with conn_next until there are none, and then looks whether the state is BROKEN: what has
@@ -12,11 +13,10 @@
 #define REDIS_CONN_H
 
 #include "address.h"
-#include "resp.h"
+#include "reply.h"
+#include "resolve.h"
 
-#include <netdb.h>
-
-enum conn_state { CONN_DOWN, CONN_CONNECTING, CONN_LOGIN, CONN_READY, CONN_BROKEN };
+enum conn_state { CONN_DOWN, CONN_RESOLVING, CONN_CONNECTING, CONN_LOGIN, CONN_READY, CONN_BROKEN };
 
 struct conn {
     const struct weir_host *h;
@@ -25,6 +25,7 @@ struct conn {
     char where[300]; /* "host:port" or a path, for messages */
     enum conn_state state;
     int fd;
+    struct resolve *resolve;       /* under way, may outlast several conn_open; else NULL */
     struct addrinfo *infos, *info; /* addresses of the host; the one that is tried */
     int64_t deadline_ns;           /* of connecting and login */
     struct bytes login;
@@ -33,17 +34,20 @@ struct conn {
     struct bytes out; /* commands, sent up to out_at */
     size_t out_at;
     int send_error; /* nothing more can be sent; what has come in is still taken, until its end */
-    struct resp_reader in;
+    struct replies in;
     struct weir_result error; /* why it is BROKEN; its message is `text` */
     char text[400];
 };
 
-/* `reply_limit`: larger replies are cut (see resp.h). The config was checked. */
+/* reply_limit: a larger reply is given out as such, and breaks the connection. keep_replies: make
+ * their records (see reply.h). The config was checked. */
 void conn_init(struct conn *c, const struct weir_host *h, const struct conn_config *config,
-               size_t reply_limit);
+               size_t reply_limit, bool keep_replies);
 void conn_done(struct conn *c);
+/* The host may change between calls. */
+void conn_use_host(struct conn *c, const struct weir_host *h);
 
-/* Begins to connect: CONNECTING, or BROKEN. Resolving a name may block. */
+/* Begins to connect: RESOLVING, CONNECTING, or BROKEN. */
 void conn_open(struct conn *c);
 /* Drops the connection and what was not sent. */
 void conn_close(struct conn *c);
@@ -59,8 +63,9 @@ void conn_step(struct conn *c, short events);
 void conn_send(struct conn *c);
 /* A READY connection that nothing is expected on: BROKEN where the server has closed it. */
 void conn_check_idle(struct conn *c);
-/* Next reply to a command of `out`; false where there is none now. Malformed input breaks it. */
-bool conn_next(struct conn *c, struct resp_reply *ret);
+/* Next reply to a command of `out`; false where there is none now. Malformed input breaks the
+ * connection; so does a reply of type TOO_LARGE or TOO_DEEP, which is given out all the same. */
+bool conn_next(struct conn *c, struct reply *ret);
 
 /* As weir_type.probe. */
 enum weir_status conn_probe(const struct weir_host *h, const struct conn_config *config,

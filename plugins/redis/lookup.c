@@ -9,6 +9,7 @@
 #include "client.h"
 #include "command.h"
 #include "conn.h"
+#include "lookup_config.h"
 #include "redis.h"
 #include "reply_value.h"
 
@@ -16,44 +17,13 @@
 #include <string.h>
 
 #define NO_QUESTION UINT32_MAX
-#define TARGET_MAX 16 /* names in a path */
-
-enum lookup { LOOKUP_GET, LOOKUP_HGETALL };
-enum on_missing { MISSING_PASS, MISSING_DROP, MISSING_ERROR };
-enum on_unavailable { UNAVAILABLE_WAIT, UNAVAILABLE_PASS, UNAVAILABLE_ERROR };
-
-static const char *const lookup_words[] = {"get", "hgetall", NULL};
-static const char *const parse_words[] = {"string", "json", "auto", NULL};
-static const char *const missing_words[] = {"pass", "drop", "error", NULL};
-static const char *const unavailable_words[] = {"wait", "pass", "error", NULL};
-
-struct config {
-    struct conn_config conn;
-    struct weir_template *key;
-    int lookup;
-    struct weir_list command;
-    struct weir_str target;
-    int parse;
-    int on_missing;
-    const struct weir_value *fallback;
-    int on_unavailable;
-    int64_t timeout_ns;
-    struct {
-        int64_t entries, bytes, ttl_ns, missing_ttl_ns;
-    } cache;
-};
-
-struct path {
-    struct weir_str names[TARGET_MAX];
-    uint32_t n;
-};
 
 struct transform {
     const struct weir_host *h;
-    const struct config *config;
+    const struct lookup_config *config;
     struct client *client;
     struct command command;
-    struct path target;
+    struct target_path target;
     struct group *group;   /* of the batch that is looked up; NULL between batches */
     uint32_t *question_of; /* by event of that batch */
     uint32_t cap_events;
@@ -63,165 +33,11 @@ struct transform {
     struct weir_metric *cached, *asked, *missing, *unavailable;
 };
 
-/* ---- Options --------------------------------------------------------------------------------- */
-
-#define CACHE_OFFSET(member)                                                                       \
-    (offsetof(struct config, cache.member) - offsetof(struct config, cache))
-
-static const struct weir_option cache_fields[] = {
-    {.name = "entries",
-     .type = WEIR_OPT_INT,
-     .offset = CACHE_OFFSET(entries),
-     .def = "10000",
-     .min = 0,
-     .max = 10000000,
-     .doc = "How many answers are kept at most; 0 keeps none.",
-     .example = "100000"},
-    {.name = "size",
-     .type = WEIR_OPT_SIZE,
-     .offset = CACHE_OFFSET(bytes),
-     .def = "16MiB",
-     .min = 1024,
-     .max = INT64_C(1) << 36,
-     .doc = "How many bytes of answers are kept at most.",
-     .example = "64MiB"},
-    {.name = "ttl",
-     .type = WEIR_OPT_DURATION,
-     .offset = CACHE_OFFSET(ttl_ns),
-     .def = "30s",
-     .min = 0,
-     .max = INT64_MAX,
-     .doc = "How long an answer is used; 0 asks every time.",
-     .example = "5m"},
-    {.name = "missing_ttl",
-     .type = WEIR_OPT_DURATION,
-     .offset = CACHE_OFFSET(missing_ttl_ns),
-     .def = "5s",
-     .min = 0,
-     .max = INT64_MAX,
-     .doc = "How long it is remembered that there is nothing under a key; 0 asks every time.",
-     .example = "1s"},
-};
-
-static const struct weir_option options[] = {
-    CONN_OPTIONS(struct config),
-    {.name = "key",
-     .type = WEIR_OPT_TEMPLATE,
-     .offset = offsetof(struct config, key),
-     .flags = WEIR_OPT_PREFIXED,
-     .doc = "The key to look up; it begins with fixed text. Either `key` or `command` is given.",
-     .example = "\"user:{{ user_id }}\""},
-    {.name = "lookup",
-     .type = WEIR_OPT_ENUM,
-     .offset = offsetof(struct config, lookup),
-     .def = "get",
-     .choices = lookup_words,
-     .doc = "What is under `key`: a string (GET), or a hash (HGETALL), which becomes an object.",
-     .example = "hgetall"},
-    {.name = "command",
-     .type = WEIR_OPT_LIST,
-     .of = WEIR_OPT_TEMPLATE,
-     .offset = offsetof(struct config, command),
-     .flags = WEIR_OPT_NONEMPTY,
-     .doc = "Any reading command instead, an item an argument.",
-     .example = "[HGET, \"user:{{ user_id }}\", plan]"},
-    {.name = "target",
-     .type = WEIR_OPT_STRING,
-     .offset = offsetof(struct config, target),
-     .flags = WEIR_OPT_REQUIRED | WEIR_OPT_NONEMPTY,
-     .doc = "The field that the answer is put into, as a dotted path; objects on the way are made.",
-     .example = "user.profile"},
-    {.name = "parse",
-     .type = WEIR_OPT_ENUM,
-     .offset = offsetof(struct config, parse),
-     .def = "string",
-     .choices = parse_words,
-     .doc = "What strings in the answer are: text; JSON, and an error where they are none; or "
-            "(`auto`) JSON where they are, else text.",
-     .example = "json"},
-    {.name = "on_missing",
-     .type = WEIR_OPT_ENUM,
-     .offset = offsetof(struct config, on_missing),
-     .def = "pass",
-     .choices = missing_words,
-     .doc = "An event for which there is nothing: goes on (with `default`), is dropped, or fails.",
-     .example = "drop"},
-    {.name = "default",
-     .type = WEIR_OPT_VALUE,
-     .offset = offsetof(struct config, fallback),
-     .doc = "What is put into the field where there is nothing; without it the event stays as it "
-            "is.",
-     .example = "{plan: free}"},
-    {.name = "on_unavailable",
-     .type = WEIR_OPT_ENUM,
-     .offset = offsetof(struct config, on_unavailable),
-     .def = "wait",
-     .choices = unavailable_words,
-     .doc = "While Redis is away: events wait, go on as they are, or fail.",
-     .example = "pass"},
-    {.name = "timeout",
-     .type = WEIR_OPT_DURATION,
-     .offset = offsetof(struct config, timeout_ns),
-     .def = "1s",
-     .min = WEIR_NS_PER_MS,
-     .max = 600 * WEIR_NS_PER_S,
-     .doc = "How long an answer may take before Redis counts as away.",
-     .example = "200ms"},
-    {.name = "cache",
-     .type = WEIR_OPT_TABLE,
-     .offset = offsetof(struct config, cache),
-     WEIR_FIELDS(cache_fields),
-     .doc = "Answers kept in memory, for all lanes together.",
-     .example = "{entries: 100000, ttl: 5m}"},
-};
-
-/* Splits "a.b.c"; false where a name is empty or there are too many. */
-static bool split_path(struct weir_str text, struct path *ret)
-{
-    ret->n = 0;
-    size_t start = 0;
-    for (size_t i = 0; i <= text.len; i++) {
-        if (i < text.len && text.ptr[i] != '.')
-            continue;
-        if (i == start || ret->n == TARGET_MAX)
-            return false;
-        ret->names[ret->n++] = weir_str_n(text.ptr + start, i - start);
-        start = i + 1;
-    }
-    return true;
-}
-
-static void transform_check(const void *config, const struct weir_report *report)
-{
-    const struct config *cf = config;
-    struct path path;
-    conn_config_check(&cf->conn, report);
-    if ((cf->key != NULL) == (cf->command.n > 0))
-        report->error(report, cf->key != NULL ? "command" : "", -1,
-                      "expected either `key` or `command`, found %s",
-                      cf->key != NULL ? "both" : "neither");
-    if (cf->command.n > 0) {
-        command_check(&cf->command, "command", false, report);
-        if (cf->lookup != LOOKUP_GET)
-            report->error(report, "lookup", -1,
-                          "`lookup` says how `key` is read; a `command` says that by itself");
-    }
-    if (!split_path(cf->target, &path))
-        report->error(report, "target", -1,
-                      "expected names with dots between them, at most %d, such as user.profile; "
-                      "found \"%s\"",
-                      TARGET_MAX, cf->target.ptr);
-    if (cf->fallback != NULL && cf->on_missing != MISSING_PASS)
-        report->error(report, "default", -1,
-                      "a default is of use only with `on_missing: pass`, found `%s`",
-                      missing_words[cf->on_missing]);
-}
-
 /* ---- Opening and closing --------------------------------------------------------------------- */
 
 static void *shared_new(const struct weir_host *h, const void *config, struct weir_error *err)
 {
-    const struct config *cf = config;
+    const struct lookup_config *cf = config;
     struct client_config cc = {
         .conn = &cf->conn,
         .timeout_ns = cf->timeout_ns,
@@ -241,7 +57,7 @@ static void shared_free(void *take_shared)
     client_free(take_shared);
 }
 
-static void transform_close(void *take_self)
+void lookup_close(void *take_self)
 {
     struct transform *self = take_self;
     if (self == NULL)
@@ -261,7 +77,7 @@ static void transform_close(void *take_self)
 static bool build_command(struct transform *self)
 {
     struct command *c = &self->command;
-    const struct config *cf = self->config;
+    const struct lookup_config *cf = self->config;
     if (!command_init(c, self->h, cf->command.n > 2 ? cf->command.n : 2))
         return false;
     if (cf->command.n > 0) {
@@ -300,8 +116,8 @@ static enum weir_status setup(struct transform *self, struct weir_error *err)
     return client_join(self->client, h, err);
 }
 
-static enum weir_status transform_open(const struct weir_host *h, const void *config,
-                                       void **ret_self, struct weir_error *err)
+enum weir_status lookup_open(const struct weir_host *h, const void *config, void **ret_self,
+                             struct weir_error *err)
 {
     struct transform *self = h->alloc(sizeof(*self));
     if (self == NULL)
@@ -310,18 +126,11 @@ static enum weir_status transform_open(const struct weir_host *h, const void *co
     self->config = config;
     enum weir_status st = setup(self, err);
     if (st != WEIR_OK) {
-        transform_close(self);
+        lookup_close(self);
         return st;
     }
     *ret_self = self;
     return WEIR_OK;
-}
-
-static enum weir_status transform_probe(const struct weir_host *h, const void *config,
-                                        int64_t deadline_ns, struct weir_error *err)
-{
-    const struct config *cf = config;
-    return conn_probe(h, &cf->conn, deadline_ns, err);
 }
 
 /* ---- Questions ------------------------------------------------------------------------------- */
@@ -462,7 +271,7 @@ static void apply_found(struct transform *self, struct weir_batch *b, struct wei
 static void apply_missing(struct transform *self, struct weir_batch *b, struct weir_event *ev)
 {
     const struct weir_host *h = self->h;
-    const struct config *cf = self->config;
+    const struct lookup_config *cf = self->config;
     h->metric_add(self->missing, 1);
     if (cf->on_missing == MISSING_DROP)
         h->event_drop(h, b, ev, "missing");
@@ -529,25 +338,7 @@ static enum weir_status transform_apply(void *self_, struct weir_batch *b, int64
     return WEIR_OK;
 }
 
-static const struct weir_transform transform = {
-    .size = sizeof(transform),
+const struct weir_transform lookup_calls = {
+    .size = sizeof(lookup_calls),
     .apply = transform_apply,
-};
-
-const struct weir_type type_redis_lookup = {
-    .size = sizeof(type_redis_lookup),
-    .kind = WEIR_TRANSFORM,
-    .name = "redis",
-    .summary = "Looks something up in Redis for each event, with a local cache.",
-    .doc = "Sends one question for each different key of a batch, pipelined, and puts the answers "
-           "into the field `target`. Nil and empty lists and hashes count as missing. An error "
-           "reply (WRONGTYPE) fails its events; time-outs, lost connections and replies such as "
-           "LOADING are an outage, see `on_unavailable`.\n\n"
-           "While events wait for Redis the lane goes on serving its source.",
-    .options = WEIR_OPTIONS(options, struct config),
-    .transform = &transform,
-    .check = transform_check,
-    .probe = transform_probe,
-    .open = transform_open,
-    .close = transform_close,
 };

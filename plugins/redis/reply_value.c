@@ -4,9 +4,8 @@
  */
 #include "reply_value.h"
 
-#include "resp.h"
+#include "reply.h"
 
-#define DEPTH_MAX 16
 #define PAIRS_MAX 4096 /* setting a field looks at those before it */
 
 static struct weir_value *none(struct reply_reader *r, const char *code, const char *message)
@@ -36,17 +35,14 @@ static struct weir_value *string_value(struct reply_reader *r, struct weir_str t
     return none(r, "bad_json", "the answer of redis is not JSON, as `parse: json` says");
 }
 
-static struct weir_value *next_value(struct reply_reader *r, const char **p, const char *end,
-                                     unsigned depth);
+static struct weir_value *next_value(struct reply_reader *r, const char **p, const char *end);
 
 static struct weir_value *array_value(struct reply_reader *r, const char **p, const char *end,
-                                      int64_t n, unsigned depth)
+                                      int64_t n)
 {
     struct weir_value *array = r->h->make_array(r->arena);
-    if (depth >= DEPTH_MAX)
-        return none(r, "too_deep", "the answer of redis nests deeper than 16 arrays");
     for (int64_t i = 0; i < n; i++) {
-        struct weir_value *v = next_value(r, p, end, depth + 1);
+        struct weir_value *v = next_value(r, p, end);
         if (v == NULL)
             return NULL;
         if (!r->h->array_append(r->arena, array, v))
@@ -55,24 +51,23 @@ static struct weir_value *array_value(struct reply_reader *r, const char **p, co
     return array;
 }
 
-static struct weir_value *next_value(struct reply_reader *r, const char **p, const char *end,
-                                     unsigned depth)
+static struct weir_value *next_value(struct reply_reader *r, const char **p, const char *end)
 {
-    struct resp_reply e;
-    if (!resp_element(p, end, &e))
+    struct reply e;
+    if (!record_next(p, end, &e))
         return none(r, "protocol", "the answer of redis cannot be read");
     switch (e.type) {
-    case RESP_STRING:
+    case REPLY_STRING:
         return string_value(r, e.text);
-    case RESP_STATUS:
+    case REPLY_STATUS:
         return text_value(r, e.text);
-    case RESP_INTEGER:
+    case REPLY_INTEGER:
         return r->h->make_int(r->arena, e.number);
-    case RESP_NIL:
+    case REPLY_NIL:
         return r->h->make_null(r->arena);
-    case RESP_ARRAY:
-        return array_value(r, p, end, e.number, depth);
-    case RESP_ERROR:
+    case REPLY_ARRAY:
+        return array_value(r, p, end, e.number);
+    default:
         break;
     }
     return none(r, "error_inside", "the answer of redis holds an error");
@@ -80,19 +75,19 @@ static struct weir_value *next_value(struct reply_reader *r, const char **p, con
 
 static struct weir_value *pairs_value(struct reply_reader *r, const char **p, const char *end)
 {
-    struct resp_reply e;
+    struct reply e;
     struct weir_value *obj = r->h->make_object(r->arena);
-    if (!resp_element(p, end, &e) || e.type != RESP_ARRAY || e.number % 2 != 0)
+    if (!record_next(p, end, &e) || e.type != REPLY_ARRAY || e.number % 2 != 0)
         return none(r, "not_pairs", "the answer of redis is no list of names and values");
     if (e.number / 2 > PAIRS_MAX)
         return none(r, "too_many_fields", "the hash has more than 4096 fields");
     for (int64_t i = 0; i < e.number / 2; i++) {
-        struct resp_reply name;
-        if (!resp_element(p, end, &name) || name.type != RESP_STRING)
+        struct reply name;
+        if (!record_next(p, end, &name) || name.type != REPLY_STRING)
             return none(r, "not_pairs", "the answer of redis is no list of names and values");
         if (r->h->make_str(r->arena, name.text) == NULL)
             return none(r, "not_utf8", "the name of a hash's field is not UTF-8");
-        struct weir_value *v = next_value(r, p, end, 1);
+        struct weir_value *v = next_value(r, p, end);
         if (v == NULL)
             return NULL;
         if (!r->h->object_set(r->arena, obj, name.text, v))
@@ -101,11 +96,11 @@ static struct weir_value *pairs_value(struct reply_reader *r, const char **p, co
     return obj;
 }
 
-struct weir_value *reply_value(struct reply_reader *r, struct weir_str raw, bool pairs)
+struct weir_value *reply_value(struct reply_reader *r, struct weir_str record, bool pairs)
 {
-    const char *p = raw.ptr;
-    const char *end = raw.ptr + raw.len;
-    struct weir_value *v = pairs ? pairs_value(r, &p, end) : next_value(r, &p, end, 0);
+    const char *p = record.ptr;
+    const char *end = record.ptr + record.len;
+    struct weir_value *v = pairs ? pairs_value(r, &p, end) : next_value(r, &p, end);
     if (v == NULL && r->code == NULL)
         return none(r, "no_memory", "no memory for the answer of redis");
     return v;

@@ -17,8 +17,8 @@ struct reply_reader {
     const char *message;
 };
 
-/* The value of one whole reply; `pairs`: an array of names and values is an object. NULL with code
- * and message. */
-struct weir_value *reply_value(struct reply_reader *r, struct weir_str raw, bool pairs);
+/* The value of one whole reply's record; `pairs`: an array of names and values is an object. NULL
+ * with code and message. */
+struct weir_value *reply_value(struct reply_reader *r, struct weir_str record, bool pairs);
 
 #endif

@@ -8,9 +8,13 @@
 #include <stdlib.h>
 
 #include "../../../plugins/redis/address.c"
+#include "../../../plugins/redis/bytes.c"
 #include "../../../plugins/redis/conn.c"
+#include "../../../plugins/redis/connect.c"
 #include "../../../plugins/redis/errors.c"
-#include "../../../plugins/redis/resp.c"
+#include "../../../plugins/redis/login.c"
+#include "../../../plugins/redis/reply.c"
+#include "../../../plugins/redis/resolve.c"
 
 #include <arpa/inet.h>
 
@@ -86,12 +90,11 @@ static void drive(struct conn *c)
 /* Sends one PING and gives the letter of its reply, '!' where the connection broke first. */
 static char ping(struct conn *c)
 {
-    struct resp_reply reply;
-    resp_put_head(&c->out, 1);
-    resp_put_arg(&c->out, weir_cstr("PING"));
+    struct reply reply;
+    bytes_put_command(&c->out, 1, (struct weir_str[]){weir_cstr("PING")});
     for (;;) {
         if (conn_next(c, &reply))
-            return "+-:$n*"[reply.type];
+            return "+-:$n*LD"[reply.type];
         if (c->state == CONN_BROKEN)
             return '!';
         conn_step(c, conn_wait(c, -1, WEIR_NEVER));
@@ -110,7 +113,7 @@ static void test_login_and_command(void **state)
     cf.user = weir_cstr("me");
     cf.password = weir_cstr("a b");
     cf.database = 12;
-    conn_init(&c, wr_host_control(), &cf, 1024);
+    conn_init(&c, wr_host_control(), &cf, 1024, false);
     conn_open(&c);
     drive(&c);
     assert_int_equal(c.state, CONN_READY);
@@ -124,7 +127,7 @@ static void test_login_and_command(void **state)
 }
 
 /* The replies behind a refusal must not be taken for those of commands. */
-static void refused(const char *answer, const char *code, const char *hint)
+static void expect_refused(const char *answer, const char *code, const char *hint)
 {
     struct peer p = {.answers = {answer, NULL}};
     struct conn c;
@@ -132,7 +135,7 @@ static void refused(const char *answer, const char *code, const char *hint)
     struct conn_config cf = config_of(p.url);
     cf.password = weir_cstr("s3cret");
     cf.database = 1;
-    conn_init(&c, wr_host_control(), &cf, 1024);
+    conn_init(&c, wr_host_control(), &cf, 1024, false);
     conn_open(&c);
     assert_int_equal(ping(&c), '!');
     assert_string_equal(c.error.code, code);
@@ -146,14 +149,14 @@ static void refused(const char *answer, const char *code, const char *hint)
 static void test_refusals(void **state)
 {
     (void)state;
-    refused("-WRONGPASS no\r\n-NOAUTH x\r\n-NOAUTH x\r\n", "wrongpass", "check `user`");
-    refused("+OK\r\n-ERR DB index is out of range\r\n+OK\r\n", "bad_database", "`database`");
-    refused("-ERR max number of clients reached\r\n", "max_clients", "try again later");
-    refused("-ERR Client sent AUTH, but no password is set\r\n+OK\r\n+OK\r\n", "no_password_set",
-            "check `user`");
-    refused("+OK\r\n", "connection_lost", "closed the connection");
-    refused("garbage\r\n", "protocol", "Redis's protocol");
-    refused("+OK\r\n+OK\r\n+OK\r\n+PONG\r\n", "protocol", "nobody asked for");
+    expect_refused("-WRONGPASS no\r\n-NOAUTH x\r\n-NOAUTH x\r\n", "wrongpass", "check `user`");
+    expect_refused("+OK\r\n-ERR DB index is out of range\r\n+OK\r\n", "bad_database", "`database`");
+    expect_refused("-ERR max number of clients reached\r\n", "max_clients", "try again later");
+    expect_refused("-ERR Client sent AUTH, but no password is set\r\n+OK\r\n+OK\r\n",
+                   "no_password_set", "check `user`");
+    expect_refused("+OK\r\n", "connection_lost", "closed the connection");
+    expect_refused("garbage\r\n", "protocol", "Redis's protocol");
+    expect_refused("+OK\r\n+OK\r\n+OK\r\n+PONG\r\n", "protocol", "nobody asked for");
 }
 
 static void test_a_name_may_be_refused(void **state)
@@ -163,7 +166,7 @@ static void test_a_name_may_be_refused(void **state)
     struct conn c;
     peer_start(&p);
     struct conn_config cf = config_of(p.url);
-    conn_init(&c, wr_host_control(), &cf, 1024);
+    conn_init(&c, wr_host_control(), &cf, 1024, false);
     conn_open(&c);
     assert_int_equal(ping(&c), '+');
     conn_done(&c);
@@ -176,10 +179,10 @@ static void test_replies_before_the_end(void **state)
     (void)state;
     struct peer p = {.answers = {"+OK\r\n", ":1\r\n:2\r\n", NULL}};
     struct conn c;
-    struct resp_reply reply;
+    struct reply reply;
     peer_start(&p);
     struct conn_config cf = config_of(p.url);
-    conn_init(&c, wr_host_control(), &cf, 1024);
+    conn_init(&c, wr_host_control(), &cf, 1024, false);
     conn_open(&c);
     drive(&c);
     bytes_put(&c.out, "*1\r\n$4\r\nPING\r\n", 14);
@@ -201,7 +204,7 @@ static void test_an_idle_end_is_seen(void **state)
     struct conn c;
     peer_start(&p);
     struct conn_config cf = config_of(p.url);
-    conn_init(&c, wr_host_control(), &cf, 1024);
+    conn_init(&c, wr_host_control(), &cf, 1024, false);
     conn_open(&c);
     drive(&c);
     assert_int_equal(c.state, CONN_READY);
@@ -210,6 +213,27 @@ static void test_an_idle_end_is_seen(void **state)
         usleep(1000);
     }
     assert_int_equal(c.state, CONN_BROKEN);
+    conn_done(&c);
+    peer_end(&p);
+}
+
+/* What comes while nothing is asked must not be taken for the next command's reply. */
+static void test_an_unasked_reply_breaks_it(void **state)
+{
+    (void)state;
+    struct peer p = {.answers = {"+OK\r\n", "+PONG\r\n+OK\r\n", NULL}};
+    struct conn c;
+    peer_start(&p);
+    struct conn_config cf = config_of(p.url);
+    conn_init(&c, wr_host_control(), &cf, 1024, false);
+    conn_open(&c);
+    assert_int_equal(ping(&c), '+');
+    for (int i = 0; i < 1000 && c.state == CONN_READY; i++) {
+        conn_check_idle(&c);
+        usleep(1000);
+    }
+    assert_int_equal(c.state, CONN_BROKEN);
+    assert_string_equal(c.error.code, "protocol");
     conn_done(&c);
     peer_end(&p);
 }
@@ -248,12 +272,64 @@ static void test_probe(void **state)
     assert_string_equal(err.code, "resolve_failed");
 }
 
+/* A host that is a name: the thread of resolve.c finds it, and whoever gives up early leaks
+ * nothing. */
+static void test_names(void **state)
+{
+    (void)state;
+    struct peer p = {.answers = {"+OK\r\n", "+PONG\r\n", NULL}};
+    struct weir_error err;
+    char url[80];
+    peer_start(&p);
+    snprintf(url, sizeof(url), "redis://localhost%s", strrchr(p.url, ':'));
+    assert_int_equal(probe(url, 5000, &err), WEIR_OK);
+    peer_end(&p);
+    for (int i = 0; i < 20; i++) {
+        struct conn c;
+        struct conn_config cf = config_of("redis://no-such-host.invalid");
+        conn_init(&c, wr_host_control(), &cf, 1024, false);
+        conn_open(&c);
+        assert_int_equal(c.state, CONN_RESOLVING);
+        conn_open(&c); /* goes on with the same thread */
+        conn_done(&c);
+    }
+}
+
+/* A name that takes long to resolve does not hold up its caller. */
+static void test_resolving_has_a_deadline(void **state)
+{
+    (void)state;
+    struct conn c;
+    struct conn_config cf = config_of("redis://slow.invalid");
+    const struct weir_host *h = wr_host_control();
+    cf.connect_timeout_ns = 20 * WEIR_NS_PER_MS;
+    conn_init(&c, h, &cf, 1024, false);
+    c.resolve = h->alloc(sizeof(*c.resolve)); /* as if its thread were never done */
+    c.resolve->free = h->free;
+    c.resolve->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    atomic_init(&c.resolve->refs, 1);
+    conn_open(&c);
+    while (c.state == CONN_RESOLVING)
+        conn_step(&c, conn_wait(&c, -1, WEIR_NEVER));
+    assert_int_equal(c.state, CONN_BROKEN);
+    assert_string_equal(c.error.code, "connect_timeout");
+    conn_open(&c); /* waits for the same thread */
+    assert_int_equal(c.state, CONN_RESOLVING);
+    conn_done(&c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_login_and_command),     cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_a_name_may_be_refused), cmocka_unit_test(test_replies_before_the_end),
-        cmocka_unit_test(test_an_idle_end_is_seen),   cmocka_unit_test(test_probe),
+        cmocka_unit_test(test_login_and_command),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_a_name_may_be_refused),
+        cmocka_unit_test(test_replies_before_the_end),
+        cmocka_unit_test(test_an_idle_end_is_seen),
+        cmocka_unit_test(test_probe),
+        cmocka_unit_test(test_an_unasked_reply_breaks_it),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_resolving_has_a_deadline),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
