@@ -10,6 +10,7 @@
 #include "sink.h"
 #include "verdict.h"
 
+#include <errno.h>
 #include <stdio.h>
 
 #define SEND_BYTES ((size_t)24 << 20) /* of documents in one bulk */
@@ -44,9 +45,14 @@ static void set_all(struct round *r, bool only_open, const struct meaning *m, in
 /* NULL, or why nothing can be sent now. */
 static const char *not_now(struct job *j)
 {
-    if (atomic_load_explicit(&j->s->canceled, memory_order_relaxed))
+    switch (patience_over(&j->s->patience)) {
+    case 0:
+        return NULL;
+    case ECANCELED:
         return "canceled";
-    return j->s->h->now(j->s->h) >= j->deadline_ns ? "timeout" : NULL;
+    default:
+        return "timeout";
+    }
 }
 
 /* ---- Duplicate keys ---- */
@@ -148,8 +154,10 @@ static void settle_duplicates(struct round *r, const uint32_t *which, uint32_t n
             }
         if (cursor == NULL)
             lookup_failed(r, which, asked, why != NULL ? why : "no memory");
-        else if (mongoc_cursor_error(cursor, &error))
+        else if (mongoc_cursor_error(cursor, &error)) {
             lookup_failed(r, which, asked, error.message);
+            r->j->s->client_lost = r->j->s->client_lost || error_loses_client(&error);
+        }
         mongoc_cursor_destroy(cursor);
         which += asked;
         n -= asked;
@@ -280,8 +288,20 @@ static bool read_failure(struct round *r)
     if (m.of_document && r->n > 1)
         return true;
     const char *text = r->error.message[0] != '\0' ? r->error.message : "the reply is incomplete";
+    const char *why = not_now(r->j);
+    char with_why[MESSAGE_MAX];
+    if (error_loses_client(&r->error) || why != NULL)
+        r->j->s->client_lost = true;
     if (strcmp(m.code, "auth_failed") == 0)
         text = "the server refused the user or password of the uri";
+    if (why != NULL && m.verdict == WEIR_VERDICT_UNAVAILABLE) {
+        (void)snprintf(with_why, sizeof(with_why), "%s: %.300s",
+                       strcmp(why, "timeout") == 0 ? "no answer within the sink's timeout"
+                                                   : "ended before the answer came",
+                       text);
+        text = with_why;
+        m.code = why;
+    }
     set_all(r, true, &m, (int32_t)r->error.code, text);
     return false;
 }
@@ -306,9 +326,13 @@ static bool read_reply(struct round *r, bool succeeded)
 static bool have_client(struct job *j, bson_error_t *ret_error)
 {
     struct sink *s = j->s;
+    if (s->client_lost) {
+        connect_drop(s->client);
+        s->client = NULL;
+        s->client_lost = false;
+    }
     if (s->client == NULL)
-        s->client =
-            store_client(s->store, s->h->count, j->deadline_ns - s->h->now(s->h), ret_error);
+        s->client = connect_client(s->uri, &s->patience, ret_error);
     return s->client != NULL;
 }
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Connections for the sink `mongodb`. The pool is made at the first write, because the library
- * takes its time limits from the connection string and only then is it known how long a write may
- * take. After a failure the library's monitor threads look for the servers by themselves.
+ * The connection string, and clients. A client belongs to one instance and has no threads: it looks
+ * for its servers when it is used, by connections that keep to the deadline of the write. One that
+ * has lost its server is thrown away, since the library would spare a server that had failed for
+ * some seconds; when to try again is the host's to say.
  */
 #include "connect.h"
 
@@ -12,16 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SELECTION_MS 2000 /* to find a primary; the host tries again, for ever */
 #define CONNECT_MS 5000
-#define POOL_SIZE 100
-
-struct store {
-    void (*free)(void *p);
-    pthread_mutex_t lock;
-    mongoc_uri_t *uri;
-    mongoc_client_pool_t *pool;
-};
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static pthread_key_t log_key;
@@ -139,8 +131,32 @@ static void check_promises(const mongoc_uri_t *uri, char why[CONNECT_TEXT])
                        "be known of any event; use w=1 or w=majority");
         return;
     }
+    if (mongoc_uri_has_option(uri, MONGOC_URI_TLSDISABLEOCSPENDPOINTCHECK) ||
+        mongoc_uri_has_option(uri, MONGOC_URI_TLSDISABLECERTIFICATEREVOCATIONCHECK)) {
+        (void)snprintf(why, CONNECT_TEXT,
+                       "tlsDisableOCSPEndpointCheck and tlsDisableCertificateRevocationCheck are "
+                       "not supported: a certificate that was revoked is refused; leave them out");
+        return;
+    }
     if (check_file(uri, MONGOC_URI_TLSCAFILE, why))
         (void)check_file(uri, MONGOC_URI_TLSCERTIFICATEKEYFILE, why);
+}
+
+const char *connect_idle_option(const mongoc_uri_t *uri)
+{
+    static const char *const idle[] = {
+        MONGOC_URI_MAXPOOLSIZE,
+        MONGOC_URI_MINPOOLSIZE,
+        MONGOC_URI_MAXIDLETIMEMS,
+        MONGOC_URI_WAITQUEUEMULTIPLE,
+        MONGOC_URI_WAITQUEUETIMEOUTMS,
+        MONGOC_URI_SERVERSELECTIONTRYONCE,
+        MONGOC_URI_SERVERSELECTIONTIMEOUTMS,
+    };
+    for (size_t i = 0; i < sizeof(idle) / sizeof(idle[0]); i++)
+        if (mongoc_uri_has_option(uri, idle[i]))
+            return idle[i];
+    return NULL;
 }
 
 mongoc_uri_t *connect_uri(const char *text, char why[CONNECT_TEXT])
@@ -173,113 +189,112 @@ mongoc_write_concern_t *connect_concern(const char *text)
     return wc;
 }
 
-/* ---- The pool ---- */
+/* ---- The client ---- */
 
-struct store *store_new(const struct weir_host *h, const char *uri, bool retry_writes,
-                        struct weir_error *err)
-{
-    char why[CONNECT_TEXT];
-    mongoc_uri_t *parsed = connect_uri(uri, why);
-    if (parsed == NULL) {
-        (void)h->error(err, WEIR_E_CONFIG, "bad_uri", "uri: %s", why);
-        return NULL;
-    }
-    struct store *s = h->alloc(sizeof(*s));
-    if (s == NULL) {
-        mongoc_uri_destroy(parsed);
-        (void)h->error(err, WEIR_E_NOMEM, "no_memory", "no memory for the connection pool");
-        return NULL;
-    }
-    s->free = h->free;
-    s->uri = parsed;
-    (void)pthread_mutex_init(&s->lock, NULL);
-    if (!mongoc_uri_has_option(parsed, MONGOC_URI_RETRYWRITES))
-        (void)mongoc_uri_set_option_as_bool(parsed, MONGOC_URI_RETRYWRITES, retry_writes);
-    if (mongoc_uri_get_appname(parsed) == NULL)
-        (void)mongoc_uri_set_appname(parsed, "weir");
-    return s;
-}
-
-void store_free(struct store *take_s)
-{
-    if (take_s == NULL)
-        return;
-    if (take_s->pool != NULL)
-        mongoc_client_pool_destroy(take_s->pool);
-    mongoc_uri_destroy(take_s->uri);
-    (void)pthread_mutex_destroy(&take_s->lock);
-    take_s->free(take_s);
-}
-
-/* What the uri says, else `def`; never more than `most`. */
-static void limit_ms(mongoc_uri_t *uri, const char *option, int32_t def, int32_t most)
-{
-    int32_t ms = mongoc_uri_get_option_as_int32(uri, option, def);
-    if (ms <= 0 || ms > most)
-        ms = most;
-    (void)mongoc_uri_set_option_as_int32(uri, option, ms);
-}
-
-static void set_limits(mongoc_uri_t *uri, int64_t budget_ns)
-{
-    int64_t ms = budget_ns / WEIR_NS_PER_MS;
-    int32_t most = ms < 100 ? 100 : ms > 600000 ? 600000 : (int32_t)ms;
-    limit_ms(uri, MONGOC_URI_SERVERSELECTIONTIMEOUTMS, SELECTION_MS, most);
-    limit_ms(uri, MONGOC_URI_CONNECTTIMEOUTMS, CONNECT_MS, most);
-    limit_ms(uri, MONGOC_URI_SOCKETTIMEOUTMS, most, most);
-}
-
-static mongoc_client_pool_t *make_pool(struct store *s, uint32_t shards, int64_t budget_ns,
-                                       bson_error_t *ret_error)
-{
-    set_limits(s->uri, budget_ns);
-    mongoc_client_pool_t *pool = mongoc_client_pool_new_with_error(s->uri, ret_error);
-    if (pool == NULL)
-        return NULL;
-    (void)mongoc_client_pool_set_error_api(pool, MONGOC_ERROR_API_VERSION_2);
-    int32_t size = mongoc_uri_get_option_as_int32(s->uri, MONGOC_URI_MAXPOOLSIZE, POOL_SIZE);
-    if (size < 0 || (uint32_t)size < shards)
-        mongoc_client_pool_max_size(pool, shards);
-    return pool;
-}
-
-mongoc_client_t *store_client(struct store *s, uint32_t shards, int64_t budget_ns,
-                              bson_error_t *ret_error)
-{
-    mongoc_client_t *client = NULL;
-    (void)pthread_mutex_lock(&s->lock);
-    if (s->pool == NULL)
-        s->pool = make_pool(s, shards, budget_ns, ret_error);
-    if (s->pool != NULL)
-        client = mongoc_client_pool_pop(s->pool);
-    (void)pthread_mutex_unlock(&s->lock);
-    return client;
-}
-
-void store_give_back(struct store *s, mongoc_client_t *take_client)
-{
-    if (take_client != NULL)
-        mongoc_client_pool_push(s->pool, take_client);
-}
-
-bool connect_ping(const char *text, int64_t budget_ns, bson_error_t *ret_error)
+mongoc_uri_t *connect_settings(const struct weir_host *h, const char *text, bool retry_writes,
+                               struct weir_error *err)
 {
     char why[CONNECT_TEXT];
     mongoc_uri_t *uri = connect_uri(text, why);
     if (uri == NULL) {
-        bson_set_error(ret_error, MONGOC_ERROR_CLIENT, 0, "uri: %s", why);
+        (void)h->error(err, WEIR_E_CONFIG, "bad_uri", "uri: %s", why);
+        return NULL;
+    }
+    if (!mongoc_uri_has_option(uri, MONGOC_URI_RETRYWRITES))
+        (void)mongoc_uri_set_option_as_bool(uri, MONGOC_URI_RETRYWRITES, retry_writes);
+    if (!mongoc_uri_has_option(uri, MONGOC_URI_CONNECTTIMEOUTMS))
+        (void)mongoc_uri_set_option_as_int32(uri, MONGOC_URI_CONNECTTIMEOUTMS, CONNECT_MS);
+    (void)mongoc_uri_set_option_as_bool(uri, MONGOC_URI_SERVERSELECTIONTRYONCE, true);
+    if (mongoc_uri_get_appname(uri) == NULL)
+        (void)mongoc_uri_set_appname(uri, "weir");
+    return uri;
+}
+
+/* Making a client of mongodb+srv:// asks a name server. */
+struct making {
+    void (*free_memory)(void *p);
+    mongoc_uri_t *uri;
+    mongoc_client_t *client;
+    bson_error_t error;
+};
+
+static void making_run(void *arg)
+{
+    struct making *m = arg;
+    m->client = mongoc_client_new_from_uri_with_error(m->uri, &m->error);
+}
+
+static void making_drop(void *take_arg)
+{
+    struct making *m = take_arg;
+    mongoc_client_destroy(m->client);
+    mongoc_uri_destroy(m->uri);
+    m->free_memory(m);
+}
+
+static mongoc_client_t *make_later(const mongoc_uri_t *uri, const struct patience *p,
+                                   bson_error_t *ret_error)
+{
+    struct making *m = p->h->alloc(sizeof(*m));
+    mongoc_client_t *client = NULL;
+    int failed = ENOMEM;
+    if (m != NULL) {
+        m->free_memory = p->h->free;
+        m->uri = mongoc_uri_copy(uri);
+        failed = later_run(p, making_run, making_drop, m);
+    }
+    if (failed == 0) {
+        client = m->client;
+        m->client = NULL;
+        *ret_error = m->error;
+        making_drop(m);
+    } else {
+        bson_set_error(ret_error, MONGOC_ERROR_STREAM, MONGOC_ERROR_STREAM_NAME_RESOLUTION,
+                       "cannot look up the SRV record of %.200s: %s",
+                       mongoc_uri_get_srv_hostname(uri), strerror(failed));
+    }
+    return client;
+}
+
+mongoc_client_t *connect_client(const mongoc_uri_t *uri, struct patience *p,
+                                bson_error_t *ret_error)
+{
+    mongoc_client_t *client = mongoc_uri_get_srv_hostname(uri) != NULL
+                                  ? make_later(uri, p, ret_error)
+                                  : mongoc_client_new_from_uri_with_error(uri, ret_error);
+    if (client == NULL)
+        return NULL;
+    (void)mongoc_client_set_error_api(client, MONGOC_ERROR_API_VERSION_2);
+    mongoc_client_set_stream_initiator(client, net_connect, p);
+    return client;
+}
+
+void connect_drop(mongoc_client_t *take_client)
+{
+    if (take_client == NULL)
+        return;
+    mongoc_client_reset(take_client); /* which says no goodbye to the server */
+    mongoc_client_destroy(take_client);
+}
+
+bool connect_ping(const struct weir_host *h, const char *text, int64_t deadline_ns,
+                  bson_error_t *ret_error)
+{
+    struct patience p = {h, deadline_ns, -1};
+    struct weir_error err = {0};
+    mongoc_uri_t *uri = connect_settings(h, text, false, &err);
+    if (uri == NULL) {
+        bson_set_error(ret_error, MONGOC_ERROR_CLIENT, 0, "%s", err.text);
         return false;
     }
-    set_limits(uri, budget_ns);
-    mongoc_client_t *client = mongoc_client_new_from_uri_with_error(uri, ret_error);
+    mongoc_client_t *client = connect_client(uri, &p, ret_error);
     bool done = false;
     if (client != NULL) {
         bson_t ping = BSON_INITIALIZER;
-        (void)mongoc_client_set_error_api(client, MONGOC_ERROR_API_VERSION_2);
         BSON_APPEND_INT32(&ping, "ping", 1);
         done = mongoc_client_command_simple(client, "admin", &ping, NULL, NULL, ret_error);
         bson_destroy(&ping);
-        mongoc_client_destroy(client);
+        connect_drop(client);
     }
     mongoc_uri_destroy(uri);
     return done;

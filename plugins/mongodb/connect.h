@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * mongodb/connect.h: the connection string, and the pool of connections that a component's shards
- * share. What a connection string holds never gets into a message.
+ * mongodb/connect.h: the connection string, and the client that an instance makes of it. What a
+ * connection string holds never gets into a message.
  */
 #ifndef MONGODB_CONNECT_H
 #define MONGODB_CONNECT_H
 
-#include <mongoc/mongoc.h>
-#include <weir/plugin.h>
+#include "net.h"
 
 #define CONNECT_TEXT 320
 
@@ -28,23 +27,27 @@ void connect_log_to(struct connect_log *log);
  * but something in it has no effect or breaks a promise, why is not empty. */
 mongoc_uri_t *connect_uri(const char *text, char why[CONNECT_TEXT]);
 
+/* NULL, or an option in it that has no effect in this sink. */
+const char *connect_idle_option(const mongoc_uri_t *uri);
+
 /* A copy of the write concern that a connection string asks for: the server's default where it asks
  * for none. */
 mongoc_write_concern_t *connect_concern(const char *text);
 
-struct store; /* the pool, made at the first write */
+/* The connection string with what this sink adds to it. NULL: err says why. */
+mongoc_uri_t *connect_settings(const struct weir_host *h, const char *text, bool retry_writes,
+                               struct weir_error *err);
 
-struct store *store_new(const struct weir_host *h, const char *uri, bool retry_writes,
-                        struct weir_error *err);
-void store_free(struct store *take_s);
+/* A client for one thread; it connects when it is used. No call of it waits for longer than p
+ * allows (but half a second to look for a primary again); p must live as long. NULL: *ret_error
+ * says why. */
+mongoc_client_t *connect_client(const mongoc_uri_t *uri, struct patience *p,
+                                bson_error_t *ret_error);
+/* Closes its connections without a word to the server. NULL is allowed. */
+void connect_drop(mongoc_client_t *take_client);
 
-/* A client of this store for `shards` users in all. The first call makes the pool: no operation on
- * it waits for much longer than budget_ns. NULL: *ret_error says why. */
-mongoc_client_t *store_client(struct store *s, uint32_t shards, int64_t budget_ns,
-                              bson_error_t *ret_error);
-void store_give_back(struct store *s, mongoc_client_t *take_client);
-
-/* Sends a ping, waiting for at most budget_ns. */
-bool connect_ping(const char *uri, int64_t budget_ns, bson_error_t *ret_error);
+/* Sends a ping, waiting until the deadline. */
+bool connect_ping(const struct weir_host *h, const char *uri, int64_t deadline_ns,
+                  bson_error_t *ret_error);
 
 #endif

@@ -8,8 +8,13 @@
 #include "../common/hash.h"
 #include "verdict.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define GOODBYE_NS (100 * WEIR_NS_PER_MS)
 
 static const char *const mode_words[] = {"insert", "replace", NULL};
 static const char *const journal_words[] = {"default", "true", "false", NULL};
@@ -219,6 +224,13 @@ static void mongodb_check(const void *config, const struct weir_report *report)
         report->error(report, "uri", -1,
                       "%s; expected something like mongodb://user:password@host:27017/?tls=true",
                       why);
+    const char *idle = uri != NULL ? connect_idle_option(uri) : NULL;
+    if (idle != NULL)
+        report->warning(report, "uri", -1,
+                        "its option %s has no effect here: each shard of the sink has one "
+                        "connection, and looks for a primary once a write, within the sink's "
+                        "timeout",
+                        idle);
     mongoc_uri_destroy(uri);
     check_names(cf, report);
     check_ids(cf, report);
@@ -247,24 +259,13 @@ static enum weir_status mongodb_probe(const struct weir_host *h, const void *con
 {
     const struct config *cf = config;
     bson_error_t error = {0};
-    if (connect_ping(cf->uri.ptr, deadline_ns - h->now(h), &error))
+    if (connect_ping(h, cf->uri.ptr, deadline_ns, &error))
         return WEIR_OK;
     struct meaning m = meaning_of_error(&error, NULL);
     if (strcmp(m.code, "auth_failed") == 0)
         return h->error(err, WEIR_E_UNAVAILABLE, m.code,
                         "the server refused the user or password of the uri");
     return h->error(err, WEIR_E_UNAVAILABLE, m.code, "%s", error.message);
-}
-
-static void *make_store(const struct weir_host *h, const void *config, struct weir_error *err)
-{
-    const struct config *cf = config;
-    return store_new(h, cf->uri.ptr, cf->object_ids, err);
-}
-
-static void destroy_store(void *take_shared)
-{
-    store_free(take_shared);
 }
 
 static void make_opts(struct sink *s, const struct config *cf)
@@ -313,10 +314,22 @@ static enum weir_status prepare(struct sink *s, const struct config *cf, struct 
         s->database = h->arena_printf(s->arena, "%.*s", (int)text.len, text.ptr).ptr;
     if (h->template_is_literal(cf->collection, &text))
         s->collection = h->arena_printf(s->arena, "%.*s", (int)text.len, text.ptr).ptr;
-    s->store = h->shared(h, make_store, destroy_store, err);
-    if (s->store != NULL)
-        return WEIR_OK;
-    return err != NULL && err->status != WEIR_OK ? err->status : WEIR_E_FATAL;
+    s->uri = connect_settings(h, cf->uri.ptr, cf->object_ids, err);
+    if (s->uri == NULL)
+        return WEIR_E_CONFIG;
+    s->patience = (struct patience){h, 0, eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+    if (s->patience.cancel_fd < 0)
+        return h->error(err, WEIR_E_FATAL, "no_descriptor", "eventfd: %s", strerror(errno));
+    return WEIR_OK;
+}
+
+/* Tells the server that the sessions are over, if it listens. */
+static void say_goodbye(struct sink *s)
+{
+    s->patience.deadline_ns = s->h->now(s->h) + GOODBYE_NS;
+    connect_log_to(&s->log);
+    mongoc_client_destroy(s->client);
+    connect_log_to(NULL);
 }
 
 static void mongodb_close(void *take_self)
@@ -324,8 +337,10 @@ static void mongodb_close(void *take_self)
     struct sink *s = take_self;
     if (s == NULL)
         return;
-    if (s->client != NULL)
-        store_give_back(s->store, s->client);
+    say_goodbye(s);
+    if (s->patience.cancel_fd >= 0)
+        (void)close(s->patience.cancel_fd);
+    mongoc_uri_destroy(s->uri);
     doc_writer_done(&s->doc);
     doc_writer_done(&s->selector);
     bson_destroy(&s->bulk_opts);
@@ -348,7 +363,8 @@ static enum weir_status mongodb_open(const struct weir_host *h, const void *conf
     s->mode = &modes[cf->mode];
     s->seed = h->random(h);
     s->log.host = h;
-    atomic_init(&s->canceled, false);
+    s->patience.h = h;
+    s->patience.cancel_fd = -1;
     make_opts(s, cf);
     enum weir_status status = prepare(s, cf, err);
     if (status != WEIR_OK) {
@@ -403,8 +419,9 @@ static void mongodb_write(void *self, struct weir_batch *b, int64_t deadline_ns,
 {
     struct sink *s = self;
     const struct weir_host *h = s->h;
-    struct job j = {.s = s, .a = h->scratch(h), .deadline_ns = deadline_ns};
+    struct job j = {.s = s, .a = h->scratch(h)};
     uint32_t *heads = NULL, n_heads = 0;
+    s->patience.deadline_ns = deadline_ns;
     s->doc.scratch = j.a;
     s->selector.scratch = j.a;
     connect_log_to(&s->log);
@@ -421,8 +438,10 @@ static void mongodb_write(void *self, struct weir_batch *b, int64_t deadline_ns,
 
 static void mongodb_cancel(void *self)
 {
-    struct sink *s = self;
-    atomic_store_explicit(&s->canceled, true, memory_order_relaxed);
+    const struct sink *s = self;
+    const uint64_t one = 1;
+    while (write(s->patience.cancel_fd, &one, sizeof(one)) < 0 && errno == EINTR)
+        continue;
 }
 
 static const struct weir_sink sink = {
@@ -441,8 +460,8 @@ static const struct weir_type type_mongodb = {
     .name = "mongodb",
     .summary = "Stores events as documents in MongoDB, each found again by its _id.",
     .doc =
-        "Events are converted straight to BSON and written in unordered bulks over pooled "
-        "connections, one connection a shard. Each document has its own outcome.\n"
+        "Events are converted straight to BSON and written in unordered bulks over one connection "
+        "a shard. Each document has its own outcome.\n"
         "\n"
         "**The `_id`** is what `id` gives, else the event's field `_id`, else the event's id "
         "(topic-partition-offset, an `Idempotency-Key`, or one given at entry). An event that "
@@ -474,11 +493,10 @@ static const struct weir_type type_mongodb = {
         "its "
         "events wait and be written again.\n"
         "\n"
-        "**Time.** No answer is waited for longer than the sink's `timeout`, nor than "
-        "`socketTimeoutMS` of the uri; a primary is looked for during `serverSelectionTimeoutMS` "
-        "(2 "
-        "s where the uri names none) before the host tries again. `retryWrites` is off where the "
-        "uri "
+        "**Time.** No write takes longer than the sink's `timeout`, connecting included, and no "
+        "answer is waited for longer than `socketTimeoutMS` of the uri; connecting to one server "
+        "takes at most `connectTimeoutMS` (5 s where the uri names none). A primary is looked for "
+        "once a write before the host waits and tries again. `retryWrites` is off where the uri "
         "does not name it, since the host repeats what is not known; with `object_ids` it is on.",
     .needs_always = WEIR_NEEDS_VALUE | WEIR_NEEDS_ID,
     .options = WEIR_OPTIONS(options, struct config),

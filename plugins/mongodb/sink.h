@@ -3,7 +3,9 @@
  * mongodb/sink.h: what the files of the sink `mongodb` share.
  *
  *   mongodb.c   options, open and close, the type
- *   connect.c   connection string and pool
+ *   connect.c   connection string and client
+ *   net.c       the client's sockets; dial.c connects them
+ *   later.c     how long a call may take
  *   ops.c       a batch becomes operations: where each event goes, and by which _id
  *   bulk.c      operations become bulks, replies become results
  *   doc.c       values become BSON
@@ -14,8 +16,6 @@
 
 #include "connect.h"
 #include "doc.h"
-
-#include <stdatomic.h>
 
 enum mode_index { MODE_INSERT, MODE_REPLACE };
 
@@ -52,8 +52,10 @@ struct sink {
     const struct weir_host *h;
     const struct config *config;
     const struct mode *mode;
-    struct store *store;
-    mongoc_client_t *client;  /* taken at the first write */
+    mongoc_uri_t *uri;
+    struct patience patience; /* of the running write */
+    mongoc_client_t *client;  /* NULL: made at the next write */
+    bool client_lost;
     struct weir_arena *arena; /* for as long as the sink is open */
     struct date_node dates;
     struct doc_writer doc, selector;
@@ -61,7 +63,6 @@ struct sink {
     const char *database, *collection; /* where they are literal */
     uint64_t seed;
     struct connect_log log;
-    atomic_bool canceled;
 };
 
 #define OP_NONE UINT32_MAX
@@ -84,7 +85,6 @@ struct op {
 struct job {
     struct sink *s;
     struct weir_arena *a;
-    int64_t deadline_ns;
     struct op *ops;
     uint32_t n_ops;
     struct target *targets;

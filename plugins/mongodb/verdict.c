@@ -149,6 +149,21 @@ struct meaning meaning_of_error(const bson_error_t *error, const bson_t *reply)
     }
 }
 
+bool error_loses_client(const bson_error_t *error)
+{
+    static const char *const elsewhere[] = {"no_primary", "shutdown", "network", "unreachable",
+                                            "auth_failed"};
+    if (error->domain == MONGOC_ERROR_BSON)
+        return false;
+    if (error->domain != MONGOC_ERROR_SERVER && error->domain != MONGOC_ERROR_WRITE_CONCERN)
+        return true;
+    const struct row *r = find((int32_t)error->code);
+    for (size_t i = 0; r != NULL && i < sizeof(elsewhere) / sizeof(elsewhere[0]); i++)
+        if (strcmp(r->name, elsewhere[i]) == 0)
+            return true;
+    return false;
+}
+
 int64_t retry_after_of(const char *message)
 {
     static const char word[] = "RetryAfterMs=";

@@ -23,6 +23,9 @@ struct meaning meaning_of_server(int32_t code, bool command);
  * be NULL. */
 struct meaning meaning_of_error(const bson_error_t *error, const bson_t *reply);
 
+/* True where the connection is of no use any more, or leads to a server that is none for writes. */
+bool error_loses_client(const bson_error_t *error);
+
 /* How long the server asked to be left alone, ns; 0 = it did not. */
 int64_t retry_after_of(const char *message);
 

@@ -4,6 +4,7 @@ import datetime
 import json
 import shutil
 import signal
+import socket
 import struct
 import tempfile
 import time
@@ -410,6 +411,64 @@ def test_server_that_hangs(weir, own_mongodb):
     assert dead(weir) == []
 
 
+@pytest.mark.sanitize
+def test_sigterm_while_the_server_hangs(weir, own_mongodb):
+    """The deadline of the shutdown ends a write that waits for an answer; nothing is a dead letter,
+    and what was not known is written by the next run."""
+    server = own_mongodb()
+    weir.write(lines(*events(50000)), "in.ndjson")
+    text = pipeline("${env:URI}", "flow", "    timeout: 600s\n    batch: {events: 20}",
+                    more="shutdown_timeout: 2s")
+    running = weir.start(text, env={"URI": server.uri})
+    wait_until(lambda: server.client.flow.events.estimated_document_count() > 500, 30)
+    server.pause()
+    try:
+        running.signal(signal.SIGTERM)
+        running.wait(expect=None, timeout=60)
+    finally:
+        server.resume()
+    assert running.find_log("pipeline ended")[0]["timed_out"] is True
+    assert dead(weir) == []
+    weir.run(text, env={"URI": server.uri})
+    assert server.client.flow.events.count_documents({}) == 50000
+
+
+@pytest.fixture
+def mute():
+    """Takes connections and never says a word."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(1000)
+        yield f"mongodb://127.0.0.1:{listener.getsockname()[1]}/?connectTimeoutMS=300000"
+
+
+@pytest.mark.sanitize
+def test_no_write_outlives_its_deadline(weir, mute):
+    """Each of three writes gives up after its second, not after the 300 of connecting."""
+    weir.write(lines(*events(10)), "in.ndjson")
+    running = weir.start(pipeline(mute, "flow", "    timeout: 1s", more="shutdown_timeout: 1s"),
+                         ready=False)
+    running.wait_log("no answer within the sink's timeout", component="store", timeout=60)
+    running.wait_metric("weir_component_errors_total", 30, component="store", timeout=60)
+    running.signal(signal.SIGTERM)
+    running.wait(expect=None, timeout=60)
+    assert dead(weir) == []
+
+
+@pytest.mark.sanitize
+def test_sigterm_while_connecting(weir, mute):
+    """A server that was never reached holds up the shutdown no longer than its deadline."""
+    weir.write(lines(*events(10)), "in.ndjson")
+    running = weir.start(pipeline(mute, "flow", "    timeout: 600s\n    concurrency: 3",
+                                  more="shutdown_timeout: 1s"), ready=False)
+    running.wait_log("pipeline started")
+    running.wait_metric("weir_component_received_events_total", 10, component="store")
+    running.signal(signal.SIGTERM)
+    running.wait(expect=None, timeout=60)
+    assert running.find_log("pipeline ended")[0]["timed_out"] is True
+    assert dead(weir) == []
+
+
 def test_started_before_the_server(weir, own_mongodb):
     server = own_mongodb()
     uri = server.uri
@@ -452,7 +511,7 @@ def test_sigterm_drains(weir, mongodb, mongo_db):
 @pytest.mark.sanitize
 def test_many_connections(weir, mongodb, mongo_db):
     weir.write(lines(*events(5000)), "in.ndjson")
-    weir.run(pipeline(mongodb.uri + "?maxPoolSize=2", mongo_db.name,
+    weir.run(pipeline(mongodb.uri, mongo_db.name,
                       '    concurrency: 8\n    shard_by: "{{ user_id }}"\n    id: "{{ id }}"'))
     assert sorted(stored(mongo_db)) == sorted(f"e{i}" for i in range(5000))
 
@@ -547,6 +606,7 @@ WRONG = [
     ({"uri": "mongodb://u:s3cret@h/?socketTimeoutMS=s3cret"}, "uri", "sockettimeoutms"),
     ({"uri": "mongodb://h/?w=0"}, "uri", "w=0"),
     ({"uri": "mongodb://h/?tls=true&tlsCAFile=/nowhere/ca.pem"}, "uri", "cannot be read"),
+    ({"uri": "mongodb://h/?tls=true&tlsDisableOCSPEndpointCheck=true"}, "uri", "not supported"),
     ({"uri": "mongodb://h/?authMechanism=SCRAM-SHA-256"}, "uri", "username"),
     ({"uri": "mongodb://h/?compressors=foo"}, "uri", "Unsupported compressor"),
     ({"database": "a.b"}, "database", "one of"),
@@ -583,6 +643,12 @@ def test_wrong_configurations(weir, change, path, text):
     assert len(found) == 1, checked
     assert text.lower() in json.dumps(found[0], ensure_ascii=False).lower(), checked
     assert "s3cret" not in json.dumps({k: v for k, v in found[0].items() if k != "source"}), checked
+
+
+def test_options_of_the_uri_without_effect(weir):
+    checked = weir.check(pipeline("mongodb://h/?maxPoolSize=5", "d"), format="json", expect=0)
+    assert [(d["path"], d["severity"]) for d in checked.json] == [("sinks.store.uri", "warning")]
+    assert "maxpoolsize has no effect" in checked.json[0]["message"]
 
 
 def test_right_configurations(weir):
