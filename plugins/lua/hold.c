@@ -71,7 +71,7 @@ bool hold_commit(struct vm *vm, uint32_t slot)
     s->holder->held = vm->h->event_hold(vm->h, vm->b, ev);
     if (s->holder->held == NULL) {
         hold_cancel(vm, slot);
-        return false;
+        return (ev->flags & WEIR_EVENT_GONE) != 0; /* it alone has failed */
     }
     s->holder->state = HOLD_KEPT;
     return true;
