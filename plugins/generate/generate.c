@@ -14,7 +14,7 @@
 
 #define BLOCK_BYTES (64 << 10)
 #define POLL_BYTES (1 << 20)
-#define START_MAX_S INT64_C(7258118399) /* 2199-12-31T23:59:59Z: times are ns in 64 bits */
+#define START_MAX_S INT64_C(5680281599) /* 2149-12-31T23:59:59Z: and 100 years in ns fit 63 bits */
 #define TICK_NS WEIR_NS_PER_MS          /* at high rates the events of one tick come together */
 
 struct config {
@@ -117,7 +117,7 @@ static void generate_check(const void *config, const struct weir_report *report)
     int64_t ns;
     if (!read_start(cf->start, 0, &ns))
         report->error(report, "start", -1,
-                      "expected `now` or an RFC 3339 time of the years 1970 to 2199 such as "
+                      "expected `now` or an RFC 3339 time of the years 1970 to 2149 such as "
                       "2026-01-01T00:00:00Z, found \"%s\"",
                       cf->start.ptr);
 }

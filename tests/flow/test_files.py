@@ -462,6 +462,20 @@ def test_size_start_step_users(weir):
     assert len(generated(weir, "count: 5, size: 1MiB")) == 5 * ((1 << 20) + 1)
 
 
+@pytest.mark.sanitize
+def test_times_start_again_after_a_hundred_years(weir):
+    late = generated(weir, 'count: 36530, size: 250, start: "2149-12-31T23:59:59Z", step: 1d')
+    times = [json.loads(line)["ts"] for line in late.splitlines()]
+    assert times[36525] == "2250-01-01T23:59:59.000Z" and times[36526] == times[0]
+    assert times[:36526] == sorted(times[:36526])
+    checked = weir.check("""\
+name: late
+sources: {in: {type: generate, start: "2150-01-01T00:00:00Z"}}
+sinks: {out: {type: blackhole}}
+""", expect=1)
+    assert "1970 to 2149" in checked.text
+
+
 def test_rate(weir):
     started = time.monotonic()
     data = generated(weir, "count: 600, rate: 300")
