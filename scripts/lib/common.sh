@@ -40,17 +40,18 @@ show_help() { sed -n '3,/^[^#]/{/^#/!d;s/^# \{0,1\}//;p}' "$0"; }
 # port_answers PORT: somebody listens there on the loopback.
 port_answers() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
-# A loopback port that nobody listens on, below the range of outgoing connections.
+# A loopback port that nobody listens on, below the range of outgoing connections and above that
+# of the tests.
 free_port() {
     local port try
     for ((try = 0; try < 200; try++)); do
-        port=$((10240 + (RANDOM * 32768 + RANDOM) % 22000))
+        port=$((28000 + (RANDOM * 32768 + RANDOM) % 4600))
         if ! port_answers "$port"; then
             echo "$port"
             return
         fi
     done
-    fail "found no free port between 10240 and 32239"
+    fail "found no free port between 28000 and 32599"
 }
 
 # A process is known by its id and its start time, so that a reused id is never taken for it.

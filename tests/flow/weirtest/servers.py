@@ -23,24 +23,27 @@ SCRIPT = ROOT / "scripts/servers"
 
 
 class Server:
-    """One server. `args`: options for it, see `scripts/servers --help`."""
+    """One server. `args`: options for it, see `scripts/servers --help`; `until`: the id of the
+    process with which it ends at the latest (this one)."""
 
     name = ""
     option = ""
     host = "127.0.0.1"
 
-    def __init__(self, folder, args=()):
+    def __init__(self, folder, args=(), until=None, env=None):
         self.folder = Path(folder)
         self.args = list(args)
+        self.until = until or os.getpid()
+        self.env = env
 
     def _script(self, verb, *more):
         done = subprocess.run([str(SCRIPT), verb, "--dir", str(self.folder), *more, self.name],
-                              capture_output=True, text=True, timeout=300)
+                              capture_output=True, text=True, timeout=300, env=self.env)
         assert done.returncode == 0, f"scripts/servers {verb} {self.name}:\n{done.stdout}{done.stderr}"
 
     def start(self):
         """Starts it (again) with its port and data, and waits until it answers."""
-        more = ["--until", str(os.getpid())]
+        more = ["--until", str(self.until)]
         for arg in self.args:
             more += [self.option, arg]
         self._script("up", *more)
@@ -120,8 +123,8 @@ class Kafka(Server):
     name = "kafka"
     option = "--kafka-set"
 
-    def __init__(self, folder, args=()):
-        super().__init__(folder, args)
+    def __init__(self, folder, args=(), **options):
+        super().__init__(folder, args, **options)
         self._admin = None
         self._producer = None
 
@@ -280,8 +283,8 @@ class MongoDB(Server):
     name = "mongodb"
     option = "--mongodb-arg"
 
-    def __init__(self, folder, args=()):
-        super().__init__(folder, args)
+    def __init__(self, folder, args=(), **options):
+        super().__init__(folder, args, **options)
         self._client = None
 
     @property

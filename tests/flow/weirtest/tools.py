@@ -1,24 +1,44 @@
 # SPDX-License-Identifier: Apache-2.0
 """Free ports, waiting, unique names, test events."""
+import fcntl
 import itertools
 import os
 import random
 import re
 import socket
+import tempfile
 import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
 
 _given_out = set()
+_claims = None
 _serial = itertools.count(1)
+
+# scripts/servers takes its ports above these; outgoing connections have theirs from 32768 on.
+PORTS = range(10240, 28000)
+
+
+def _claim(port):
+    """Whether this process now has the port among all tests of this machine: a lock on a byte of
+    a file, which ends with the process."""
+    global _claims
+    if _claims is None:
+        path = os.path.join(tempfile.gettempdir(), f"weir-test-ports-{os.getuid()}")
+        _claims = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.lockf(_claims, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except OSError:
+        return False
+    return True
 
 
 def free_port():
-    """A loopback port that nobody listens on, below the range of outgoing connections."""
+    """A loopback port that nobody listens on and that no other test was given, nor will be."""
     for _ in range(500):
-        port = random.SystemRandom().randrange(10240, 32240)
-        if port in _given_out:
+        port = random.SystemRandom().choice(PORTS)
+        if port in _given_out or not _claim(port):
             continue
         with socket.socket() as probe:
             try:
@@ -27,7 +47,7 @@ def free_port():
                 continue
         _given_out.add(port)
         return port
-    raise RuntimeError("found no free port between 10240 and 32239")
+    raise RuntimeError(f"found no free port between {PORTS.start} and {PORTS.stop - 1}")
 
 
 def unique_name(stem="t"):
