@@ -47,34 +47,34 @@ extern const struct weir_option sasl_options[3];
      .of = WEIR_OPT_STRING,                                                                        \
      .flags = WEIR_OPT_REQUIRED | WEIR_OPT_NONEMPTY,                                               \
      .offset = offsetof(config_type, member.brokers),                                              \
-     .doc = "Addresses to find the cluster by, host:port",                                         \
+     .doc = "Addresses to find the cluster by, host:port.",                                         \
      .example = "[kafka-1:9092, kafka-2:9092]"},                                                   \
         {.name = "client_id",                                                                      \
          .type = WEIR_OPT_STRING,                                                                  \
          .flags = WEIR_OPT_ADVANCED,                                                               \
          .offset = offsetof(config_type, member.client_id),                                        \
          .doc = "Name of this client in the brokers' logs and quotas; default "                    \
-                "weir-PIPELINE-COMPONENT",                                                         \
+                "weir-PIPELINE-COMPONENT.",                                                         \
          .example = "weir-orders"},                                                                \
         {.name = "tls",                                                                            \
          .type = WEIR_OPT_TABLE,                                                                   \
          .offset = offsetof(config_type, member.tls),                                              \
          WEIR_FIELDS(tls_options),                                                                 \
          .fields_size = sizeof(struct tls_config),                                                 \
-         .doc = "Encryption; on where it is enabled or one of its files is named",                 \
+         .doc = "Encryption; on where it is enabled or one of its files is named.",                 \
          .example = "{ca: certs/ca.pem}"},                                                         \
         {.name = "sasl",                                                                           \
          .type = WEIR_OPT_TABLE,                                                                   \
          .offset = offsetof(config_type, member.sasl),                                             \
          WEIR_FIELDS(sasl_options),                                                                \
          .fields_size = sizeof(struct sasl_config),                                                \
-         .doc = "Login at the brokers",                                                            \
+         .doc = "Login at the brokers.",                                                            \
          .example =                                                                                \
              "{mechanism: SCRAM-SHA-512, user: weir, password: \"${env:KAFKA_PASSWORD}\"}"},       \
     {                                                                                              \
         .name = "rdkafka", .type = WEIR_OPT_MAP, .of = WEIR_OPT_STRING,                            \
         .flags = WEIR_OPT_ADVANCED, .offset = offsetof(config_type, member.rdkafka),               \
-        .doc = "Raw settings of librdkafka; those that would break a promise are refused",         \
+        .doc = "Raw settings of librdkafka; those that would break a promise are refused.",         \
         .example = "{socket.timeout.ms: 20000}"                                                    \
     }
 
@@ -111,6 +111,9 @@ void problem(struct problems *p, const char *path, const char *fmt, ...) WEIR_PR
 /* Sets one of our own settings; what librdkafka says against it is a problem of `path`. */
 void set(rd_kafka_conf_t *conf, struct problems *p, const char *path, const char *name,
          const char *value);
+/* The same for an option; an empty one is not set. */
+void set_text(rd_kafka_conf_t *conf, struct problems *p, const char *path, const char *name,
+              struct weir_str value);
 void set_number(rd_kafka_conf_t *conf, struct problems *p, const char *path, const char *name,
                 int64_t value);
 /* The value of a setting as a whole number, 0 where it is none. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A message of librdkafka → an event. Payloads up to 4 KiB are copied into the batch, because a
- * message pins the whole fetch that it came with; larger ones are attached and copied never.
+ * A message of librdkafka → an event. Messages up to 4 KiB are copied into the batch, because one
+ * pins the whole fetch that it came with; larger ones are attached and copied never.
  */
 #include "source.h"
 
@@ -29,7 +29,7 @@ static void dispose(void *arg)
     a->free(a);
 }
 
-static bool attach(struct source *s, struct weir_batch *b, rd_kafka_message_t *m)
+static bool attach(struct source *s, struct weir_batch *b, rd_kafka_message_t *m, size_t bytes)
 {
     const struct weir_host *h = s->client.host;
     struct attached *a = h->alloc(sizeof(*a));
@@ -37,7 +37,7 @@ static bool attach(struct source *s, struct weir_batch *b, rd_kafka_message_t *m
         return false;
     a->source = s;
     a->free = h->free;
-    if (!h->batch_attach(b, dispose, a, m->len + m->key_len))
+    if (!h->batch_attach(b, dispose, a, bytes))
         return false;
     a->m = m;
     atomic_fetch_add(&s->n_attached, 1);
@@ -84,21 +84,33 @@ static bool keep(const struct weir_host *h, struct weir_arena *a, bool copy, con
     return true;
 }
 
+/* Bytes of the message's headers; *ret is NULL where it has none. */
+static size_t header_bytes(rd_kafka_message_t *m, rd_kafka_headers_t **ret)
+{
+    const char *name;
+    const void *value;
+    size_t size, bytes = 0;
+    *ret = NULL;
+    if (rd_kafka_message_headers(m, ret) != RD_KAFKA_RESP_ERR_NO_ERROR)
+        return 0;
+    for (size_t i = 0; rd_kafka_header_get_all(*ret, i, &name, &value, &size) ==
+                       RD_KAFKA_RESP_ERR_NO_ERROR;
+         i++)
+        bytes += strlen(name) + size;
+    return bytes;
+}
+
 /* Headers of the event: all but `weir-id`, which gives its id. */
 static bool add_headers(const struct weir_host *h, struct weir_arena *a, bool copy,
-                        rd_kafka_message_t *m, struct weir_event *ev)
+                        const rd_kafka_headers_t *headers, struct weir_event *ev)
 {
-    rd_kafka_headers_t *headers;
-    if (rd_kafka_message_headers(m, &headers) != RD_KAFKA_RESP_ERR_NO_ERROR)
-        return true;
-    size_t n = rd_kafka_header_cnt(headers);
+    const char *name;
+    const void *value;
+    size_t size, n = rd_kafka_header_cnt(headers);
     struct weir_header *out = h->arena_alloc(a, n * sizeof(*out) + 1);
     if (out == NULL)
         return false;
     for (size_t i = 0; i < n; i++) {
-        const char *name;
-        const void *value;
-        size_t size;
         if (rd_kafka_header_get_all(headers, i, &name, &value, &size) != RD_KAFKA_RESP_ERR_NO_ERROR)
             break;
         bool is_id = strcmp(name, "weir-id") == 0 && value != NULL && id_valid(value, size);
@@ -117,19 +129,23 @@ static bool add_headers(const struct weir_host *h, struct weir_arena *a, bool co
 
 /* Payload, key and headers. Attaches last: nothing can fail behind it. */
 static bool fill(struct source *s, struct weir_batch *b, struct weir_event *ev,
-                 rd_kafka_message_t *m)
+                 rd_kafka_message_t *m, size_t *ret_bytes)
 {
     const struct weir_host *h = s->client.host;
-    bool copy = m->len + m->key_len <= COPY_MOST;
+    rd_kafka_headers_t *headers;
+    size_t bytes = m->len + m->key_len + header_bytes(m, &headers);
+    bool copy = bytes <= COPY_MOST;
+    *ret_bytes = bytes;
     if (m->payload == NULL)
         ev->flags |= WEIR_EVENT_TOMB;
     return keep(h, b->arena, copy, m->payload, m->len, &ev->payload) &&
            keep(h, b->arena, copy, m->key, m->key_len, &ev->key) &&
-           add_headers(h, b->arena, copy, m, ev) && (copy || attach(s, b, m));
+           (headers == NULL || add_headers(h, b->arena, copy, headers, ev)) &&
+           (copy || attach(s, b, m, bytes));
 }
 
 bool message_emit(struct source *s, struct weir_batch *b, struct part *p,
-                  const struct weir_origin *origin, rd_kafka_message_t *take_m)
+                  const struct weir_origin *origin, rd_kafka_message_t *take_m, size_t *ret_bytes)
 {
     const struct weir_host *h = s->client.host;
     uint32_t before = b->n_events;
@@ -144,7 +160,7 @@ bool message_emit(struct source *s, struct weir_batch *b, struct part *p,
     ev->stream = p->stream;
     ev->position = take_m->offset;
     ev->next = take_m->offset + 1;
-    if (!fill(s, b, ev, take_m)) {
+    if (!fill(s, b, ev, take_m, ret_bytes)) {
         h->batch_truncate(b, before);
         return false;
     }
@@ -153,7 +169,7 @@ bool message_emit(struct source *s, struct weir_batch *b, struct part *p,
     p->last_offset = take_m->offset;
     p->last_time_ms = time_ms;
     p->last_len = take_m->len;
-    if (take_m->len + take_m->key_len <= COPY_MOST)
+    if (*ret_bytes <= COPY_MOST)
         rd_kafka_message_destroy(take_m);
     return true;
 }

@@ -8,5 +8,5 @@
 static const struct weir_type *const types[] = {&kafka_source_type, &kafka_sink_type, NULL};
 
 WEIR_PLUGIN = {
-    WEIR_PLUGIN_ABI, "kafka", "0.1.0", "reads and writes Kafka topics, acknowledged end to end",
+    WEIR_PLUGIN_ABI, "kafka", "0.1.0", "Reads and writes Kafka topics, acknowledged end to end.",
     "Apache-2.0",    types,   NULL};

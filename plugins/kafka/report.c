@@ -17,11 +17,6 @@ static const struct row {
     const char *message; /* NULL: librdkafka's */
 } rows[] = {
     {RD_KAFKA_RESP_ERR_NO_ERROR, WEIR_VERDICT_OK, NULL, ""},
-    {RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, WEIR_VERDICT_REJECTED, "too_large",
-     "larger than the option max_message, or the request that held it than the topic's "
-     "max.message.bytes (set rdkafka.batch.size below that)"},
-    {RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE, WEIR_VERDICT_REJECTED, "too_large",
-     "the request that held it is larger than the topic's segments"},
     {RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION, WEIR_VERDICT_REJECTED, "bad_topic", NULL},
     {RD_KAFKA_RESP_ERR_POLICY_VIOLATION, WEIR_VERDICT_REJECTED, "policy", NULL},
     {RD_KAFKA_RESP_ERR_UNSUPPORTED_FOR_MESSAGE_FORMAT, WEIR_VERDICT_REJECTED, "unsupported", NULL},
@@ -82,6 +77,20 @@ static struct weir_result invalid_time(rd_kafka_resp_err_t code, const rd_kafka_
                   "the event's time lies too far ahead for the topic: see the option timestamp");
 }
 
+static struct weir_result too_large(rd_kafka_resp_err_t code, const rd_kafka_message_t *m,
+                                    bool alone)
+{
+    if (m == NULL)
+        return result(code, WEIR_VERDICT_REJECTED, "too_large",
+                      "larger than the option max_message");
+    if (alone)
+        return result(code, WEIR_VERDICT_REJECTED, "too_large",
+                      "larger than the topic's max.message.bytes or segment.bytes");
+    return result(code, WEIR_VERDICT_RETRY, "request_too_large",
+                  "it and others of its request together are larger than the topic's "
+                  "max.message.bytes: sent again in smaller requests");
+}
+
 /* The name alone decides: one fixed topic is missing for all events, and waits for its creation;
  * one made from the event may never exist. */
 static struct weir_result unknown_topic(rd_kafka_resp_err_t code, bool literal)
@@ -91,10 +100,13 @@ static struct weir_result unknown_topic(rd_kafka_resp_err_t code, bool literal)
                           : "the topic that the event asks for does not exist");
 }
 
-struct weir_result verdict_of(rd_kafka_resp_err_t code, const rd_kafka_message_t *m, bool literal,
-                              int64_t wall_ns)
+struct weir_result verdict_of(rd_kafka_resp_err_t code, const rd_kafka_message_t *m, bool alone,
+                              bool literal, int64_t wall_ns)
 {
     switch ((int)code) {
+    case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
+    case RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE:
+        return too_large(code, m, alone);
     case RD_KAFKA_RESP_ERR_INVALID_RECORD:
         return invalid_record(code, m);
     case RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP:

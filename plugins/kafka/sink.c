@@ -12,6 +12,7 @@
 #include <string.h>
 
 #define WEIR_ID "weir-id"
+#define RECORD_BYTES 70 /* of a record beside its key, value and headers, at most */
 #define CLOSE_DEADLINE (2 * WEIR_NS_PER_S)
 
 /* ---- Slots --------------------------------------------------------------------------------- */
@@ -44,20 +45,31 @@ static void slot_put(struct sink *s, struct slot *slot)
 
 /* The verdict on an event that failed; `m` as verdict_of(). The text names the topic. */
 static struct weir_result judge(const struct sink *s, rd_kafka_resp_err_t code,
-                                const rd_kafka_message_t *m, const char *topic)
+                                const rd_kafka_message_t *m, const struct slot *slot)
 {
     const struct weir_host *h = s->client.host;
     char text[WEIR_ERROR_TEXT / 2];
     struct weir_arena *a = h->scratch(h);
-    struct weir_result r = verdict_of(code, m, s->literal != NULL, h->wall(h));
+    struct weir_result r = verdict_of(code, m, slot->alone, s->literal != NULL, h->wall(h));
     if (rd_kafka_fatal_error(s->rk, text, sizeof(text)) != RD_KAFKA_RESP_ERR_NO_ERROR) {
-        r = verdict_of(RD_KAFKA_RESP_ERR__FATAL, m, false, 0);
+        r = verdict_of(RD_KAFKA_RESP_ERR__FATAL, m, false, false, 0);
         r.message = h->arena_printf(a, "the producer can do nothing more: %s", text);
     } else {
         r.message =
-            h->arena_printf(a, "topic '%s': %.*s", topic, (int)r.message.len, r.message.ptr);
+            h->arena_printf(a, "topic '%s': %.*s", slot->topic->name, (int)r.message.len,
+                            r.message.ptr);
     }
     return r;
+}
+
+static struct weir_result failed(const struct sink *s, const rd_kafka_message_t *m,
+                                 const struct slot *slot)
+{
+    bool too_large = m->err == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE ||
+                     m->err == RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE;
+    if (too_large && !slot->alone)
+        topic_shrink(slot->topic, slot->limit);
+    return judge(s, m->err, m, slot);
 }
 
 static void on_report(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque)
@@ -67,10 +79,13 @@ static void on_report(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque)
     struct slot *slot = m->_private;
     uint64_t ticket = slot->ticket;
     uint32_t index = slot->index;
-    slot_put(s, slot);
     struct weir_result r = {.verdict = WEIR_VERDICT_OK};
+    slot->topic->under_way -= slot->bytes;
     if (m->err != RD_KAFKA_RESP_ERR_NO_ERROR)
-        r = judge(s, m->err, m, rd_kafka_topic_name(m->rkt));
+        r = failed(s, m, slot);
+    else
+        topic_prove(slot->topic, slot->bytes);
+    slot_put(s, slot);
     if (s->writing != NULL && s->writing_ticket == ticket)
         *weir_result_at(s->writing, index) = r;
     else
@@ -100,7 +115,7 @@ static bool render(const struct sink *s, const struct weir_template *t, struct w
     return false;
 }
 
-static rd_kafka_topic_t *topic_for(struct sink *s, struct weir_batch *b, struct weir_event *ev,
+static struct topic *topic_for(struct sink *s, struct weir_batch *b, struct weir_event *ev,
                                    struct weir_result *r)
 {
     struct weir_str name;
@@ -120,15 +135,17 @@ static bool is_configured(const struct weir_list *headers, struct weir_str name)
     return name.len == sizeof(WEIR_ID) - 1 && memcmp(name.ptr, WEIR_ID, name.len) == 0;
 }
 
-static void put_header(rd_kafka_headers_t *headers, struct weir_str name, struct weir_str value)
+/* Returns its size. */
+static size_t put_header(rd_kafka_headers_t *headers, struct weir_str name, struct weir_str value)
 {
     rd_kafka_header_add(headers, name.ptr, (ssize_t)name.len, value.ptr, (ssize_t)value.len);
+    return name.len + value.len;
 }
 
 /* The event's own headers, then the configured ones, which replace them, then the id. NULL with the
- * verdict in r. */
+ * verdict in r. Their size is added to *bytes. */
 static rd_kafka_headers_t *headers_for(const struct sink *s, struct weir_batch *b,
-                                       struct weir_event *ev, struct weir_result *r)
+                                       struct weir_event *ev, size_t *bytes, struct weir_result *r)
 {
     const struct weir_host *h = s->client.host;
     const struct weir_list *configured = &s->cfg->headers;
@@ -136,16 +153,16 @@ static rd_kafka_headers_t *headers_for(const struct sink *s, struct weir_batch *
     rd_kafka_headers_t *headers = rd_kafka_headers_new(ev->n_headers + configured->n + 1);
     for (uint32_t i = 0; i < ev->n_headers; i++)
         if (!is_configured(configured, ev->headers[i].name))
-            put_header(headers, ev->headers[i].name, ev->headers[i].value);
+            *bytes += put_header(headers, ev->headers[i].name, ev->headers[i].value);
     for (uint32_t i = 0; i < configured->n; i++) {
         struct weir_str text;
         if (!render(s, pairs[i].value.ptr, b, ev, &text, r)) {
             rd_kafka_headers_destroy(headers);
             return NULL;
         }
-        put_header(headers, pairs[i].key, text);
+        *bytes += put_header(headers, pairs[i].key, text);
     }
-    put_header(headers, weir_cstr(WEIR_ID), h->event_id(h, b, ev));
+    *bytes += put_header(headers, weir_cstr(WEIR_ID), h->event_id(h, b, ev));
     return headers;
 }
 
@@ -201,23 +218,30 @@ static rd_kafka_resp_err_t produce(struct sink *s, const rd_kafka_vu_t *vu, size
     }
 }
 
-static void write_message(struct sink *s, struct weir_batch *b, uint32_t i, rd_kafka_topic_t *topic,
+/* Waits until the topic takes so much more. False at the deadline. */
+static bool await_topic(struct sink *s, struct slot *slot, int64_t deadline_ns)
+{
+    struct topic *t = slot->topic;
+    while (!topic_has_room(t, slot->bytes))
+        if (!await_room(s, deadline_ns))
+            return false;
+    slot->limit = t->limit;
+    slot->alone = t->under_way == 0 && slot->bytes >= t->limit;
+    return true;
+}
+
+static void write_message(struct sink *s, struct slot *take_slot, struct weir_batch *b,
                           struct weir_str key, rd_kafka_headers_t *take_headers,
                           int64_t deadline_ns, struct weir_result *r)
 {
-    struct weir_event *ev = weir_event_at(b, i);
-    struct slot *slot = slot_get(s);
-    if (slot == NULL) {
-        rd_kafka_headers_destroy(take_headers);
-        *r = (struct weir_result){.verdict = WEIR_VERDICT_UNAVAILABLE, .code = "no_memory"};
-        return;
-    }
-    slot->ticket = b->ticket;
-    slot->index = i;
+    struct slot *slot = take_slot;
+    struct weir_event *ev = weir_event_at(b, slot->index);
+    struct weir_str value = value_of(s->client.host, b, ev);
+    slot->bytes += value.len + key.len;
     int64_t time_ms = s->cfg->timestamp == TIMESTAMP_EVENT ? ev->time_ns / WEIR_NS_PER_MS : 0;
     rd_kafka_vu_t vu[6] = {
-        {.vtype = RD_KAFKA_VTYPE_RKT, .u.rkt = topic},
-        memory(RD_KAFKA_VTYPE_VALUE, value_of(s->client.host, b, ev)),
+        {.vtype = RD_KAFKA_VTYPE_RKT, .u.rkt = slot->topic->handle},
+        memory(RD_KAFKA_VTYPE_VALUE, value),
         memory(RD_KAFKA_VTYPE_KEY, key),
         {.vtype = RD_KAFKA_VTYPE_TIMESTAMP, .u.i64 = time_ms > 0 ? time_ms : 0},
         {.vtype = RD_KAFKA_VTYPE_HEADERS, .u.headers = take_headers},
@@ -225,12 +249,16 @@ static void write_message(struct sink *s, struct weir_batch *b, uint32_t i, rd_k
     };
     /* Before the call: the report may come while it waits for room. */
     r->verdict = WEIR_VERDICT_PENDING;
-    rd_kafka_resp_err_t code = produce(s, vu, 6, deadline_ns);
-    if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+    rd_kafka_resp_err_t code = RD_KAFKA_RESP_ERR__QUEUE_FULL;
+    if (await_topic(s, slot, deadline_ns))
+        code = produce(s, vu, 6, deadline_ns);
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        slot->topic->under_way += slot->bytes;
         return;
+    }
     rd_kafka_headers_destroy(take_headers);
+    *r = judge(s, code, NULL, slot);
     slot_put(s, slot);
-    *r = judge(s, code, NULL, rd_kafka_topic_name(topic));
 }
 
 static void write_event(struct sink *s, struct weir_batch *b, uint32_t i, int64_t deadline_ns,
@@ -238,12 +266,21 @@ static void write_event(struct sink *s, struct weir_batch *b, uint32_t i, int64_
 {
     struct weir_event *ev = weir_event_at(b, i);
     struct weir_str key;
-    rd_kafka_topic_t *topic = topic_for(s, b, ev, r);
+    struct topic *topic = topic_for(s, b, ev, r);
     if (topic == NULL || !key_for(s, b, ev, &key, r))
         return;
-    rd_kafka_headers_t *headers = headers_for(s, b, ev, r);
-    if (headers != NULL)
-        write_message(s, b, i, topic, key, headers, deadline_ns, r);
+    size_t bytes = RECORD_BYTES;
+    rd_kafka_headers_t *headers = headers_for(s, b, ev, &bytes, r);
+    if (headers == NULL)
+        return;
+    struct slot *slot = slot_get(s);
+    if (slot == NULL) {
+        rd_kafka_headers_destroy(headers);
+        *r = (struct weir_result){.verdict = WEIR_VERDICT_UNAVAILABLE, .code = "no_memory"};
+        return;
+    }
+    *slot = (struct slot){.ticket = b->ticket, .index = i, .topic = topic, .bytes = bytes};
+    write_message(s, slot, b, key, headers, deadline_ns, r);
 }
 
 /* ---- The sink's calls ---------------------------------------------------------------------- */
@@ -254,7 +291,7 @@ static void sink_write(void *self, struct weir_batch *b, int64_t deadline_ns,
     struct sink *s = self;
     struct weir_result refusal = {.verdict = WEIR_VERDICT_NONE};
     if (atomic_load(&s->cancelled))
-        refusal = verdict_of(RD_KAFKA_RESP_ERR__PURGE_QUEUE, NULL, true, 0);
+        refusal = verdict_of(RD_KAFKA_RESP_ERR__PURGE_QUEUE, NULL, true, true, 0);
     s->writing = results;
     s->writing_ticket = b->ticket;
     for (uint32_t i = 0; i < b->n_events; i++) {
@@ -274,12 +311,15 @@ static void sink_write(void *self, struct weir_batch *b, int64_t deadline_ns,
 static void sink_progress(void *self, int64_t deadline_ns)
 {
     struct sink *s = self;
-    rd_kafka_queue_poll_callback(s->main_queue, ms_until(s->client.host, deadline_ns, 60000));
+    bool woken = atomic_exchange(&s->woken, false);
+    rd_kafka_queue_poll_callback(s->main_queue,
+                                 woken ? 0 : ms_until(s->client.host, deadline_ns, 60000));
 }
 
 static void sink_wake(void *self)
 {
     struct sink *s = self;
+    atomic_store(&s->woken, true);
     rd_kafka_queue_yield(s->main_queue);
 }
 

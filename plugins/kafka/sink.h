@@ -39,9 +39,14 @@ enum timestamp { TIMESTAMP_NOW, TIMESTAMP_EVENT };
 struct topic {
     struct topic *next;
     rd_kafka_topic_t *handle;
+    size_t under_way; /* bytes handed over of which no report has come */
+    size_t limit;     /* on them, once a request was too large for the topic; NO_LIMIT: none */
+    size_t proven;    /* bytes delivered since the limit was set */
     size_t len;
     char name[];
 };
+
+#define NO_LIMIT SIZE_MAX
 
 struct topics {
     struct topic *buckets[TOPIC_BUCKETS];
@@ -50,16 +55,22 @@ struct topics {
 };
 
 /* The topic's handle, made where there is none. NULL with the verdict in `result`. */
-rd_kafka_topic_t *topics_get(struct topics *t, const struct weir_host *h, rd_kafka_t *rk,
-                             struct weir_str name, struct weir_result *result);
+struct topic *topics_get(struct topics *t, const struct weir_host *h, rd_kafka_t *rk,
+                         struct weir_str name, struct weir_result *result);
+/* Whether so many bytes more may go under way. */
+bool topic_has_room(const struct topic *t, size_t bytes);
+/* A request that was handed over under `limit` was too large: the next ones are smaller. */
+void topic_shrink(struct topic *t, size_t limit);
+/* So many bytes were delivered: after enough of them the limit is tried higher. */
+void topic_prove(struct topic *t, size_t bytes);
 void topics_done(struct topics *t, const struct weir_host *h);
 
 /* ---- report.c */
 
 /* What an error means for the event. `m` is the delivery report, NULL where produce refused it;
- * `literal`: the topic's name does not depend on the event. Texts are static. */
-struct weir_result verdict_of(rd_kafka_resp_err_t code, const rd_kafka_message_t *m, bool literal,
-                              int64_t wall_ns);
+ * `alone`: no other event was in its request; `literal`: the topic's name does not depend on the event. Texts are static. */
+struct weir_result verdict_of(rd_kafka_resp_err_t code, const rd_kafka_message_t *m, bool alone,
+                              bool literal, int64_t wall_ns);
 
 /* ---- sink.c */
 
@@ -68,6 +79,10 @@ struct slot {
     struct slot *next;
     uint64_t ticket;
     uint32_t index;
+    bool alone; /* no other message can be in its request */
+    struct topic *topic;
+    size_t bytes;
+    size_t limit; /* of the topic, when it was handed over */
 };
 
 #define SLOTS_A_CHUNK 512
@@ -82,12 +97,13 @@ struct sink {
     rd_kafka_t *rk;
     rd_kafka_queue_t *main_queue;
     struct topics topics;
-    rd_kafka_topic_t *literal; /* where the topic is one */
+    struct topic *literal; /* where the topic is one */
     struct slot *free_slots;
     struct slot_chunk *chunks;
     struct weir_results *writing; /* the write that runs: reports for it go here */
     uint64_t writing_ticket;
     _Atomic bool cancelled;
+    _Atomic bool woken; /* a poll inside a write may swallow the yield */
 };
 
 extern const struct weir_sink kafka_sink_calls;

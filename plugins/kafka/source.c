@@ -12,8 +12,6 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <string.h>
-#include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -21,7 +19,6 @@
 #define SERVE_INTERVAL WEIR_NS_PER_S
 /* While partitions drain: how often to ask whether they were lost meanwhile. */
 #define DRAIN_LOOK (100 * WEIR_NS_PER_MS)
-#define CLOSE_DEADLINE (5 * WEIR_NS_PER_S)
 
 /* ---- Poll ---------------------------------------------------------------------------------- */
 
@@ -128,9 +125,9 @@ static bool take_messages(struct source *s, struct weir_batch *b, uint32_t room)
             rd_kafka_message_destroy(m);
             continue;
         }
-        size_t n = m->len + m->key_len;
+        size_t n;
         const struct weir_origin *origin = origin_of(s, b, p, &cache);
-        if (origin == NULL || !message_emit(s, b, p, origin, m)) {
+        if (origin == NULL || !message_emit(s, b, p, origin, m, &n)) {
             held_push_front(s, m);
             return false;
         }
@@ -170,7 +167,7 @@ static int64_t keep_alive(struct source *s, int64_t now)
     return s->serve_ns;
 }
 
-static void drop_held(struct source *s)
+void held_clear(struct source *s)
 {
     while (s->n_held > 0)
         rd_kafka_message_destroy(held_pop(s));
@@ -285,159 +282,7 @@ static void source_stop(void *self)
     struct source *s = self;
     s->stopping = true;
     parts_pause(s);
-    drop_held(s);
-}
-
-/* ---- Open and close ------------------------------------------------------------------------ */
-
-/* Leaves the group, within the deadline even where no broker answers. */
-static bool leave_group(struct source *s, int64_t deadline_ns)
-{
-    const struct weir_host *h = s->client.host;
-    rd_kafka_queue_t *queue = rd_kafka_queue_new(s->rk);
-    rd_kafka_error_t *error = rd_kafka_consumer_close_queue(s->rk, queue);
-    if (error != NULL)
-        rd_kafka_error_destroy(error);
-    while (error == NULL && !rd_kafka_consumer_closed(s->rk) && h->now(h) < deadline_ns) {
-        rd_kafka_message_t *m = rd_kafka_consume_queue(queue, 50);
-        if (m != NULL)
-            rd_kafka_message_destroy(m);
-    }
-    bool closed = error == NULL && rd_kafka_consumer_closed(s->rk);
-    rd_kafka_queue_destroy(queue);
-    return closed;
-}
-
-static void source_free(struct source *take_s)
-{
-    void (*release)(void *) = take_s->free;
-    if (take_s->wake_fd >= 0)
-        close(take_s->wake_fd);
-    if (take_s->data_fd >= 0)
-        close(take_s->data_fd);
-    client_done(&take_s->client);
-    release(take_s);
-}
-
-static void *bury(void *arg)
-{
-    struct source *s = arg;
-    rd_kafka_destroy_flags(s->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
-    source_free(s);
-    return NULL;
-}
-
-/* The library's end can take long: it waits for answers of a broker that is away, and for messages
- * that a sink which did not end its write still points into. It waits in a thread of its own, which
- * knows nothing of the host any more; the process may end meanwhile. */
-static void end_in_background(struct source *take_s)
-{
-    pthread_t thread;
-    client_mute(&take_s->client);
-    if (pthread_create(&thread, NULL, bury, take_s) == 0)
-        pthread_detach(thread);
-}
-
-static void close_consumer(struct source *take_s)
-{
-    struct source *s = take_s;
-    const struct weir_host *h = s->client.host;
-    int64_t deadline = h->now(h) + CLOSE_DEADLINE;
-    commit_finish(s, deadline);
-    drop_held(s);
-    rebalance_close(s);
-    lag_done(s);
-    for (uint32_t i = 0; i < s->n_parts; i++)
-        s->parts[i]->giving_up = true;
-    parts_close(s);
-    h->free(s->parts);
-    bool left = leave_group(s, deadline);
-    rd_kafka_queue_destroy(s->replies);
-    rd_kafka_queue_destroy(s->queue);
-    if (!left || atomic_load(&s->n_attached) != 0) {
-        end_in_background(s);
-        return;
-    }
-    rd_kafka_destroy(s->rk);
-    source_free(s);
-}
-
-void source_close(void *take_self)
-{
-    struct source *s = take_self;
-    if (s != NULL && s->rk != NULL)
-        close_consumer(s);
-    else if (s != NULL)
-        source_free(s);
-}
-
-static enum weir_status subscribe(struct source *s, struct weir_error *err)
-{
-    const struct weir_str *topics = s->cfg->topics.items;
-    rd_kafka_topic_partition_list_t *list =
-        rd_kafka_topic_partition_list_new((int)s->cfg->topics.n);
-    for (uint32_t i = 0; i < s->cfg->topics.n; i++)
-        rd_kafka_topic_partition_list_add(list, topics[i].ptr, RD_KAFKA_PARTITION_UA);
-    rd_kafka_resp_err_t code = rd_kafka_subscribe(s->rk, list);
-    rd_kafka_topic_partition_list_destroy(list);
-    if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
-        return WEIR_OK;
-    return s->client.host->error(err, WEIR_E_CONFIG, "kafka_subscribe",
-                                 "cannot subscribe to the topics: %s", rd_kafka_err2str(code));
-}
-
-static enum weir_status connect_consumer(struct source *s, struct weir_error *err)
-{
-    static const uint64_t one = 1;
-    const struct weir_host *h = s->client.host;
-    struct problems p = {.host = h, .err = err};
-    rd_kafka_conf_t *conf = source_conf(s->cfg, h->index, &p);
-    s->drain_ns = drain_time(s->cfg, conf, &p);
-    check_assignment(s->cfg, &p);
-    if (p.n > 0) {
-        rd_kafka_conf_destroy(conf);
-        return WEIR_E_CONFIG;
-    }
-    rd_kafka_conf_set_rebalance_cb(conf, on_rebalance);
-    s->rk = client_new(&s->client, RD_KAFKA_CONSUMER, conf, err);
-    if (s->rk == NULL)
-        return WEIR_E_CONFIG;
-    lag_init(s);
-    rd_kafka_poll_set_consumer(s->rk);
-    s->queue = rd_kafka_queue_get_consumer(s->rk);
-    s->replies = rd_kafka_queue_new(s->rk);
-    rd_kafka_queue_io_event_enable(s->queue, s->data_fd, &one, sizeof(one));
-    rd_kafka_queue_io_event_enable(s->replies, s->data_fd, &one, sizeof(one));
-    return subscribe(s, err);
-}
-
-enum weir_status source_open(const struct weir_host *h, const void *config, void **ret_self,
-                             struct weir_error *err)
-{
-    struct source *s = h->alloc(sizeof(*s));
-    if (s == NULL)
-        return h->error(err, WEIR_E_NOMEM, "no_memory", "memory is used up");
-    s->cfg = config;
-    s->free = h->free;
-    client_init(&s->client, h, &s->cfg->client);
-    s->n_rebalances = h->counter(h, "kafka_rebalances_total",
-                                 "Times that the group gave or took partitions.", NULL);
-    s->n_commits =
-        h->counter(h, "kafka_commits_total", "Offset commits that the group took.", NULL);
-    s->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    s->data_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    enum weir_status status = WEIR_OK;
-    if (s->wake_fd < 0 || s->data_fd < 0)
-        status = h->error(err, WEIR_E_FATAL, "no_descriptor", "cannot make an event descriptor: %s",
-                          strerror(errno));
-    if (status == WEIR_OK)
-        status = connect_consumer(s, err);
-    if (status != WEIR_OK) {
-        source_close(s);
-        return status;
-    }
-    *ret_self = s;
-    return WEIR_OK;
+    held_clear(s);
 }
 
 const struct weir_source kafka_source_calls = {

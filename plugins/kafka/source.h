@@ -3,7 +3,8 @@
  * source.h: the parts of one Kafka source instance, which is one lane's consumer.
  *
  *   source_options.c  the type: options and checks
- *   source.c          open and close, the poll
+ *   source.c          the poll
+ *   source_open.c     open and close
  *   parts.c           the assigned partitions: look-up, pause, resume
  *   lag.c             how far behind they are
  *   commit.c          watermarks into the consumer group
@@ -95,9 +96,15 @@ struct lag {
     int64_t ask_ns;  /* when to ask next */
 };
 
+/* What the lanes of one source share. */
+struct lanes {
+    _Atomic int64_t close_ns; /* when all of them have to be closed; 0: none closes yet */
+};
+
 struct source {
     struct client client; /* first: the opaque of the handle */
     const struct source_config *cfg;
+    struct lanes *lanes;
     void (*free)(void *); /* the host's: may be needed after it has gone */
     rd_kafka_t *rk;
     rd_kafka_queue_t *queue;   /* messages, rebalances, errors */
@@ -139,6 +146,10 @@ void check_assignment(const struct source_config *cfg, struct problems *p);
 
 /* ---- source.c */
 extern const struct weir_source kafka_source_calls;
+/* Gives back the messages that wait for room. */
+void held_clear(struct source *s);
+
+/* ---- source_open.c */
 enum weir_status source_open(const struct weir_host *h, const void *config, void **ret_self,
                              struct weir_error *err);
 void source_close(void *take_self);
@@ -183,9 +194,9 @@ bool rebalance_due(const struct source *s);
 void rebalance_close(struct source *s);
 
 /* ---- message.c */
-/* Adds the event. False when memory is used up: then m is still the caller's, and so is the batch
- * as it was. */
+/* Adds the event; *ret_bytes is the size of its payload, key and headers. False when memory is used
+ * up: then m is still the caller's, and so is the batch as it was. */
 bool message_emit(struct source *s, struct weir_batch *b, struct part *p,
-                  const struct weir_origin *origin, rd_kafka_message_t *take_m);
+                  const struct weir_origin *origin, rd_kafka_message_t *take_m, size_t *ret_bytes);
 
 #endif

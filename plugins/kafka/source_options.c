@@ -25,30 +25,30 @@ static const struct weir_option options[] = {
      .of = WEIR_OPT_STRING,
      .flags = WEIR_OPT_REQUIRED | WEIR_OPT_NONEMPTY,
      .offset = offsetof(struct source_config, topics),
-     .doc = "Topics to read; one that begins with ^ is a regular expression over topic names",
+     .doc = "Topics to read; one that begins with ^ is a regular expression over topic names.",
      .example = "[user-events, \"^audit\\\\..*\"]"},
     {.name = "group",
      .type = WEIR_OPT_STRING,
      .flags = WEIR_OPT_REQUIRED | WEIR_OPT_NONEMPTY,
      .offset = offsetof(struct source_config, group),
-     .doc = "Consumer group; its members share the partitions, and it keeps the offsets",
+     .doc = "Consumer group; its members share the partitions, and it keeps the offsets.",
      .example = "consumer"},
     {.name = "start",
      .type = WEIR_OPT_ENUM,
      .offset = offsetof(struct source_config, start),
      .def = "earliest",
      .choices = start_words,
-     .doc = "Where to begin in a partition of which the group holds no offset"},
+     .doc = "Where to begin in a partition of which the group holds no offset."},
     {.name = "stop_at_end",
      .type = WEIR_OPT_BOOL,
      .offset = offsetof(struct source_config, stop_at_end),
      .def = "false",
-     .doc = "End the run once every assigned partition has been read to its end, for batch jobs"},
+     .doc = "End the run once every assigned partition has been read to its end, for batch jobs."},
     {.name = "instance_id",
      .type = WEIR_OPT_STRING,
      .offset = offsetof(struct source_config, instance_id),
      .doc = "Static group membership, one a process: a restart within session.timeout.ms moves no "
-            "partition; each lane adds its number",
+            "partition; each lane adds its number.",
      .example = "${env:HOSTNAME}"},
     {.name = "assignment",
      .type = WEIR_OPT_ENUM,
@@ -57,7 +57,7 @@ static const struct weir_option options[] = {
      .def = "auto",
      .choices = assignment_words,
      .doc = "How the group shares partitions; all members need the same; auto is "
-            "cooperative-sticky with librdkafka 2.6.1 and later, else range and roundrobin"},
+            "cooperative-sticky with librdkafka 2.6.1 and later, else range and roundrobin."},
     {.name = "commit_interval",
      .type = WEIR_OPT_DURATION,
      .flags = WEIR_OPT_ADVANCED,
@@ -65,7 +65,7 @@ static const struct weir_option options[] = {
      .def = "1s",
      .min = 10 * WEIR_NS_PER_MS,
      .max = 600 * WEIR_NS_PER_S,
-     .doc = "How often offsets are committed; a crash repeats at most that much"},
+     .doc = "How often offsets are committed; a crash repeats at most that much."},
     {.name = "drain_deadline",
      .type = WEIR_OPT_DURATION,
      .flags = WEIR_OPT_ADVANCED,
@@ -74,7 +74,7 @@ static const struct weir_option options[] = {
      .max = 3600 * WEIR_NS_PER_S,
      .doc =
          "How long a partition that goes to another member may take to finish its events; default "
-         "10s, or a third of max.poll.interval.ms where that is less",
+         "10s, or a third of max.poll.interval.ms where that is less.",
      .example = "20s"},
     {.name = "prefetch",
      .type = WEIR_OPT_SIZE,
@@ -83,7 +83,7 @@ static const struct weir_option options[] = {
      .min = INT64_C(1) << 20,
      .max = INT64_C(2047) << 20,
      .doc = "Memory a lane for messages fetched ahead; default 64MiB, or 128MiB with librdkafka "
-            "before 2.2, which stops fetching for a second when it is full",
+            "before 2.2, which stops fetching for a second when it is full.",
      .example = "32MiB"},
 };
 
@@ -118,7 +118,7 @@ rd_kafka_conf_t *source_conf(const struct source_config *cfg, uint32_t lane, str
         else
             set(conf, p, "instance_id", "group.instance.id", id);
     }
-    set(conf, p, "group", "group.id", cfg->group.ptr);
+    set_text(conf, p, "group", "group.id", cfg->group);
     set(conf, p, "start", "auto.offset.reset", start_words[cfg->start]);
     set(conf, p, "assignment", "partition.assignment.strategy", assignor(cfg));
     set(conf, p, "", "enable.auto.commit", "false");
@@ -226,7 +226,7 @@ const struct weir_type kafka_source_type = {
     .size = sizeof(kafka_source_type),
     .kind = WEIR_SOURCE,
     .name = "kafka",
-    .summary = "reads topics as a member of a consumer group",
+    .summary = "Reads topics as a member of a consumer group.",
     .doc = "Each lane is a consumer of its own in the group. Offsets are committed once everything "
            "before them has ended: delivered, filtered, or kept as a dead letter. When a partition "
            "moves to another member, its events end first.\n\n"

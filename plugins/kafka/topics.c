@@ -20,8 +20,8 @@ static bool topic_is(const struct topic *t, struct weir_str name)
     return t->len == name.len && memcmp(t->name, name.ptr, name.len) == 0;
 }
 
-static rd_kafka_topic_t *refuse(struct weir_result *result, enum weir_verdict verdict,
-                                const char *code, const char *message)
+static struct topic *refuse(struct weir_result *result, enum weir_verdict verdict, const char *code,
+                            const char *message)
 {
     result->verdict = verdict;
     result->code = code;
@@ -36,6 +36,7 @@ static struct topic *topic_new(const struct weir_host *h, rd_kafka_t *rk, struct
         return NULL;
     memcpy(t->name, name.ptr, name.len);
     t->len = name.len;
+    t->limit = NO_LIMIT;
     t->handle = rd_kafka_topic_new(rk, t->name, NULL);
     if (t->handle != NULL)
         return t;
@@ -43,17 +44,15 @@ static struct topic *topic_new(const struct weir_host *h, rd_kafka_t *rk, struct
     return NULL;
 }
 
-rd_kafka_topic_t *topics_get(struct topics *t, const struct weir_host *h, rd_kafka_t *rk,
-                             struct weir_str name, struct weir_result *result)
+struct topic *topics_get(struct topics *t, const struct weir_host *h, rd_kafka_t *rk,
+                         struct weir_str name, struct weir_result *result)
 {
     if (t->recent != NULL && topic_is(t->recent, name))
-        return t->recent->handle;
+        return t->recent;
     struct topic **bucket = &t->buckets[bucket_of(name)];
     for (struct topic *found = *bucket; found != NULL; found = found->next)
-        if (topic_is(found, name)) {
-            t->recent = found;
-            return found->handle;
-        }
+        if (topic_is(found, name))
+            return t->recent = found;
     if (!topic_name_valid(name))
         return refuse(result, WEIR_VERDICT_REJECTED, "bad_topic",
                       "the rendered topic is no topic name: 1 to 249 letters, digits, '.', '_' "
@@ -68,7 +67,46 @@ rd_kafka_topic_t *topics_get(struct topics *t, const struct weir_host *h, rd_kaf
     made->next = *bucket;
     *bucket = t->recent = made;
     t->n++;
-    return made->handle;
+    return made;
+}
+
+/* ---- Requests that are too large -----------------------------------------------------------
+ *
+ * A broker refuses a whole request where it is larger than the topic's max.message.bytes, though
+ * each event in it may be small. The library knows one size for all topics, so that the way to
+ * smaller requests is to have fewer bytes under way. Down to one event at a time: what is refused
+ * then is too large itself. */
+
+#define LIMIT_MOST ((size_t)1 << 20)
+#define LIMIT_STEP 4
+#define LIMIT_LEAST 1024 /* below it events go one by one */
+#define LIMITS_PROVEN 64 /* so many limits' worth of bytes raise it again */
+
+bool topic_has_room(const struct topic *t, size_t bytes)
+{
+    return t->under_way == 0 || t->limit == NO_LIMIT ||
+           (bytes < t->limit && t->under_way <= t->limit - bytes);
+}
+
+void topic_shrink(struct topic *t, size_t limit)
+{
+    if (limit != t->limit)
+        return; /* another message of the same request has done it */
+    size_t from = limit < LIMIT_MOST ? limit : LIMIT_MOST;
+    t->limit = from / LIMIT_STEP >= LIMIT_LEAST ? from / LIMIT_STEP : 1;
+    t->proven = 0;
+}
+
+void topic_prove(struct topic *t, size_t bytes)
+{
+    size_t limit = t->limit > LIMIT_LEAST ? t->limit : LIMIT_LEAST;
+    if (t->limit == NO_LIMIT)
+        return;
+    t->proven += bytes;
+    if (t->proven / LIMITS_PROVEN < limit)
+        return;
+    t->limit = limit * LIMIT_STEP < LIMIT_MOST ? limit * LIMIT_STEP : NO_LIMIT;
+    t->proven = 0;
 }
 
 void topics_done(struct topics *t, const struct weir_host *h)

@@ -288,6 +288,29 @@ def test_too_large_for_the_topic_is_rejected(weir, kafka, unique):
 
 
 @pytest.mark.sanitize
+@pytest.mark.parametrize("limit", [20000, 300])
+def test_a_request_too_large_for_the_topic_rejects_no_small_event(weir, kafka, unique, limit):
+    """The library's requests are larger than the topic takes; only what is too large itself is
+    rejected, be it by its headers."""
+    target, dead = kafka.topic(max_message_bytes=limit), kafka.topic()
+    total = 2000 if limit > 1000 else 100
+    values = [{"n": n, "fill": "x" * (2 * limit if n % (total // 2) == 7 else 100)} for n in range(total)]
+    values.append(None)
+    headers = lambda i, _: [("big", b"b" * 2 * limit)] if i == total else []
+    copy(kafka, weir, unique, values,
+         f"topic: {target}\n    compression: none\n    linger: 100ms\n    retry: {{max: 200ms}}\n"
+         "    on_reject: dead_letter", headers=headers, source="codec: raw",
+         more=f"""  failed: {{type: kafka, brokers: "{kafka.brokers}", topic: {dead}}}
+dead_letter: failed""")
+    found = [m.json["n"] for m in kafka.consume(target)]
+    large = [7, total // 2 + 7]
+    assert sorted(set(found)) == [n for n in range(total) if n not in large]
+    assert repeated(found) == []
+    letters = [m.value.decode() for m in kafka.consume(dead)]
+    assert len(letters) == 3 and all("larger than the topic's max.message.bytes" in l for l in letters)
+
+
+@pytest.mark.sanitize
 def test_a_fixed_topic_that_is_missing_is_waited_for(weir, kafka, own_kafka, unique):
     broker, source = own_kafka("auto.create.topics.enable=false"), kafka.topic()
     target = unique_name("later")

@@ -78,6 +78,19 @@ def test_time_of_the_message_becomes_the_events(weir, kafka, unique):
     assert kafka.consume(source)[0].time_ms == kafka.consume(target)[0].time_ms
 
 
+@pytest.mark.sanitize
+def test_headers_that_are_larger_than_their_events(weir, kafka, unique):
+    """A batch is bounded by what it keeps in memory, headers included."""
+    source, target = kafka.topic(), kafka.topic(max_message_bytes=16 << 20)
+    big = [("big", b"b" * 500_000)]
+    kafka.produce(source, [{"n": n} for n in range(200)], headers=lambda i, _: big if i % 2 else None)
+    weir.run(pipeline(kafka, source, unique("g"),
+                      to_topic(kafka, target, ", buffer: {size: 4MiB}"), "stop_at_end: true"))
+    got = kafka.consume(target)
+    assert numbers(got) == list(range(200))
+    assert [m.headers.get("big") for m in got] == [b"b" * 500_000 if n % 2 else None for n in range(200)]
+
+
 def test_stops_at_the_end_of_all_partitions(weir, kafka, unique):
     source, target, group = kafka.topic(partitions=5), kafka.topic(partitions=2), unique("g")
     text = pipeline(kafka, source, group, to_topic(kafka, target), "stop_at_end: true")
@@ -342,11 +355,13 @@ def test_brokers_that_cannot_be_reached_are_named(weir, kafka, unique):
     assert time.monotonic() - began < 10
 
 
-def test_ends_while_the_broker_does_not_answer(weir, kafka, own_kafka, unique):
+@pytest.mark.parametrize("lanes", [1, 6])
+def test_ends_while_the_broker_does_not_answer(weir, kafka, own_kafka, unique, lanes):
     broker = own_kafka()
-    source, target = broker.topic(), kafka.topic()
+    source, target = broker.topic(partitions=lanes), kafka.topic()
     broker.produce(source, [{"n": n} for n in range(100)])
-    running = weir.start(pipeline(broker, source, unique("g"), to_topic(kafka, target)))
+    running = weir.start(pipeline(broker, source, unique("g"), to_topic(kafka, target),
+                                  f"lanes: {lanes}"))
     kafka.consume(target, 100)
     broker.pause()
     began = time.monotonic()
@@ -527,6 +542,8 @@ WRONG = [
     ({"sasl": "{user: me, password: x}"}, "no mechanism"),
     ({"sasl": "{mechanism: PLAIN}"}, "mechanism PLAIN needs sasl.user"),
     ({"sasl": "{mechanism: KERBEROS}"}, "SCRAM-SHA-256"),
+    ({"sasl": '{mechanism: PLAIN, user: me, password: "a\\0b"}'}, "holds a NUL"),
+    ({"rdkafka": '{socket.timeout.ms: "20000\\0x"}'}, "holds a NUL"),
 ]
 
 
