@@ -221,7 +221,7 @@ static void test_commands_are_those_of_hiredis(void **state)
         }
         struct bytes b = {.h = host()};
         bytes_put_command(&b, n, args);
-        int len = redisFormatCommandArgv(&want, (int)n, ptrs, lens);
+        long long len = redisFormatCommandArgv(&want, (int)n, ptrs, lens);
         assert_int_equal(b.len, len);
         assert_memory_equal(b.ptr, want, b.len);
         redisFreeCommand(want);
