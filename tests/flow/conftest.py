@@ -54,10 +54,15 @@ SECONDS = {"own_kafka": 20, "platform_servers": 15, "own_mongodb": 8, "failing_s
 # ---- one process or several ------------------------------------------------------------------
 
 def pytest_configure(config):
-    # An end by SIGTERM goes the way of Ctrl-C, so that servers and weirs are stopped.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    # An end by SIGTERM goes the way of Ctrl-C, so that servers and weirs are stopped. The signal of
+    # Ctrl-C itself may be ignored: shells start background jobs so.
+    signal.signal(signal.SIGTERM, _interrupt)
     if not session.is_worker():
         session.begin()
+
+
+def _interrupt(*_):
+    raise KeyboardInterrupt
 
 
 def pytest_unconfigure(config):
