@@ -90,6 +90,13 @@ def pytest_testnodedown(node, error):
         session.end_worker(node.gateway.id)
 
 
+def pytest_make_parametrize_id(val, argname):
+    # Names have to be the same in every process: compressed bytes hold the time they were made at.
+    if isinstance(val, bytes) and not (val.isascii() and val.decode().isprintable()):
+        return f"{argname}-{len(val)}-bytes"
+    return None
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     if not session.is_worker():
