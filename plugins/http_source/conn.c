@@ -328,12 +328,18 @@ void conn_add(struct lane *s, int take_fd)
 {
     struct sockaddr_storage ss = {0};
     socklen_t len = sizeof(ss);
-    uint64_t before = s->n_started;
+    s->n_taken++;
     if (getpeername(take_fd, (struct sockaddr *)&ss, &len) != 0)
         close(take_fd); /* gone already */
     else
         (void)MHD_add_connection(s->daemon, take_fd, (struct sockaddr *)&ss, len);
-    if (s->n_started == before)
+}
+
+/* libmicrohttpd starts what is added at once (0.9) or in its next turn (1.0); what has not begun after
+ * that never will. */
+void conn_missed(struct lane *s)
+{
+    for (; s->n_taken != s->n_started; s->n_taken--)
         listen_release(s);
 }
 

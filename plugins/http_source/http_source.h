@@ -223,7 +223,8 @@ struct lane {
     bool headers_in_place;   /* see head.c */
     bool resumed;            /* libmicrohttpd must run before the lane sleeps */
     int64_t looked_ns;       /* when the listening socket and the inbox were last looked at */
-    uint64_t n_started;      /* connections that libmicrohttpd ever took */
+    uint64_t n_taken;        /* connections that libmicrohttpd was ever given */
+    uint64_t n_started;      /* those of them that it began */
     int64_t accept_after_ns; /* no descriptors were left: pause */
     atomic_bool woken;       /* by wake(): poll returns at once */
     atomic_bool sleeping;
@@ -258,6 +259,8 @@ static inline bool lane_is_raw(const struct lane *s)
 struct MHD_Daemon *conn_daemon_start(struct lane *s);
 /* A new connection; takes fd. */
 void conn_add(struct lane *s, int take_fd);
+/* After each turn of libmicrohttpd: gives back the slots of connections that it did not begin. */
+void conn_missed(struct lane *s);
 void conn_deadline(struct conn *c, enum deadline deadline);
 /* Ends the connection: libmicrohttpd sees a closed socket. */
 void conn_shut(struct conn *c);

@@ -72,6 +72,7 @@ static void run(struct lane *s)
     s->now = s->h->now(s->h);
     s->resumed = false;
     (void)MHD_run(s->daemon);
+    conn_missed(s);
 }
 
 /* Nothing may be suspended when the daemon stops, and what was answered last should arrive. */
