@@ -91,9 +91,12 @@ def pytest_testnodedown(node, error):
 
 
 def pytest_make_parametrize_id(val, argname):
-    # Names have to be the same in every process: compressed bytes hold the time they were made at.
+    # Names have to be the same in every process: compressed bytes and tokens hold the time they were
+    # made at.
     if isinstance(val, bytes) and not (val.isascii() and val.decode().isprintable()):
         return f"{argname}-{len(val)}-bytes"
+    if isinstance(val, str) and len(val) > 80:
+        return f"{val[:40]}...{len(val)}"
     return None
 
 
