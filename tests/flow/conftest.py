@@ -199,6 +199,7 @@ def redis():
     server = KINDS["redis"](session.folder() / session.worker_name())
     yield server.start()
     server.stop()
+    shutil.rmtree(server.folder, ignore_errors=True)
 
 
 def _own(name, request):

@@ -66,7 +66,9 @@ class Inner:
         found = {}
         for entry in Path("/proc").glob("[0-9]*"):
             try:
-                if f"{MARK}={self.folder}".encode() in (entry / "environ").read_bytes().split(b"\0"):
+                # Redis writes over its environment, and stands in its folder.
+                if (f"{MARK}={self.folder}".encode() in (entry / "environ").read_bytes().split(b"\0")
+                        or os.readlink(entry / "cwd").startswith(f"{self.temporary}/")):
                     found[int(entry.name)] = (entry / "cmdline").read_text().replace("\0", " ")
             except OSError:
                 continue

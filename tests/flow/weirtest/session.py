@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from . import reaper
+from .servers import SCRIPT
 
 MARK, CONTROLLER = "WEIR_TEST_RUN", "WEIR_TEST_CONTROLLER"
 _reaper = None
@@ -35,6 +36,8 @@ def begin():
     global _reaper
     folder = tempfile.mkdtemp(prefix="weir-test-")
     os.environ.update({MARK: folder, CONTROLLER: str(os.getpid())})
+    # A broker of a test lives for seconds: what Java spends on getting fast never comes back.
+    os.environ.setdefault("WEIR_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
     _reaper = subprocess.Popen([sys.executable, reaper.__file__, folder], stdin=subprocess.PIPE,
                                start_new_session=True)
 
@@ -43,10 +46,22 @@ def end():
     """Ends all that the run started and removes its folder."""
     global _reaper
     if _reaper is not None:
+        _stop_shared()
         _reaper.stdin.close()
         _reaper.wait(120)
         _reaper = None
         shutil.rmtree(os.environ[MARK], ignore_errors=True)
+
+
+def _stop_shared():
+    """In order and with their folders, without which nobody watches over them any more."""
+    folders = list(folder().glob("shared-*"))
+    stops = [subprocess.Popen([SCRIPT, "down", "--dir", path], stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL) for path in folders]
+    for stop in stops:
+        stop.wait(60)
+    for path in folders:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def end_worker(name):
