@@ -32,9 +32,11 @@ void wr_wake_signal(struct wr_wake *w)
         return;
     switch (atomic_load(&w->sleeping)) {
     case ON_COND:
+        /* Once the mutex is ours the owner waits, or has seen `pending`. The signal comes behind it: the
+         * owner would only wake up to wait for the mutex. */
         pthread_mutex_lock(&w->mutex);
-        pthread_cond_signal(&w->cond);
         pthread_mutex_unlock(&w->mutex);
+        pthread_cond_signal(&w->cond);
         break;
     case IN_HOOK:
         pthread_mutex_lock(&w->mutex);

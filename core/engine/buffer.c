@@ -7,7 +7,6 @@
 #include <base/mem.h>
 
 #include <pthread.h>
-#include <stdatomic.h>
 
 struct memory_buffer {
     struct wr_buffer base; /* first */
@@ -93,7 +92,9 @@ static bool memory_push(struct wr_buffer *buf, struct wr_batch *take_b, int64_t 
     atomic_store_explicit(&buf->bytes, bytes + cost + pinned, memory_order_relaxed);
     atomic_fetch_add_explicit(&buf->events, take_b->pub.n_events, memory_order_relaxed);
     pthread_mutex_unlock(&m->mutex);
-    if (was_empty)
+    if (was_empty && w->tells)
+        atomic_store(&buf->untold, 1);
+    else if (was_empty)
         buf->filled(buf->arg);
     return true;
 }

@@ -12,6 +12,8 @@
 
 #include <model/batch.h>
 
+#include <stdatomic.h>
+
 struct wr_buffer;
 
 struct wr_entry {
@@ -27,6 +29,7 @@ struct wr_entry {
 struct wr_waiter {
     struct wr_waiter *next;
     bool queued;
+    bool tells; /* it calls wr_buffer_tell itself, once for several pushes */
     void (*wake)(void *arg);
     void *arg;
 };
@@ -46,6 +49,7 @@ struct wr_buffer {
     bool durable; /* what was pushed is safe: acked by the buffer itself */
     void (*filled)(void *arg); /* something can be taken. [any] */
     void *arg;
+    _Atomic int untold;        /* `filled` is owed by somebody who tells */
     _Atomic size_t bytes;
     _Atomic uint64_t events;
     size_t cap_bytes;
@@ -57,6 +61,13 @@ static inline bool wr_buffer_push(struct wr_buffer *buf, struct wr_batch *take_b
                                   struct wr_waiter *w)
 {
     return buf->ops->push(buf, take_b, now, w);
+}
+
+/* Says now that something can be taken, where a push has left that out. [any] */
+static inline void wr_buffer_tell(struct wr_buffer *buf)
+{
+    if (atomic_load(&buf->untold) != 0 && atomic_exchange(&buf->untold, 0) != 0)
+        buf->filled(buf->arg);
 }
 
 static inline struct wr_entry *wr_buffer_take(struct wr_buffer *buf)

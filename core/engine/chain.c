@@ -390,6 +390,7 @@ static bool run_transform(struct wr_lane *lane, struct wr_work *w)
     if (status == WEIR_AGAIN) {
         lane->parked = true;
         lane->resume_at = again;
+        lane->room = WR_ROOM_WAITING;
         push_work(lane, b, w->component);
         lane->stack[lane->n_work - 1].again = true;
         return false;

@@ -17,7 +17,8 @@
 
 #include <stdio.h>
 
-#define ROOM_EVENTS 512u
+#define ROOM_EVENTS 256u /* so that a batch goes through while it is in the cache */
+#define UNTOLD_MAX 4u    /* full batches on which an outlet is woken once */
 #define ROOM_MIN 8u /* places of a batch that is only begun: few events must not pin much memory */
 #define SERVE_ENDED_NS (100 * WEIR_NS_PER_MS) /* how often an ended source is still polled */
 #define SPINS_MAX 64u                         /* polls that came back at once with nothing */
@@ -117,6 +118,8 @@ struct wr_lane *wr_lane_new(struct wr_pipeline *p, uint32_t component, uint32_t 
     lane->acks = wr_acks_new(source_type(lane), &ops, lane);
     lane->waiter.wake = wr_lane_wake;
     lane->waiter.arg = lane;
+    lane->waiter.tells = true;
+    lane->room = ROOM_EVENTS;
     wr_wake_init(&lane->wake, source_type(lane)->wake != NULL ? wake_source : NULL, lane);
     if (!open_instances(lane, err)) {
         wr_lane_free(lane);
@@ -158,6 +161,22 @@ void wr_host_wait(const struct weir_host *h, int64_t deadline_ns)
 {
     struct wr_instance *inst = (struct wr_instance *)h->priv;
     wr_wake_wait(&inst->lane->wake, inst->clock, deadline_ns);
+}
+
+static void tell_outlets(struct wr_lane *lane)
+{
+    lane->n_untold = 0;
+    for (uint32_t i = 0; i < lane->p->plan->n_components; i++)
+        if (lane->p->units[i].outlet != NULL)
+            wr_buffer_tell(wr_outlet_buffer(lane->p->units[i].outlet));
+}
+
+/* A source that filled its last batch is likely to have the next one at once: the outlets are told of
+ * both together. Whatever waits, or finds no room, is preceded by a tell_outlets. */
+static bool may_put_off(const struct wr_lane *lane, uint32_t room)
+{
+    return lane->n_untold != 0 && lane->n_untold < UNTOLD_MAX && lane->last_polled == lane->room &&
+           room == lane->room;
 }
 
 static struct wr_batch *poll_batch(struct wr_lane *lane)
@@ -254,7 +273,10 @@ static void take_early(struct wr_lane *lane, int64_t now)
 static void poll_source(struct wr_lane *lane, uint32_t room, int64_t deadline)
 {
     struct wr_clock *clock = lane->p->rt.clock;
+    bool put_off = may_put_off(lane, room);
     struct wr_batch *b = poll_batch(lane);
+    if (!put_off || b == NULL)
+        tell_outlets(lane);
     if (b == NULL) {
         wr_wake_wait(&lane->wake, clock, wr_now(clock) + SPIN_SLEEP_NS); /* memory may come back */
         return;
@@ -263,7 +285,7 @@ static void poll_source(struct wr_lane *lane, uint32_t room, int64_t deadline)
     int64_t before = wr_now(clock);
     bool has_wake = lane->wake.hook != NULL;
     wr_arena_clear(&source_of(lane)->scratch, 64 * 1024);
-    if (has_wake && !wr_wake_enter(&lane->wake))
+    if ((has_wake && !wr_wake_enter(&lane->wake)) || put_off)
         deadline = before;
     wr_idle_begin(&lane->idle, before);
     enum weir_status status = source_type(lane)->poll(source_of(lane)->self, &b->pub, room, deadline,
@@ -275,6 +297,9 @@ static void poll_source(struct wr_lane *lane, uint32_t room, int64_t deadline)
         keep_early(lane, wr_now(clock));
     } else if (b->pub.n_events != 0) {
         take_polled(lane, wr_now(clock));
+        lane->n_untold++;
+    } else if (put_off) {
+        tell_outlets(lane); /* it has no more: the next poll waits */
     } else if (b->own->arena.footprint + b->own->attached_bytes > SPARE_MAX) {
         /* What the source put in and took back goes with the body. */
         wr_batch_free(b);
@@ -438,6 +463,8 @@ int64_t wr_lane_step(struct wr_lane *lane, int64_t wait_until)
         take_early(lane, now);
     }
     int64_t next = min64(deadline, run_ticks(lane, now));
+    if (lane->ended || lane->last_polled < lane->room)
+        tell_outlets(lane);
     if (wind_down(lane, now))
         return -1;
     if (lane->parked)
@@ -447,7 +474,7 @@ int64_t wr_lane_step(struct wr_lane *lane, int64_t wait_until)
         return 0;
     }
     bool room = lane->n_work == 0 && lane->early == NULL && !wr_acks_full(lane->acks);
-    poll_source(lane, room ? ROOM_EVENTS : 0, min64(next, wait_until));
+    poll_source(lane, room ? lane->room : 0, min64(next, wait_until));
     return min64(next, wr_wake_is_pending(&lane->wake) ? 0 : next);
 }
 

@@ -39,10 +39,14 @@ struct wr_lane {
 
     bool polling, stopped, ended, flushed, finished;
     uint32_t final_at;  /* components below it have had their final tick */
+    uint32_t room; /* events that a poll may give */
     uint32_t idle_spins, last_polled;
+    uint32_t n_untold; /* batches since the outlets were told of any */
     int64_t next_serve; /* of an ended source */
     struct wr_idle idle;
 };
+
+#define WR_ROOM_WAITING 512u /* where a transform waits for others: once a batch */
 
 /* Runs the work on the stack until it is empty or parked. */
 void wr_chain_run(struct wr_lane *lane, int64_t now);

@@ -219,6 +219,7 @@ static bool begin_change(struct wr_batch *b, struct weir_event *ev)
     struct wr_trace *trace = wr_arena_alloc(&b->own->arena, sizeof(*trace));
     if (trace == NULL)
         return false;
+    const struct wr_trace *before = ev->host_trace;
     *trace = (struct wr_trace){.source = wr_event_source_payload(ev),
                                .payload = ev->payload,
                                .value = ev->value,
@@ -227,15 +228,26 @@ static bool begin_change(struct wr_batch *b, struct weir_event *ev)
                                .n_headers = ev->n_headers,
                                .flags = ev->flags & (WEIR_EVENT_EDITED | WEIR_EVENT_TOMB |
                                                      WEIR_EVENT_RAW)};
+    if (before != NULL) {
+        trace->edited = before->edited;
+        trace->from = before->from;
+        trace->text = before->text;
+    }
     ev->host_trace = trace;
     ev->host_seal = b->seal;
     return true;
 }
 
+/* Of the component whose call is running; NULL: it has changed nothing yet. */
+static struct wr_trace *trace_of(const struct wr_batch *b, const struct weir_event *ev)
+{
+    return ev->host_seal == b->seal ? (struct wr_trace *)(uintptr_t)ev->host_trace : NULL;
+}
+
 struct weir_value *wr_event_edit(struct wr_batch *b, struct weir_event *ev,
                                  struct weir_error *err)
 {
-    const struct wr_trace *trace = ev->host_seal == b->seal ? ev->host_trace : NULL;
+    struct wr_trace *trace = trace_of(b, ev);
     if (trace != NULL && ev->value != trace->value && wr_value_is_mutable(ev->value)) {
         ev->flags |= WEIR_EVENT_EDITED; /* it may have been serialized since */
         return (struct weir_value *)(uintptr_t)ev->value;
@@ -248,6 +260,10 @@ struct weir_value *wr_event_edit(struct wr_batch *b, struct weir_event *ev,
         (void)wr_error(err, WEIR_E_NOMEM, "no_memory", "no memory to change the event");
         return NULL;
     }
+    trace = trace_of(b, ev);
+    trace->edited = (ev->flags & WEIR_EVENT_EDITED) == 0 ? copy : NULL;
+    trace->from = sealed;
+    trace->text = ev->payload;
     ev->value = copy;
     ev->flags |= WEIR_EVENT_EDITED;
     return copy;
@@ -278,7 +294,10 @@ struct weir_str wr_event_payload(struct wr_batch *b, struct weir_event *ev)
         return ev->payload;
     if (b->own == NULL)
         return weir_str_n(NULL, 0);
-    struct weir_str text = wr_value_write(&b->own->arena, ev->value);
+    const struct wr_trace *trace = ev->host_trace;
+    struct weir_str text = trace != NULL && trace->edited == ev->value
+                               ? wr_value_write_edited(&b->own->arena, ev->value, trace->from, trace->text)
+                               : wr_value_write(&b->own->arena, ev->value);
     if (text.ptr == NULL)
         return text;
     ev->payload = text;

@@ -95,6 +95,9 @@ struct wr_trace {
     const struct weir_header *headers;
     uint32_t n_headers;
     uint32_t flags;
+    /* The value that was made to be changed, what it was copied from, and the text of that. */
+    const struct weir_value *edited, *from;
+    struct weir_str text;
 };
 
 /* As the functions of struct weir_host with these names. */

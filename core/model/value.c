@@ -1,46 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * JSON values over yyjson. A handle is a yyjson_val (parsed, immutable) or, with its lowest bit set, a
- * yyjson_mut_val. Both begin with the same tag and payload, so scalars are read alike; only walking a
- * container differs. An arena has one mutable document, whose pools draw from the arena; freeing a
- * value is freeing its arena.
+ * JSON values: parsing, reading, comparing; see value_impl.h. They are made and changed in value_make.c,
+ * and written in value_write.c.
  */
-#include <model/value.h>
+#include <model/value_impl.h>
 
-#include <base/arena.h>
-#include <base/check.h>
 #include <base/str.h>
 
-#include <math.h>
 #include <stdlib.h>
-#include <yyjson.h>
 
 #define READ_FLAGS YYJSON_READ_BIGNUM_AS_RAW
-
-static bool is_mut(const struct weir_value *v)
-{
-    return ((uintptr_t)v & 1u) != 0;
-}
-
-static yyjson_val *val_of(const struct weir_value *v)
-{
-    return (yyjson_val *)((uintptr_t)v & ~(uintptr_t)1);
-}
-
-static yyjson_mut_val *mut_of(const struct weir_value *v)
-{
-    return (yyjson_mut_val *)((uintptr_t)v & ~(uintptr_t)1);
-}
-
-static const struct weir_value *from_val(const yyjson_val *val)
-{
-    return (const struct weir_value *)(const void *)val;
-}
-
-static struct weir_value *from_mut(const yyjson_mut_val *val)
-{
-    return val == NULL ? NULL : (struct weir_value *)((uintptr_t)val | 1u);
-}
 
 /* ---- The arena as yyjson's allocator ---- */
 
@@ -60,21 +29,12 @@ static void alc_free(void *ctx, void *p)
     (void)p;
 }
 
-static yyjson_alc arena_alc(struct weir_arena *a)
+yyjson_alc wr_arena_alc(struct weir_arena *a)
 {
     return (yyjson_alc){alc_malloc, alc_realloc, alc_free, a};
 }
 
-static yyjson_mut_doc *arena_doc(struct weir_arena *a)
-{
-    if (a->doc == NULL) {
-        yyjson_alc alc = arena_alc(a);
-        a->doc = yyjson_mut_doc_new(&alc);
-    }
-    return a->doc;
-}
-
-/* ---- Parsing and writing ---- */
+/* ---- Parsing ---- */
 
 /* Containers lie in preorder in one block: each knows where its last member ends. */
 static bool depth_within(yyjson_doc *doc)
@@ -108,7 +68,7 @@ static void trim(struct weir_arena *a, yyjson_doc *doc)
 const struct weir_value *wr_value_parse(struct weir_arena *a, struct weir_str text,
                                         struct weir_error *err)
 {
-    yyjson_alc alc = arena_alc(a);
+    yyjson_alc alc = wr_arena_alc(a);
     yyjson_read_err why = {0};
     /* The cast is the library's signature; without YYJSON_READ_INSITU the text is only read. */
     char *dat = (char *)(uintptr_t)(text.ptr != NULL ? text.ptr : "");
@@ -131,18 +91,6 @@ const struct weir_value *wr_value_parse(struct weir_arena *a, struct weir_str te
     }
     trim(a, doc);
     return from_val(yyjson_doc_get_root(doc));
-}
-
-struct weir_str wr_value_write(struct weir_arena *a, const struct weir_value *v)
-{
-    if (v == NULL)
-        return weir_str_n(NULL, 0);
-    yyjson_alc alc = arena_alc(a);
-    size_t len = 0;
-    char *text = is_mut(v)
-                     ? yyjson_mut_val_write_opts(mut_of(v), YYJSON_WRITE_NOFLAG, &alc, &len, NULL)
-                     : yyjson_val_write_opts(val_of(v), YYJSON_WRITE_NOFLAG, &alc, &len, NULL);
-    return weir_str_n(text, text != NULL ? len : 0);
 }
 
 /* ---- Reading ---- */
@@ -226,10 +174,21 @@ const struct weir_value *wr_value_get(const struct weir_value *v, struct weir_st
 {
     if (v == NULL)
         return NULL;
-    const char *name = key.ptr != NULL ? key.ptr : "";
-    if (is_mut(v))
-        return from_mut(yyjson_mut_obj_getn(mut_of(v), name, key.len));
-    return from_val(yyjson_obj_getn(val_of(v), name, key.len));
+    if (!unsafe_yyjson_is_obj(val_of(v)))
+        return NULL;
+    size_t left = unsafe_yyjson_get_len(val_of(v));
+    if (is_mut(v)) {
+        yyjson_mut_val *at = left != 0 ? ((yyjson_mut_val *)mut_of(v)->uni.ptr)->next->next : NULL;
+        for (; left > 0; left--, at = at->next->next)
+            if (unsafe_yyjson_get_len(at) == key.len && same_bytes(at->uni.str, key.ptr, key.len))
+                return from_mut(at->next);
+        return NULL;
+    }
+    yyjson_val *at = unsafe_yyjson_get_first(val_of(v));
+    for (; left > 0; left--, at = unsafe_yyjson_get_next(at + 1))
+        if (unsafe_yyjson_get_len(at) == key.len && same_bytes(at->uni.str, key.ptr, key.len))
+            return from_val(at + 1);
+    return NULL;
 }
 
 const struct weir_value *wr_value_at(const struct weir_value *v, uint32_t i)
@@ -360,252 +319,4 @@ bool wr_value_equal(const struct weir_value *a, const struct weir_value *b)
 bool wr_value_is_mutable(const struct weir_value *v)
 {
     return v != NULL && is_mut(v);
-}
-
-/* Walks the containers of v with a stack of its own, bounded by the depth that is allowed. */
-static bool mut_depth_ok(yyjson_mut_val *v)
-{
-    struct {
-        yyjson_mut_val *at; /* value, of an object: its key */
-        size_t left;
-        bool object;
-    } open[WR_VALUE_DEPTH_MAX];
-    size_t depth = 0;
-    for (yyjson_mut_val *val = v;;) {
-        size_t n = unsafe_yyjson_is_ctn(val) ? unsafe_yyjson_get_len(val) : 0;
-        if (unsafe_yyjson_is_ctn(val) && depth == WR_VALUE_DEPTH_MAX)
-            return false;
-        if (n != 0) {
-            bool object = unsafe_yyjson_is_obj(val);
-            yyjson_mut_val *last = val->uni.ptr;
-            open[depth].at = object ? last->next->next : last->next;
-            open[depth].object = object;
-            open[depth++].left = n;
-        }
-        while (depth > 0 && open[depth - 1].left == 0)
-            depth--;
-        if (depth == 0)
-            return true;
-        open[depth - 1].left--;
-        val = open[depth - 1].object ? open[depth - 1].at->next : open[depth - 1].at;
-        open[depth - 1].at = val->next;
-    }
-}
-
-bool wr_value_depth_ok(const struct weir_value *v)
-{
-    return v == NULL || !is_mut(v) || mut_depth_ok(mut_of(v));
-}
-
-/* ---- Making ---- */
-
-struct weir_value *wr_make_null(struct weir_arena *a)
-{
-    return from_mut(yyjson_mut_null(arena_doc(a)));
-}
-
-struct weir_value *wr_make_bool(struct weir_arena *a, bool v)
-{
-    return from_mut(yyjson_mut_bool(arena_doc(a), v));
-}
-
-struct weir_value *wr_make_int(struct weir_arena *a, int64_t v)
-{
-    return from_mut(yyjson_mut_sint(arena_doc(a), v));
-}
-
-struct weir_value *wr_make_uint(struct weir_arena *a, uint64_t v)
-{
-    return from_mut(yyjson_mut_uint(arena_doc(a), v));
-}
-
-struct weir_value *wr_make_real(struct weir_arena *a, double v)
-{
-    return isfinite(v) ? from_mut(yyjson_mut_real(arena_doc(a), v)) : NULL;
-}
-
-struct weir_value *wr_make_str(struct weir_arena *a, struct weir_str s)
-{
-    if (wr_utf8_check(s) != s.len)
-        return NULL;
-    return from_mut(yyjson_mut_strncpy(arena_doc(a), s.ptr != NULL ? s.ptr : "", s.len));
-}
-
-struct weir_value *wr_make_array(struct weir_arena *a)
-{
-    return from_mut(yyjson_mut_arr(arena_doc(a)));
-}
-
-struct weir_value *wr_make_object(struct weir_arena *a)
-{
-    return from_mut(yyjson_mut_obj(arena_doc(a)));
-}
-
-struct weir_value *wr_make_copy(struct weir_arena *a, const struct weir_value *v)
-{
-    if (v == NULL)
-        return NULL;
-    if (is_mut(v)) /* the library recurses here */
-        return mut_depth_ok(mut_of(v)) ? from_mut(yyjson_mut_val_mut_copy(arena_doc(a), mut_of(v)))
-                                       : NULL;
-    return from_mut(yyjson_val_mut_copy(arena_doc(a), val_of(v)));
-}
-
-/* The copy of a parsed block keeps its layout, so that distances between values stay the same: what
- * is left to do is turn "next is len further" into pointers that end in a ring. */
-static void link_members(yyjson_mut_val *copy, yyjson_val *from)
-{
-    size_t left = unsafe_yyjson_get_len(from);
-    bool object = unsafe_yyjson_is_obj(from);
-    if (left == 0)
-        return;
-    yyjson_val *at = from + 1;
-    yyjson_mut_val *first = copy + 1;
-    for (;;) {
-        yyjson_val *val = object ? at + 1 : at;
-        yyjson_val *next = unsafe_yyjson_get_next(val);
-        yyjson_mut_val *mut_at = copy + (at - from), *mut_val = copy + (val - from);
-        if (object)
-            mut_at->next = mut_val;
-        if (--left == 0) {
-            mut_val->next = first;
-            copy->uni.ptr = mut_at;
-            return;
-        }
-        mut_val->next = copy + (next - from);
-        at = next;
-    }
-}
-
-struct weir_value *wr_make_edit(struct weir_arena *a, const struct weir_value *v)
-{
-    if (v == NULL || is_mut(v))
-        return wr_make_copy(a, v);
-    yyjson_val *from = val_of(v);
-    size_t n = (size_t)(unsafe_yyjson_get_next(from) - from);
-    yyjson_mut_doc *doc = arena_doc(a);
-    yyjson_mut_val *copy = doc != NULL ? unsafe_yyjson_mut_val(doc, n) : NULL;
-    if (copy == NULL)
-        return NULL;
-    for (size_t i = 0; i < n; i++) {
-        copy[i].tag = from[i].tag;
-        copy[i].uni = from[i].uni;
-    }
-    for (size_t i = 0; i < n; i++)
-        if (unsafe_yyjson_is_ctn(from + i))
-            link_members(copy + i, from + i);
-    return from_mut(copy);
-}
-
-/* ---- Changing ---- */
-
-static bool key_is(yyjson_mut_val *key, struct weir_str name)
-{
-    return unsafe_yyjson_get_len(key) == name.len &&
-           (name.len == 0 || memcmp(key->uni.str, name.ptr, name.len) == 0);
-}
-
-static bool is_mut_object(const struct weir_value *v)
-{
-    return v != NULL && is_mut(v) && unsafe_yyjson_is_obj(mut_of(v));
-}
-
-static bool is_mut_array(const struct weir_value *v)
-{
-    return v != NULL && is_mut(v) && unsafe_yyjson_is_arr(mut_of(v));
-}
-
-/* Takes every pair with that key out of the ring, but for the pair whose key is `keep`. */
-static uint32_t remove_pairs(yyjson_mut_val *obj, struct weir_str name, const yyjson_mut_val *keep)
-{
-    size_t n = unsafe_yyjson_get_len(obj), left = n;
-    yyjson_mut_val *before = n != 0 ? obj->uni.ptr : NULL; /* key of the pair in front */
-    for (size_t i = 0; i < n; i++) {
-        yyjson_mut_val *key = before->next->next;
-        if (key == keep || !key_is(key, name)) {
-            before = key;
-            continue;
-        }
-        before->next->next = key->next->next;
-        if (obj->uni.ptr == key)
-            obj->uni.ptr = before;
-        left--;
-    }
-    unsafe_yyjson_set_len(obj, left);
-    return (uint32_t)(n - left);
-}
-
-static yyjson_mut_val *find_key(yyjson_mut_val *obj, struct weir_str name)
-{
-    size_t n = unsafe_yyjson_get_len(obj);
-    yyjson_mut_val *key = n != 0 ? ((yyjson_mut_val *)obj->uni.ptr)->next->next : NULL;
-    for (; n > 0; n--, key = key->next->next)
-        if (key_is(key, name))
-            return key;
-    return NULL;
-}
-
-static void note_nesting(struct weir_arena *a, yyjson_mut_val *v)
-{
-    a->nested |= unsafe_yyjson_is_ctn(v);
-}
-
-bool wr_object_set(struct weir_arena *a, struct weir_value *obj, struct weir_str key,
-                   struct weir_value *take_v)
-{
-    if (!is_mut_object(obj) || take_v == NULL || !is_mut(take_v))
-        return false;
-    note_nesting(a, mut_of(take_v));
-    yyjson_mut_val *o = mut_of(obj), *v = mut_of(take_v), *at = find_key(o, key);
-    if (at == NULL)
-        return yyjson_mut_obj_add(o, mut_of(wr_make_str(a, key)), v);
-    v->next = at->next->next;
-    at->next = v;
-    (void)remove_pairs(o, key, at);
-    return true;
-}
-
-bool wr_object_remove(struct weir_value *obj, struct weir_str key)
-{
-    return is_mut_object(obj) && remove_pairs(mut_of(obj), key, NULL) != 0;
-}
-
-bool wr_object_rename(struct weir_arena *a, struct weir_value *obj, struct weir_str key,
-                      struct weir_str to)
-{
-    if (!is_mut_object(obj))
-        return false;
-    yyjson_mut_val *o = mut_of(obj), *at = find_key(o, key);
-    yyjson_mut_val *name = at != NULL ? mut_of(wr_make_str(a, to)) : NULL;
-    if (name == NULL)
-        return false;
-    if (wr_str_eq(key, to))
-        return true;
-    (void)remove_pairs(o, key, at);
-    at->tag = name->tag;
-    at->uni = name->uni;
-    (void)remove_pairs(o, to, at);
-    return true;
-}
-
-bool wr_array_append(struct weir_arena *a, struct weir_value *arr, struct weir_value *take_v)
-{
-    if (!is_mut_array(arr) || take_v == NULL || !is_mut(take_v))
-        return false;
-    note_nesting(a, mut_of(take_v));
-    return yyjson_mut_arr_append(mut_of(arr), mut_of(take_v));
-}
-
-bool wr_array_set(struct weir_arena *a, struct weir_value *arr, uint32_t i,
-                  struct weir_value *take_v)
-{
-    if (!is_mut_array(arr) || take_v == NULL || !is_mut(take_v))
-        return false;
-    note_nesting(a, mut_of(take_v));
-    return yyjson_mut_arr_replace(mut_of(arr), i, mut_of(take_v)) != NULL;
-}
-
-bool wr_array_remove(struct weir_value *arr, uint32_t i)
-{
-    return is_mut_array(arr) && yyjson_mut_arr_remove(mut_of(arr), i) != NULL;
 }

@@ -30,6 +30,11 @@ struct weir_value_iter wr_value_iter(const struct weir_value *v);
 const struct weir_value *wr_value_next(struct weir_value_iter *it, struct weir_str *ret_key);
 bool wr_value_equal(const struct weir_value *a, const struct weir_value *b);
 
+/* As wr_value_write of v, which wr_make_edit made of `from` (parsed from text) and which may have been
+ * changed since: what was not changed is copied from the text. */
+struct weir_str wr_value_write_edited(struct weir_arena *a, const struct weir_value *v,
+                                      const struct weir_value *from, struct weir_str text);
+
 /* Made or copied, not parsed: object_set and the like work on it. */
 bool wr_value_is_mutable(const struct weir_value *v);
 /* Not nested deeper than WR_VALUE_DEPTH_MAX. What is parsed or copied never is; what is put together

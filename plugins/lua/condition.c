@@ -10,6 +10,7 @@
 #include "condition.h"
 
 #include "handle.h"
+#include "simple.h"
 #include "syntax.h"
 #include "vm.h"
 
@@ -34,6 +35,7 @@ static const char *const known[] = {"event",  "meta",   "weir",     "string",   
 struct conditions {
     struct vm *vm;
     struct weir_str *texts;
+    struct simple **simple; /* NULL entries: for Lua */
     uint32_t n;
 };
 
@@ -263,6 +265,9 @@ static void condition_close(void *take_state)
     if (c == NULL)
         return;
     const struct weir_host *h = c->vm->h;
+    for (uint32_t i = 0; i < c->n; i++)
+        simple_free(h, c->simple[i]);
+    h->free(c->simple);
     h->free(c->texts);
     vm_free(c->vm);
     h->free(c);
@@ -284,6 +289,7 @@ static enum weir_status compile_all(struct conditions *c, const struct weir_str 
         lua_pushvalue(L, FIRST); /* the environment */
         (void)lua_setupvalue(L, -2, 1);
         c->texts[i] = texts[i];
+        c->simple[i] = simple_compile(c->vm->h, texts[i]);
         c->n++;
     }
     return WEIR_OK;
@@ -299,14 +305,17 @@ static enum weir_status condition_open(const struct weir_host *h, const struct w
         return WEIR_E_NOMEM;
     struct conditions *c = h->alloc(sizeof(*c));
     struct weir_str *copy = h->alloc((n + (size_t)1) * sizeof(*copy));
-    if (c == NULL || copy == NULL) {
+    struct simple **simple = h->alloc((n + (size_t)1) * sizeof(struct simple *));
+    if (c == NULL || copy == NULL || simple == NULL) {
         h->free(c);
         h->free(copy);
+        h->free(simple);
         vm_free(vm);
         return h->error(err, WEIR_E_NOMEM, "no_memory", "no memory for the conditions");
     }
     c->vm = vm;
     c->texts = copy;
+    c->simple = simple;
     enum weir_status status = compile_all(c, texts, n, err);
     if (status != WEIR_OK) {
         condition_close(c);
@@ -333,33 +342,39 @@ static void fail_event(struct conditions *c, uint32_t which, struct weir_event *
     vm->h->event_fail(vm->h, vm->b, ev, &r);
 }
 
+static bool ask_lua(struct conditions *c, uint32_t which, uint32_t i)
+{
+    struct vm *vm = c->vm;
+    lua_State *L = vm->L;
+    vm_next(vm);
+    lua_pushvalue(L, FIRST + 1 + (int)which);
+    uint32_t slot = slot_add(L, i, NULL);
+    handle_push(L, HANDLE_VALUE, vm->slots[slot].first_node);
+    handle_push(L, HANDLE_META, slot);
+    if (!vm_call(vm, 2, 1)) {
+        fail_event(c, which, weir_event_at(vm->b, i));
+        if (strcmp(vm->code, "lua_memory") == 0)
+            (void)vm_recover(vm);
+        return false;
+    }
+    bool yes = lua_toboolean(L, -1) && !handle_is_null(L, -1);
+    lua_pop(L, 1);
+    return yes && (weir_event_at(vm->b, i)->flags & WEIR_EVENT_GONE) == 0;
+}
+
 static void condition_eval(void *state, uint32_t which, struct weir_batch *b, uint8_t *ret_true)
 {
     struct conditions *c = state;
-    struct vm *vm = c->vm;
-    lua_State *L = vm->L;
-    vm_begin(vm, b);
+    const struct simple *simple = c->simple[which];
+    vm_begin(c->vm, b);
     for (uint32_t i = 0; i < b->n_events; i++) {
-        ret_true[i] = 0;
-        if ((weir_event_at(b, i)->flags & WEIR_EVENT_GONE) != 0)
-            continue;
-        vm_next(vm);
-        lua_pushvalue(L, FIRST + 1 + (int)which);
-        uint32_t slot = slot_add(L, i, NULL);
-        handle_push(L, HANDLE_VALUE, vm->slots[slot].first_node);
-        handle_push(L, HANDLE_META, slot);
-        if (vm_call(vm, 2, 1)) {
-            ret_true[i] = lua_toboolean(L, -1) && !handle_is_null(L, -1);
-            lua_pop(L, 1);
-            if ((weir_event_at(b, i)->flags & WEIR_EVENT_GONE) != 0)
-                ret_true[i] = 0;
-            continue;
-        }
-        fail_event(c, which, weir_event_at(b, i));
-        if (strcmp(vm->code, "lua_memory") == 0)
-            (void)vm_recover(vm);
+        struct weir_event *ev = weir_event_at(b, i);
+        enum simple_result result = SIMPLE_GONE;
+        if ((ev->flags & WEIR_EVENT_GONE) == 0)
+            result = simple != NULL ? simple_eval(simple, c->vm->h, b, ev) : SIMPLE_ASK_LUA;
+        ret_true[i] = result == SIMPLE_TRUE || (result == SIMPLE_ASK_LUA && ask_lua(c, which, i));
     }
-    vm_end(vm);
+    vm_end(c->vm);
 }
 
 const struct weir_condition_service condition_service = {

@@ -101,8 +101,11 @@ static void set_member(lua_State *L, uint32_t node)
         (void)luaL_error(L, "an object's field names are strings, not %s values",
                          luaL_typename(L, 2));
     key.ptr = lua_tolstring(L, 2, &key.len);
-    const struct weir_value *before = h->value_get(vm->nodes[node].v, key);
-    if (lua_isnil(L, 3)) {
+    int type = lua_type(L, 3);
+    const struct weir_value *before = NULL; /* of interest where nothing may change */
+    if (type == LUA_TNIL || type == LUA_TLIGHTUSERDATA)
+        before = h->value_get(vm->nodes[node].v, key);
+    if (type == LUA_TNIL) {
         if (before != NULL)
             (void)h->object_remove(node_edit(L, node), key);
     } else if (!is_handle_of(L, 3, before)) {

@@ -29,13 +29,13 @@ static void *vm_realloc(void *ud, void *p, size_t old_size, size_t size)
     struct vm *vm = ud;
     size_t before = p != NULL ? old_size : 0; /* else it is a type tag */
     if (size == 0) {
-        vm->h->free(p);
+        heap_free(&vm->heap, p, before);
         vm->mem_used -= before;
         return NULL;
     }
     if (size > before && vm->mem_used + (size - before) > (size_t)vm->opt.memory)
         return NULL;
-    void *grown = vm->h->realloc(p, size);
+    void *grown = heap_realloc(&vm->heap, p, before, size);
     if (grown == NULL && size > before)
         return NULL;
     if (grown == NULL)
@@ -314,6 +314,7 @@ struct vm *vm_new(const struct weir_host *h, const struct vm_options *opt, struc
     }
     vm->h = h;
     vm->opt = *opt;
+    vm->heap = (struct heap){.h = h, .limit = (size_t)opt->memory};
     vm->generation = 1;
     vm->tmp = h->arena_new(h);
     vm->L = vm->tmp != NULL ? lua_newstate(vm_realloc, vm) : NULL;
@@ -347,8 +348,9 @@ void vm_free(struct vm *take_vm)
         return;
     const struct weir_host *h = take_vm->h;
     vm_close_state(take_vm);
-    h->free(take_vm->slots);
-    h->free(take_vm->nodes);
+    heap_free(&take_vm->heap, take_vm->slots, take_vm->cap_slots * sizeof(struct slot));
+    heap_free(&take_vm->heap, take_vm->nodes, take_vm->cap_nodes * sizeof(struct node));
+    heap_done(&take_vm->heap);
     hold_free(take_vm);
     h->arena_free(take_vm->tmp);
     h->free(take_vm);

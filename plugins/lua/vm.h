@@ -11,10 +11,11 @@
 #ifndef LUA_VM_H
 #define LUA_VM_H
 
+#include "heap.h"
+
 #include <lauxlib.h>
 #include <lua.h>
 #include <lualib.h>
-#include <weir/plugin.h>
 
 struct cache;
 struct node;
@@ -47,6 +48,7 @@ struct vm {
     const struct weir_host *h;
     lua_State *L; /* at 1: the message handler; from 2 on what the owner keeps there */
     struct vm_options opt;
+    struct heap heap;
     size_t mem_used;
     uint64_t used;    /* instructions and charges of this call */
     uint64_t written; /* bytes that this call put into arenas */

@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CORE = ROOT / "core"
 LAYERS = ["weir", "base", "model", "engine", "app"]
 HOMES = {
-    "yyjson.h": {"core/model/value.c"},
+    "yyjson.h": {"core/model/value_impl.h"},
     "yaml.h": {"core/model/conf.c"},
     "microhttpd.h": {"core/app/http_server.c", "core/app/version.c"},
     "dlfcn.h": {"core/engine/loader_file.c", "core/engine/loader_plugin.c", "core/engine/loader.c"},

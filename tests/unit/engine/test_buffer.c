@@ -114,6 +114,27 @@ static void test_entries_come_out_in_their_order(void **state)
     free_buffer(buf); /* with one inside */
 }
 
+static void test_who_tells_later_is_not_forgotten(void **state)
+{
+    struct wr_buffer *buf = buffer(1 << 20);
+    struct caller lane, other;
+    (void)state;
+    caller(&lane)->waiter.tells = true;
+    caller(&other);
+    assert_true(push(buf, batch(1, 1000), &lane));
+    assert_true(push(buf, batch(1, 1000), &other)); /* not empty any more: it is the lane's to tell */
+    assert_int_equal(n_filled, 0);
+    wr_buffer_tell(buf);
+    wr_buffer_tell(buf);
+    assert_int_equal(n_filled, 1);
+    settle_all(wr_buffer_take(buf), 1, 1000);
+    settle_all(wr_buffer_take(buf), 1, 1000);
+    wr_buffer_tell(buf);
+    assert_true(push(buf, batch(1, 1000), &other));
+    assert_int_equal(n_filled, 2);
+    free_buffer(buf);
+}
+
 static void test_an_empty_one_takes_any_batch(void **state)
 {
     struct wr_buffer *buf = buffer(1000);
@@ -400,6 +421,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_entries_come_out_in_their_order),
+        cmocka_unit_test(test_who_tells_later_is_not_forgotten),
         cmocka_unit_test(test_an_empty_one_takes_any_batch),
         cmocka_unit_test(test_room_is_taken_until_events_have_ended),
         cmocka_unit_test(test_what_few_events_keep_alive_is_charged),

@@ -33,7 +33,7 @@ static double gauge_of(struct rig *r, const char *name)
     return v;
 }
 
-#define BATCH 200
+#define BATCH 100
 #define PAYLOAD 1000
 
 static uint32_t batches_left;
@@ -41,7 +41,7 @@ static struct weir_held *held[64];
 static uint32_t n_held;
 static int n_final;
 
-/* Batches of 200 events of 1000 bytes, `{"n":"000..."}`, all with key, header and the rig's origin. */
+/* Batches of 100 events of 1000 bytes, `{"n":"000..."}`, all with key, header and the rig's origin. */
 static enum weir_status poll_large(struct rig_script *s, struct weir_batch *b, uint32_t room)
 {
     static char text[PAYLOAD + 1];
