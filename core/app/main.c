@@ -3,6 +3,8 @@
  * app/main.c: the program: a table of commands.
  */
 #include <app/commands.h>
+#include <errno.h>
+#include <fcntl.h>
 
 static const struct wr_command *const commands[] = {
     &wr_command_run,
@@ -10,7 +12,18 @@ static const struct wr_command *const commands[] = {
     &wr_command_plugins,
 };
 
+/* A closed standard descriptor is taken, or the next open() would get its number and events would go
+ * into it. It is opened the wrong way round, so that its use fails. */
+static void hold_standard_descriptors(void)
+{
+    for (int fd = 0; fd <= 2; fd++) {
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF)
+            (void)open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY);
+    }
+}
+
 int main(int argc, char **argv)
 {
+    hold_standard_descriptors();
     return wr_cli_main(commands, sizeof(commands) / sizeof(commands[0]), argc, argv);
 }

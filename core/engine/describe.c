@@ -86,6 +86,8 @@ static void add_flags(struct wr_buf *b, const struct weir_option *o)
         wr_buf_text(b, ", not empty");
     if (o->flags & WEIR_OPT_PREFIXED)
         wr_buf_text(b, ", begins with literal text");
+    if (o->flags & WEIR_OPT_TEMPLATES)
+        wr_buf_text(b, ", texts are templates");
     if (o->deprecated_by != NULL)
         wr_buf_printf(b, ", deprecated: use %s", o->deprecated_by);
 }

@@ -136,9 +136,11 @@ static void host_complete(const struct weir_host *h, uint64_t ticket, uint32_t i
 
 /* ---- Templates and conditions ---- */
 
-static struct weir_str host_template_render(const struct weir_host *h, const struct weir_template *t,
-                                            struct weir_batch *b, struct weir_event *ev,
-                                            struct weir_arena *a, struct weir_error *err)
+static struct weir_str host_template_render_with(const struct weir_host *h,
+                                                 const struct weir_template *t,
+                                                 struct weir_batch *b, struct weir_event *ev,
+                                                 struct weir_arena *a, enum weir_escape how,
+                                                 struct weir_error *err)
 {
     uint32_t needs = wr_template_needs(t);
     struct wr_batch *batch = wr_batch_of(b);
@@ -146,7 +148,14 @@ static struct weir_str host_template_render(const struct weir_host *h, const str
         return weir_str_n(NULL, 0);
     if ((needs & WEIR_NEEDS_ID) != 0)
         (void)wr_event_id(batch, ev, clock_of(h));
-    return wr_template_render(t, ev, a, err);
+    return wr_template_render_with(t, ev, a, how, err);
+}
+
+static struct weir_str host_template_render(const struct weir_host *h, const struct weir_template *t,
+                                            struct weir_batch *b, struct weir_event *ev,
+                                            struct weir_arena *a, struct weir_error *err)
+{
+    return host_template_render_with(h, t, b, ev, a, WEIR_ESCAPE_NONE, err);
 }
 
 static const struct weir_value *host_template_value(const struct weir_host *h,
@@ -260,6 +269,7 @@ static const struct weir_host control_table = {
     .template_is_literal = wr_template_is_literal,
     .extension = host_extension,
     .template_prefix = wr_template_prefix,
+    .template_compile = wr_template_compile,
 };
 
 const struct weir_host *wr_host_control(void)
@@ -317,6 +327,7 @@ void wr_host_init(struct wr_instance *inst)
     h->wake = wr_host_wake;
     h->complete = host_complete;
     h->template_render = host_template_render;
+    h->template_render_with = host_template_render_with;
     h->template_value = host_template_value;
     h->condition_eval = host_condition_eval;
     h->shared = host_shared;

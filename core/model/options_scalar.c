@@ -201,16 +201,14 @@ static bool fail_inside(const struct scalar *s, const char *code, const struct w
     return false;
 }
 
-static bool read_template(const struct scalar *s, struct weir_template **dst)
+/* Compiles a scalar's text, of which ${...} may have put in parts; counts what it needs. */
+static struct weir_template *compile(const struct scalar *s, struct weir_str text)
 {
-    struct wr_text_range *foreign;
     struct weir_error err = {.offset = -1};
+    struct wr_text_range *foreign;
     struct weir_template *t;
-    struct weir_str text;
     uint32_t n = 0;
 
-    if (!read_text(s, &text))
-        return false;
     foreign = wr_arena_xalloc(s->b->arena, s->n->n_segments * sizeof(*foreign));
     for (uint32_t i = 0; i < s->n->n_segments; i++) {
         const struct wr_segment *g = &s->n->segments[i];
@@ -219,12 +217,26 @@ static bool read_template(const struct scalar *s, struct weir_template **dst)
     }
     t = wr_template_compile_ranges(s->b->arena, text, foreign, n, &err);
     if (t == NULL)
-        return fail_inside(s, "bad-template", &err);
+        (void)fail_inside(s, "bad-template", &err);
+    else
+        s->b->needs |= wr_template_needs(t);
+    return t;
+}
+
+static bool read_template(const struct scalar *s, struct weir_template **dst)
+{
+    struct weir_template *t;
+    struct weir_str text;
+
+    if (!read_text(s, &text))
+        return false;
+    t = compile(s, text);
+    if (t == NULL)
+        return false;
     if ((s->o->flags & WEIR_OPT_PREFIXED) && !wr_template_is_literal(t, &text) &&
         wr_template_prefix(t).len == 0)
         return fail(s, "template-prefix", "the template must begin with literal text",
                     "put a fixed prefix in front, such as events.{{ type }}");
-    s->b->needs |= wr_template_needs(t);
     *dst = t;
     return true;
 }
@@ -281,6 +293,36 @@ static bool add_number(const struct scalar *s, const struct wr_node *n, const st
     return true;
 }
 
+static bool is_foreign(const struct wr_node *n, size_t at)
+{
+    for (uint32_t i = 0; i < n->n_segments; i++)
+        if (n->segments[i].foreign && at >= n->segments[i].at &&
+            at < n->segments[i].at + n->segments[i].len)
+            return true;
+    return false;
+}
+
+/* The text as one that can be compiled again: braces that ${...} put in are written as literals. */
+static bool add_template(const struct scalar *s, const struct wr_node *n,
+                         const struct wr_path *path, struct wr_buf *out)
+{
+    struct scalar inner = {s->b, s->o, WEIR_OPT_TEMPLATE, n, path};
+    struct wr_buf text = {0};
+
+    if (compile(&inner, n->text) == NULL)
+        return false;
+    for (size_t i = 0; i < n->text.len; i++) {
+        bool before = i + 1 < n->text.len && n->text.ptr[i + 1] == '{' && is_foreign(n, i + 1);
+        if (n->text.ptr[i] == '{' && (before || is_foreign(n, i)))
+            wr_buf_text(&text, "{{ '{' }}");
+        else
+            wr_buf_add(&text, n->text.ptr + i, 1);
+    }
+    wr_buf_json(out, wr_buf_view(&text));
+    wr_buf_done(&text);
+    return true;
+}
+
 static bool add_scalar(const struct scalar *s, const struct wr_node *n, const struct wr_path *path,
                        struct wr_buf *out)
 {
@@ -295,6 +337,8 @@ static bool add_scalar(const struct scalar *s, const struct wr_node *n, const st
     case WR_SCALAR_FLOAT:
         return add_number(s, n, path, out);
     default:
+        if (s->o->flags & WEIR_OPT_TEMPLATES)
+            return add_template(s, n, path, out);
         wr_buf_json(out, n->text);
         return true;
     }

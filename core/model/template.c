@@ -469,8 +469,35 @@ static struct weir_str no_memory(struct weir_error *err)
     return weir_str_n(NULL, 0);
 }
 
+/* Everything but the characters that RFC 3986 reserves for nothing. */
+static struct weir_str url_escape(struct weir_str s, struct weir_arena *a)
+{
+    static const char hex[] = "0123456789ABCDEF";
+    char *out = wr_arena_alloc(a, s.len * 3 + 1);
+    size_t n = 0;
+
+    for (size_t i = 0; out != NULL && i < s.len; i++) {
+        unsigned char c = (unsigned char)s.ptr[i];
+        bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                     c == '-' || c == '.' || c == '_' || c == '~';
+        if (!plain) {
+            out[n++] = '%';
+            out[n++] = hex[c >> 4];
+        }
+        out[n++] = plain ? (char)c : hex[c & 15];
+    }
+    return weir_str_n(out, n);
+}
+
 struct weir_str wr_template_render(const struct weir_template *t, const struct weir_event *ev,
                                    struct weir_arena *a, struct weir_error *err)
+{
+    return wr_template_render_with(t, ev, a, WEIR_ESCAPE_NONE, err);
+}
+
+struct weir_str wr_template_render_with(const struct weir_template *t, const struct weir_event *ev,
+                                        struct weir_arena *a, enum weir_escape how,
+                                        struct weir_error *err)
 {
     struct weir_str stack[STACK_PARTS], *texts = stack, all;
     size_t total = 0;
@@ -487,6 +514,9 @@ struct weir_str wr_template_render(const struct weir_template *t, const struct w
             return missing(p, err);
         if (texts[i].ptr == NULL)
             texts[i] = p->otherwise;
+        else if (how == WEIR_ESCAPE_URL && p->kind != PART_LITERAL &&
+                 (texts[i] = url_escape(texts[i], a)).ptr == NULL)
+            return no_memory(err);
         total += texts[i].len;
     }
     out = wr_arena_alloc(a, total + 1);

@@ -33,6 +33,9 @@ struct weir_str wr_template_prefix(const struct weir_template *t);
  * where it has none); the caller made sure that the id is there where it is needed. Thread: any. */
 struct weir_str wr_template_render(const struct weir_template *t, const struct weir_event *ev,
                                    struct weir_arena *a, struct weir_error *err);
+struct weir_str wr_template_render_with(const struct weir_template *t, const struct weir_event *ev,
+                                        struct weir_arena *a, enum weir_escape how,
+                                        struct weir_error *err);
 bool wr_template_is_literal(const struct weir_template *t, struct weir_str *ret_text);
 const struct weir_value *wr_template_value(const struct weir_template *t,
                                            const struct weir_event *ev);

@@ -20,6 +20,10 @@ struct weir_held;
 /* Runs when the last event that may point into attached memory is gone. [any] */
 typedef void (*weir_dispose_fn)(void *arg);
 
+/* How template_render_with escapes what the event puts in.
+ * URL   percent-encoding of every byte but letters, digits and - . _ ~ */
+enum weir_escape { WEIR_ESCAPE_NONE = 0, WEIR_ESCAPE_URL = 1 };
+
 struct weir_host {
     uint32_t size;
     uint32_t abi_minor;
@@ -149,8 +153,8 @@ struct weir_host {
                             const struct weir_value *v);
     void (*event_set_payload)(const struct weir_host *h, struct weir_batch *b,
                               struct weir_event *ev, struct weir_str payload);
-    /* The payload as it is now, serialized if the value was changed. On a frozen batch it
-     * serializes nothing: the sink must have declared WEIR_NEEDS_PAYLOAD. */
+    /* The payload as it is now, serialized if the value was changed (what of an object's members was
+     * not changed keeps its bytes). On a frozen batch it serializes nothing: the sink must have declared WEIR_NEEDS_PAYLOAD. */
     struct weir_str (*event_payload)(const struct weir_host *h, struct weir_batch *b,
                                      struct weir_event *ev);
     /* The event's id, made on the first call where it has none yet: topic-partition-offset, else a
@@ -269,6 +273,17 @@ struct weir_host {
     /* Sets the event's key; the bytes are copied, a NULL ptr takes the key away. [lane] */
     bool (*event_set_key)(const struct weir_host *h, struct weir_batch *b, struct weir_event *ev,
                           struct weir_str key);
+    /* A template that is part of a VALUE, in `a`. NULL on error: err->offset is the place in the
+     * text. What it reads must be among the type's needs, unless the option has
+     * WEIR_OPT_TEMPLATES. [control] */
+    struct weir_template *(*template_compile)(struct weir_arena *a, struct weir_str text,
+                                              struct weir_error *err);
+    /* As template_render; what the event puts in is escaped, so that it stays one part of what the
+     * template's own text makes. Literal text and defaults stay as they are. [any] */
+    struct weir_str (*template_render_with)(const struct weir_host *h,
+                                            const struct weir_template *t, struct weir_batch *b,
+                                            struct weir_event *ev, struct weir_arena *a,
+                                            enum weir_escape how, struct weir_error *err);
 };
 
 /* A source with `codec: raw`: its payloads are opaque, nothing is checked. */

@@ -56,6 +56,8 @@ struct weir_host;
 #define WEIR_OPT_PREFIXED 8u     /* TEMPLATE: must start with literal text (topic, collection, key) */
 #define WEIR_OPT_ADVANCED 16u    /* listed after the others */
 #define WEIR_OPT_NONEMPTY 32u    /* "" and empty lists and maps are errors */
+#define WEIR_OPT_TEMPLATES 64u   /* VALUE: each string in it is a template, checked as one; the plugin
+                                    makes it with host->template_compile */
 
 /* One option. `min` and `max` hold for INT, SIZE (bytes), DURATION (ns) and, as whole numbers,
  * FLOAT; both 0 = no limits; for LIST and MAP they hold for each element. `def` NULL: not given

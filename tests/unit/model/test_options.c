@@ -141,6 +141,71 @@ static void values_are_json(void **state)
         "its text\n");
 }
 
+struct document {
+    const struct weir_value *doc;
+};
+
+/* Binds {doc: ...} of which each text is a template. */
+static void bind_document(struct bind_rig *t, struct document *c, const char *yaml)
+{
+    static const struct weir_option option = {.name = "doc",
+                                              .type = WEIR_OPT_VALUE,
+                                              .flags = WEIR_OPT_TEMPLATES,
+                                              .offset = offsetof(struct document, doc),
+                                              .doc = "a document"};
+    struct wr_target target = {{&option, 1, sizeof(option), sizeof(*c)}, c};
+
+    *c = (struct document){0};
+    conf_read(&t->r, yaml);
+    assert_true(t->r.ok);
+    (void)wr_conf_interpolate(&t->r.a, &t->r.conf, "/pipes", t->r.d);
+    t->b = (struct wr_binder){.arena = &t->r.a, .diags = t->r.d, .dir = "/pipes"};
+    t->r.ok = wr_options_bind(&t->b, &target, 1, t->r.conf.root, NULL, t->r.conf.root->pos);
+}
+
+/* Texts are checked where they stand, and braces from outside are none of the file's. */
+static void values_of_templates(void **state)
+{
+    struct bind_rig t;
+    struct document c;
+    struct weir_str s;
+    (void)state;
+
+    bind_document(&t, &c, "doc: {a: '{{ x }}', b: [1, plain, {c: '{{ @key }}'}]}");
+    assert_true(t.r.ok);
+    assert_int_equal(t.b.needs, WEIR_NEEDS_VALUE);
+    s = wr_value_write(&t.r.a, c.doc);
+    assert_string_equal(s.ptr, "{\"a\":\"{{ x }}\",\"b\":[1,\"plain\",{\"c\":\"{{ @key }}\"}]}");
+    conf_done(&t.r);
+
+    bind_document(&t, &c, "doc:\n  a: {b: ['{{ @id }}', 'x {{ y']}\n  c: '{{ @odd }}'\n");
+    assert_false(t.r.ok);
+    assert_int_equal(wr_diags_count(t.r.d, WR_ERROR), 2);
+    assert_string_equal(wr_diags_at(t.r.d, 0)->code, "bad-template");
+    assert_string_equal(wr_diags_at(t.r.d, 0)->path.ptr, "doc.a.b[1]");
+    assert_int_equal(wr_diags_at(t.r.d, 0)->pos.line, 2);
+    assert_int_equal(wr_diags_at(t.r.d, 0)->pos.col, 27);
+    conf_done(&t.r);
+
+    assert_int_equal(setenv("WEIR_TEST_BRACES", "{{ @key }}{", 1), 0);
+    bind_document(&t, &c,
+                  "doc: ['${env:WEIR_TEST_BRACES}', '{${env:WEIR_TEST_BRACES}{ {{ @id }}']");
+    assert_true(t.r.ok);
+    assert_int_equal(t.b.needs, WEIR_NEEDS_ID);
+    static const char *const expected[] = {"{{ @key }}{", "{{{ @key }}{{ the-id"};
+    for (uint32_t i = 0; i < 2; i++) {
+        struct weir_error err = {0};
+        const struct weir_event ev = {.id = {"the-id", 6}, .key = {"key", 3}};
+        struct weir_template *made =
+            wr_template_compile(&t.r.a, wr_value_str(wr_value_at(c.doc, i)), &err);
+        assert_non_null(made);
+        s = wr_template_render(made, &ev, &t.r.a, &err);
+        assert_int_equal(s.len, strlen(expected[i]));
+        assert_memory_equal(s.ptr, expected[i], s.len);
+    }
+    conf_done(&t.r);
+}
+
 static void lists(void **state)
 {
     struct bind_rig t;
@@ -446,6 +511,7 @@ int main(void)
         cmocka_unit_test(defaults_come_from_the_table),
         cmocka_unit_test(every_scalar_type),
         cmocka_unit_test(values_are_json),
+        cmocka_unit_test(values_of_templates),
         cmocka_unit_test(lists),
         cmocka_unit_test(maps),
         cmocka_unit_test(tables_nest),

@@ -266,6 +266,24 @@ static void foreign_braces_are_text(void **state)
     assert_int_equal(err.offset, 0);
 }
 
+/* What the event puts in is escaped; what the author wrote is not. */
+static void fields_in_urls(void **state)
+{
+    struct weir_event ev = event_of("{\"a\":\"x/y?z&%\\u0000\\u00e4-._~\",\"n\":-1.5}");
+    struct weir_error err = {.offset = -1};
+    struct weir_str s;
+    (void)state;
+
+    s = wr_template_render_with(compile("/%2F/{{ a }}/{{ n }}?{{ b | x=/1 }}&{{ '/' }}"), &ev,
+                                &arena, WEIR_ESCAPE_URL, &err);
+    assert_string_equal(s.ptr, "/%2F/x%2Fy%3Fz%26%25%00%C3%A4-._~/-1.5?x=/1&/");
+    s = wr_template_render_with(compile("/a/b?c"), &ev, &arena, WEIR_ESCAPE_URL, &err);
+    assert_string_equal(s.ptr, "/a/b?c");
+    assert_null(
+        wr_template_render_with(compile("/{{ b }}"), &ev, &arena, WEIR_ESCAPE_URL, &err).ptr);
+    assert_string_equal(err.code, "missing_field");
+}
+
 static int setup(void **state)
 {
     (void)state;
@@ -293,6 +311,7 @@ int main(void)
         cmocka_unit_test(needs_and_prefix),
         cmocka_unit_test(a_bare_field_gives_its_value),
         cmocka_unit_test(foreign_braces_are_text),
+        cmocka_unit_test(fields_in_urls),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
