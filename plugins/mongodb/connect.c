@@ -144,14 +144,15 @@ static void check_promises(const mongoc_uri_t *uri, char why[CONNECT_TEXT])
 
 const char *connect_idle_option(const mongoc_uri_t *uri)
 {
+    /* by their names, since some of the library's versions have no word for some of them */
     static const char *const idle[] = {
-        MONGOC_URI_MAXPOOLSIZE,
-        MONGOC_URI_MINPOOLSIZE,
-        MONGOC_URI_MAXIDLETIMEMS,
-        MONGOC_URI_WAITQUEUEMULTIPLE,
-        MONGOC_URI_WAITQUEUETIMEOUTMS,
-        MONGOC_URI_SERVERSELECTIONTRYONCE,
-        MONGOC_URI_SERVERSELECTIONTIMEOUTMS,
+        "maxpoolsize",
+        "minpoolsize",
+        "maxidletimems",
+        "waitqueuemultiple",
+        "waitqueuetimeoutms",
+        "serverselectiontryonce",
+        "serverselectiontimeoutms",
     };
     for (size_t i = 0; i < sizeof(idle) / sizeof(idle[0]); i++)
         if (mongoc_uri_has_option(uri, idle[i]))
@@ -256,12 +257,31 @@ static mongoc_client_t *make_later(const mongoc_uri_t *uri, const struct patienc
     return client;
 }
 
+/* Looking for a primary waits for the slowest server. One that hangs must leave time for the
+ * write, or no write ever reached the others. */
+static mongoc_uri_t *share_time(const mongoc_uri_t *uri, const struct patience *p)
+{
+    int64_t n = 1, ms = (p->deadline_ns - p->h->now(p->h)) / WEIR_NS_PER_MS;
+    for (const mongoc_host_list_t *host = mongoc_uri_get_hosts(uri); host != NULL;
+         host = host->next)
+        n++;
+    int32_t own = mongoc_uri_get_option_as_int32(uri, MONGOC_URI_CONNECTTIMEOUTMS, CONNECT_MS);
+    int64_t share = ms / n < 50 ? 50 : ms / n;
+    mongoc_uri_t *copy = mongoc_uri_copy(uri);
+    if (own <= 0 || own > share)
+        (void)mongoc_uri_set_option_as_int32(copy, MONGOC_URI_CONNECTTIMEOUTMS,
+                                             share > INT32_MAX ? INT32_MAX : (int32_t)share);
+    return copy;
+}
+
 mongoc_client_t *connect_client(const mongoc_uri_t *uri, struct patience *p,
                                 bson_error_t *ret_error)
 {
-    mongoc_client_t *client = mongoc_uri_get_srv_hostname(uri) != NULL
-                                  ? make_later(uri, p, ret_error)
-                                  : mongoc_client_new_from_uri_with_error(uri, ret_error);
+    mongoc_uri_t *mine = share_time(uri, p);
+    mongoc_client_t *client = mongoc_uri_get_srv_hostname(mine) != NULL
+                                  ? make_later(mine, p, ret_error)
+                                  : mongoc_client_new_from_uri_with_error(mine, ret_error);
+    mongoc_uri_destroy(mine);
     if (client == NULL)
         return NULL;
     (void)mongoc_client_set_error_api(client, MONGOC_ERROR_API_VERSION_2);

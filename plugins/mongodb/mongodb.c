@@ -4,258 +4,68 @@
  * time changes nothing. This file holds the options and the life of an instance; sink.h has the map
  * of the others. Retrying, waiting and dead letters are the host's.
  */
-#include "sink.h"
-#include "../common/hash.h"
-#include "verdict.h"
+#include "bulk.h"
 
 #include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #define GOODBYE_NS (100 * WEIR_NS_PER_MS)
 
-static const char *const mode_words[] = {"insert", "replace", NULL};
-static const char *const journal_words[] = {"default", "true", "false", NULL};
-
-static const struct weir_option concern_options[] = {
-    {.name = "w",
-     .type = WEIR_OPT_STRING,
-     .offset = offsetof(struct config, write_concern.w) - offsetof(struct config, write_concern),
-     .doc =
-         "Servers that must have a document before it counts: a number from 1 on, majority, or a "
-         "tag set's name. Not given: as in the uri, else the server's default.",
-     .example = "majority"},
-    {.name = "journal",
-     .type = WEIR_OPT_ENUM,
-     .offset =
-         offsetof(struct config, write_concern.journal) - offsetof(struct config, write_concern),
-     .def = "default",
-     .choices = journal_words,
-     .doc = "Whether they must have it in their journal on disk; default: as in the uri, else the "
-            "server's default.",
-     .example = "true"},
-    {.name = "timeout",
-     .type = WEIR_OPT_DURATION,
-     .offset =
-         offsetof(struct config, write_concern.timeout) - offsetof(struct config, write_concern),
-     .max = 600 * WEIR_NS_PER_S,
-     .doc = "How long the server waits for the others before it says that the write concern is not "
-            "met (such events are written again). Not given: as in the uri, else for ever.",
-     .example = "5s"},
-};
-
-static const struct weir_option options[] = {
-    {.name = "uri",
-     .type = WEIR_OPT_STRING,
-     .flags = WEIR_OPT_REQUIRED | WEIR_OPT_SECRET | WEIR_OPT_NONEMPTY,
-     .offset = offsetof(struct config, uri),
-     .doc =
-         "Connection string: mongodb:// or mongodb+srv://, with user, password, TLS, replica set "
-         "and all other options of the driver.",
-     .example = "\"mongodb://127.0.0.1:27017\""},
-    {.name = "database",
-     .type = WEIR_OPT_TEMPLATE,
-     .flags = WEIR_OPT_REQUIRED | WEIR_OPT_PREFIXED | WEIR_OPT_NONEMPTY,
-     .offset = offsetof(struct config, database),
-     .doc = "Database; a template must begin with literal text.",
-     .example = "platform"},
-    {.name = "collection",
-     .type = WEIR_OPT_TEMPLATE,
-     .flags = WEIR_OPT_REQUIRED | WEIR_OPT_PREFIXED | WEIR_OPT_NONEMPTY,
-     .offset = offsetof(struct config, collection),
-     .doc = "Collection; a template must begin with literal text. A batch is written collection by "
-            "collection.",
-     .example = "\"events_{{ type }}\""},
-    {.name = "mode",
-     .type = WEIR_OPT_ENUM,
-     .offset = offsetof(struct config, mode),
-     .def = "insert",
-     .choices = mode_words,
-     .doc = "insert: the first event of an _id stays. replace: the last one stays (an upsert).",
-     .example = "replace"},
-    {.name = "id",
-     .type = WEIR_OPT_TEMPLATE,
-     .flags = WEIR_OPT_NONEMPTY,
-     .offset = offsetof(struct config, id),
-     .doc =
-         "The document's _id; a bare field keeps its type. Not given: the field _id of the event, "
-         "else the event's id.",
-     .example = "\"{{ user_id }}\""},
-    {.name = "object_ids",
-     .type = WEIR_OPT_BOOL,
-     .offset = offsetof(struct config, object_ids),
-     .def = "false",
-     .doc = "Let the driver make an ObjectId for events without a field _id. An event that comes "
-            "again is then stored again: delivery is at least once, no longer effectively once.",
-     .example = "true"},
-    {.name = "dates",
-     .type = WEIR_OPT_LIST,
-     .of = WEIR_OPT_STRING,
-     .flags = WEIR_OPT_NONEMPTY,
-     .offset = offsetof(struct config, dates),
-     .doc = "Dotted paths of fields that hold RFC 3339 strings, to be stored as dates; an array on "
-            "the way stands for each of its elements.",
-     .example = "[ts, items.bought_at]"},
-    {.name = "write_concern",
-     .type = WEIR_OPT_TABLE,
-     .offset = offsetof(struct config, write_concern),
-     WEIR_FIELDS(concern_options),
-     .doc = "What must have happened before a document counts as written.",
-     .example = "{w: majority, timeout: 5s}"},
-};
-
-/* ---- The modes ---- */
-
-static bool append_insert(struct sink *s, mongoc_bulk_operation_t *bulk, const struct doc_id *id,
-                          const bson_t *doc, bson_error_t *ret_error)
+static bool has_key_template(const struct weir_host *h, const struct weir_value *v)
 {
-    (void)id;
-    return mongoc_bulk_operation_insert_with_opts(bulk, doc, &s->op_opts, ret_error);
+    struct weir_value_iter it = h->value_iter(v);
+    struct weir_str key = {NULL, 0};
+    const struct weir_value *e;
+    while ((e = h->value_next(&it, h->value_type(v) == WEIR_OBJECT ? &key : NULL)) != NULL)
+        if (memmem(key.ptr, key.len, "{{", 2) != NULL || has_key_template(h, e))
+            return true;
+    return false;
 }
 
-static bool append_replace(struct sink *s, mongoc_bulk_operation_t *bulk, const struct doc_id *id,
-                           const bson_t *doc, bson_error_t *ret_error)
+/* What a filter reads is counted with its option, so that a delete by the key of a tombstone needs
+ * no value. Names with placeholders are not. */
+uint32_t mongodb_needs(const struct weir_host *h, const void *config)
 {
-    bson_t selector;
-    return doc_write_id(&s->selector, id) &&
-           bson_init_static(&selector, s->selector.data, s->selector.len) &&
-           mongoc_bulk_operation_replace_one_with_opts(bulk, &selector, doc, &s->op_opts,
-                                                       ret_error);
+    const struct config *cf = config;
+    bool by_id = cf->id == NULL && cf->filter == NULL && !cf->object_ids;
+    if (cf->mode == MODE_DELETE && cf->filter != NULL)
+        return has_key_template(h, cf->filter) ? WEIR_NEEDS_VALUE : 0;
+    return WEIR_NEEDS_VALUE | (by_id ? WEIR_NEEDS_ID : 0);
 }
 
-static const char *const insert_counts[] = {"nInserted", NULL};
-static const char *const replace_counts[] = {"nMatched", "nUpserted", NULL};
-
-static const struct mode modes[] = {
-    [MODE_INSERT] = {false, append_insert, insert_counts},
-    [MODE_REPLACE] = {true, append_replace, replace_counts},
-};
-
-/* ---- Checks ---- */
-
-static void check_names(const struct config *cf, const struct weir_report *r)
+/* True where doing it twice is doing it once. */
+static bool is_repeatable(const struct weir_host *h, const struct weir_value *update)
 {
-    struct weir_str database, collection;
-    bool known_database = r->host->template_is_literal(cf->database, &database);
-    bool known_collection = r->host->template_is_literal(cf->collection, &collection);
-    const struct weir_str fine = {"x", 1};
-    const char *wrong = name_wrong(known_database ? database : fine, fine);
-    if (wrong != NULL)
-        r->error(r, "database", -1, "%s", wrong);
-    wrong = name_wrong(fine, known_collection ? collection : fine);
-    if (wrong == NULL && known_database && known_collection && database.len <= 63)
-        wrong = database.len + collection.len > 254
-                    ? "the names of database and collection are longer than 255 bytes together"
-                    : NULL;
-    if (wrong != NULL)
-        r->error(r, "collection", -1, "%s", wrong);
-}
-
-static void check_ids(const struct config *cf, const struct weir_report *r)
-{
-    struct weir_str text;
-    if (cf->object_ids && cf->id != NULL)
-        r->error(r, "object_ids", -1,
-                 "id is given as well: leave out one of the two, a document has one _id");
-    if (cf->object_ids && cf->mode == MODE_REPLACE)
-        r->error(
-            r, "object_ids", -1,
-            "mode replace finds the document by its _id, so the event must have one: leave out "
-            "object_ids, or use mode insert");
-    if (cf->id != NULL && r->host->template_is_literal(cf->id, &text))
-        r->error(
-            r, "id", -1,
-            "\"%.*s\" has no placeholder: every event would have the same _id, and all but one "
-            "would be lost; name a field, such as \"{{ user_id }}\"",
-            (int)text.len, text.ptr);
-}
-
-static void check_dates(const struct config *cf, const struct weir_report *r)
-{
-    const struct weir_str *paths = cf->dates.items;
-    struct weir_arena *a = r->host->arena_new(r->host);
-    struct date_node root = {0};
-    for (uint32_t i = 0; a != NULL && i < cf->dates.n; i++) {
-        char where[32];
-        const char *wrong = date_tree_add(r->host, a, &root, paths[i]);
-        (void)snprintf(where, sizeof(where), "dates[%u]", i);
-        if (wrong != NULL)
-            r->error(r, where, -1, "%s; expected a field's path such as ts or items.bought_at",
-                     wrong);
+    static const char *const words[] = {"$set",  "$unset",   "$setOnInsert", "$min",    "$max",
+                                        "$pull", "$pullAll", "$addToSet",    "$rename", NULL};
+    struct weir_value_iter it = h->value_iter(update);
+    struct weir_str key;
+    if (update != NULL && h->value_type(update) != WEIR_OBJECT)
+        return false;
+    while (h->value_next(&it, &key) != NULL) {
+        uint32_t i = 0;
+        while (words[i] != NULL &&
+               (strlen(words[i]) != key.len || memcmp(words[i], key.ptr, key.len) != 0))
+            i++;
+        if (words[i] == NULL)
+            return false;
     }
-    if (a != NULL)
-        r->host->arena_free(a);
+    return true;
 }
 
-/* w as a number; 0 where it is a word, -1 where it is neither. */
-static int32_t concern_number(struct weir_str w)
-{
-    char *end = NULL;
-    if (w.len == 0 || w.len > 100)
-        return -1;
-    long n = strtol(w.ptr, &end, 10);
-    if (end == w.ptr)
-        return 0;
-    return *end == '\0' && n >= 1 && n <= 50 ? (int32_t)n : -1;
-}
-
-static void check_concern(const struct config *cf, const struct weir_report *r)
-{
-    if (cf->write_concern.w.ptr != NULL && concern_number(cf->write_concern.w) < 0)
-        r->error(
-            r, "write_concern.w", -1,
-            "expected a number from 1 to 50, majority, or a tag set's name, found \"%s\"%s",
-            cf->write_concern.w.ptr,
-            cf->write_concern.w.len == 1 && cf->write_concern.w.ptr[0] == '0'
-                ? "; with 0 the server does not answer, and nothing could be known of any event"
-                : "");
-    if (cf->write_concern.timeout > 0 && cf->write_concern.timeout < WEIR_NS_PER_MS)
-        r->error(r, "write_concern.timeout", -1, "must be at least 1ms");
-}
-
-static void mongodb_check(const void *config, const struct weir_report *report)
+uint32_t mongodb_traits(const struct weir_host *h, const void *config)
 {
     const struct config *cf = config;
-    char why[CONNECT_TEXT];
-    mongoc_uri_t *uri = connect_uri(cf->uri.ptr, why);
-    if (why[0] != '\0')
-        report->error(report, "uri", -1,
-                      "%s; expected something like mongodb://user:password@host:27017/?tls=true",
-                      why);
-    const char *idle = uri != NULL ? connect_idle_option(uri) : NULL;
-    if (idle != NULL)
-        report->warning(report, "uri", -1,
-                        "its option %s has no effect here: each shard of the sink has one "
-                        "connection, and looks for a primary once a write, within the sink's "
-                        "timeout",
-                        idle);
-    mongoc_uri_destroy(uri);
-    check_names(cf, report);
-    check_ids(cf, report);
-    check_dates(cf, report);
-    check_concern(cf, report);
-}
-
-static uint32_t mongodb_needs(const struct weir_host *h, const void *config)
-{
-    (void)h;
-    const struct config *cf = config;
-    return WEIR_NEEDS_VALUE | (cf->id == NULL && !cf->object_ids ? WEIR_NEEDS_ID : 0);
-}
-
-static uint32_t mongodb_traits(const struct weir_host *h, const void *config)
-{
-    (void)h;
-    const struct config *cf = config;
-    return cf->object_ids ? 0 : WEIR_TRAIT_OVERWRITES;
+    bool again = !cf->object_ids && cf->time_series.time_field.ptr == NULL &&
+                 (cf->mode != MODE_UPDATE || is_repeatable(h, cf->update));
+    return again ? WEIR_TRAIT_OVERWRITES : 0;
 }
 
 /* ---- Life ---- */
 
-static enum weir_status mongodb_probe(const struct weir_host *h, const void *config,
-                                      int64_t deadline_ns, struct weir_error *err)
+enum weir_status mongodb_probe(const struct weir_host *h, const void *config, int64_t deadline_ns,
+                               struct weir_error *err)
 {
     const struct config *cf = config;
     bson_error_t error = {0};
@@ -271,8 +81,6 @@ static enum weir_status mongodb_probe(const struct weir_host *h, const void *con
 static void make_opts(struct sink *s, const struct config *cf)
 {
     mongoc_write_concern_t *wc = connect_concern(cf->uri.ptr);
-    bool given = cf->write_concern.w.ptr != NULL || cf->write_concern.journal != 0 ||
-                 cf->write_concern.timeout != 0;
     int32_t w = cf->write_concern.w.ptr != NULL ? concern_number(cf->write_concern.w) : 0;
     if (w > 0)
         mongoc_write_concern_set_w(wc, w);
@@ -284,32 +92,71 @@ static void make_opts(struct sink *s, const struct config *cf)
         mongoc_write_concern_set_journal(wc, cf->write_concern.journal == 1);
     if (cf->write_concern.timeout > 0)
         mongoc_write_concern_set_wtimeout_int64(wc, cf->write_concern.timeout / WEIR_NS_PER_MS);
-    bson_init(&s->bulk_opts);
-    bson_init(&s->op_opts);
-    BSON_APPEND_BOOL(&s->bulk_opts, "ordered", false);
-    if (given)
-        (void)mongoc_write_concern_append(wc, &s->bulk_opts);
+    bson_init(&s->opts);
+    if (!mongoc_write_concern_is_default(wc))
+        (void)mongoc_write_concern_append(wc, &s->opts);
     mongoc_write_concern_destroy(wc);
-    BSON_APPEND_BOOL(&s->op_opts, "validate", false); /* the writer makes nothing else */
-    if (cf->mode == MODE_REPLACE)
-        BSON_APPEND_BOOL(&s->op_opts, "upsert", true);
+}
+
+static enum chain chain_of(const struct config *cf)
+{
+    switch (cf->mode) {
+    case MODE_INSERT:
+        return CHAIN_FIRST;
+    case MODE_REPLACE:
+        return CHAIN_LAST;
+    case MODE_DELETE: /* of one document by its _id, or of all that there are: once is enough */
+        return cf->filter == NULL || cf->many ? CHAIN_FIRST : CHAIN_EACH;
+    default:
+        return CHAIN_EACH;
+    }
+}
+
+/* NULL in, NULL out. */
+static bool compile_shape(struct sink *s, const char *option, const struct weir_value *v,
+                          struct shape **ret, struct weir_error *err)
+{
+    struct shape_mistake wrong;
+    if (v == NULL)
+        return true;
+    bool pipeline = strcmp(option, "update") == 0 && s->h->value_type(v) == WEIR_ARRAY;
+    *ret = shape_compile(s->h, s->arena, v, pipeline, &wrong);
+    if (*ret == NULL)
+        (void)s->h->error(err, WEIR_E_CONFIG, "bad_document", "%s%s: %s", option, wrong.path,
+                          wrong.text);
+    return *ret != NULL;
+}
+
+static enum weir_status compile_documents(struct sink *s, const struct config *cf,
+                                          struct weir_error *err)
+{
+    char path[160];
+    const char *wrong = types_of_config(s->h, s->arena, cf, &s->types, path);
+    if (wrong != NULL)
+        return s->h->error(err, WEIR_E_CONFIG, "bad_path", "%s: %s", path, wrong);
+    s->id_type = type_child(&s->types, weir_str_n("_id", 3));
+    if (!compile_shape(s, "filter", cf->filter, &s->filter, err) ||
+        !compile_shape(s, "update", cf->update, &s->update, err) ||
+        !compile_shape(s, "array_filters", cf->array_filters, &s->array_filters, err))
+        return WEIR_E_CONFIG;
+    return WEIR_OK;
 }
 
 static enum weir_status prepare(struct sink *s, const struct config *cf, struct weir_error *err)
 {
     const struct weir_host *h = s->h;
-    const struct weir_str *paths = cf->dates.items;
     struct weir_str text;
     s->arena = h->arena_new(h);
     if (s->arena == NULL)
         return h->error(err, WEIR_E_NOMEM, "no_memory", "no memory for the sink");
-    for (uint32_t i = 0; i < cf->dates.n; i++) {
-        const char *wrong = date_tree_add(h, s->arena, &s->dates, paths[i]);
-        if (wrong != NULL)
-            return h->error(err, WEIR_E_CONFIG, "bad_path", "dates[%u]: %s", i, wrong);
-    }
-    doc_writer_init(&s->doc, h, cf->dates.n > 0 ? &s->dates : NULL);
+    enum weir_status status = compile_documents(s, cf, err);
+    if (status != WEIR_OK)
+        return status;
+    bool typed = cf->dates.n > 0 || cf->types.n > 0;
+    doc_writer_init(&s->doc, h, typed ? &s->types : NULL);
     doc_writer_init(&s->selector, h, NULL);
+    if (!prepare_init(s))
+        return h->error(err, WEIR_E_NOMEM, "no_memory", "no memory for the sink");
     if (h->template_is_literal(cf->database, &text))
         s->database = h->arena_printf(s->arena, "%.*s", (int)text.len, text.ptr).ptr;
     if (h->template_is_literal(cf->collection, &text))
@@ -326,13 +173,17 @@ static enum weir_status prepare(struct sink *s, const struct config *cf, struct 
 /* Tells the server that the sessions are over, if it listens. */
 static void say_goodbye(struct sink *s)
 {
+    if (s->client_lost) {
+        connect_drop(s->client);
+        return;
+    }
     s->patience.deadline_ns = s->h->now(s->h) + GOODBYE_NS;
     connect_log_to(&s->log);
     mongoc_client_destroy(s->client);
     connect_log_to(NULL);
 }
 
-static void mongodb_close(void *take_self)
+void mongodb_close(void *take_self)
 {
     struct sink *s = take_self;
     if (s == NULL)
@@ -343,15 +194,14 @@ static void mongodb_close(void *take_self)
     mongoc_uri_destroy(s->uri);
     doc_writer_done(&s->doc);
     doc_writer_done(&s->selector);
-    bson_destroy(&s->bulk_opts);
-    bson_destroy(&s->op_opts);
+    bson_destroy(&s->opts);
     if (s->arena != NULL)
         s->h->arena_free(s->arena);
     s->h->free(s);
 }
 
-static enum weir_status mongodb_open(const struct weir_host *h, const void *config, void **ret_self,
-                                     struct weir_error *err)
+enum weir_status mongodb_open(const struct weir_host *h, const void *config, void **ret_self,
+                              struct weir_error *err)
 {
     const struct config *cf = config;
     connect_init();
@@ -360,7 +210,7 @@ static enum weir_status mongodb_open(const struct weir_host *h, const void *conf
         return h->error(err, WEIR_E_NOMEM, "no_memory", "no memory for the sink");
     s->h = h;
     s->config = cf;
-    s->mode = &modes[cf->mode];
+    s->chain = chain_of(cf);
     s->seed = h->random(h);
     s->log.host = h;
     s->patience.h = h;
@@ -377,12 +227,13 @@ static enum weir_status mongodb_open(const struct weir_host *h, const void *conf
 
 /* ---- Writing ---- */
 
-/* Gives the result of `which` to those that it stands for. Returns the one that must be written now
- * in its place, OP_NONE where it stands for all. */
+/* Gives the result of `which` to those of its key that it stands for, or that must not overtake it.
+ * Returns the one that must be written next, OP_NONE where there is none. */
 static uint32_t end_chain(struct job *j, uint32_t which)
 {
     const struct op *op = &j->ops[which];
-    if (op->result->verdict == WEIR_VERDICT_REJECTED)
+    bool done = op->result->verdict == WEIR_VERDICT_OK;
+    if (op->result->verdict == WEIR_VERDICT_REJECTED || (done && j->s->chain == CHAIN_EACH))
         return op->next;
     for (uint32_t i = op->next; i != OP_NONE; i = j->ops[i].next)
         *j->ops[i].result = *op->result;
@@ -419,13 +270,13 @@ static void mongodb_write(void *self, struct weir_batch *b, int64_t deadline_ns,
 {
     struct sink *s = self;
     const struct weir_host *h = s->h;
-    struct job j = {.s = s, .a = h->scratch(h)};
+    struct job j = {.s = s, .a = h->scratch(h), .b = b};
     uint32_t *heads = NULL, n_heads = 0;
     s->patience.deadline_ns = deadline_ns;
     s->doc.scratch = j.a;
     s->selector.scratch = j.a;
     connect_log_to(&s->log);
-    if (!job_plan(&j, b, results) || !job_chain(&j, &heads, &n_heads) ||
+    if (!job_plan(&j, results) || !job_chain(&j, &heads, &n_heads) ||
         !write_heads(&j, heads, n_heads))
         for (uint32_t i = 0; i < results->n; i++)
             if (weir_result_at(results, i)->verdict == WEIR_VERDICT_NONE)
@@ -444,8 +295,8 @@ static void mongodb_cancel(void *self)
         continue;
 }
 
-static const struct weir_sink sink = {
-    .size = sizeof(sink),
+const struct weir_sink mongodb_sink = {
+    .size = sizeof(mongodb_sink),
     .batch_events = 1000,
     .batch_bytes = 4 << 20,
     .batch_timeout_ns = 50 * WEIR_NS_PER_MS,
@@ -453,63 +304,3 @@ static const struct weir_sink sink = {
     .write = mongodb_write,
     .cancel = mongodb_cancel,
 };
-
-static const struct weir_type type_mongodb = {
-    .size = sizeof(type_mongodb),
-    .kind = WEIR_SINK,
-    .name = "mongodb",
-    .summary = "Stores events as documents in MongoDB, each found again by its _id.",
-    .doc =
-        "Events are converted straight to BSON and written in unordered bulks over one connection "
-        "a shard. Each document has its own outcome.\n"
-        "\n"
-        "**The `_id`** is what `id` gives, else the event's field `_id`, else the event's id "
-        "(topic-partition-offset, an `Idempotency-Key`, or one given at entry). An event that "
-        "comes "
-        "again therefore changes nothing: with `mode: insert` the server answers that the `_id` is "
-        "there, which counts as success (the first event of an `_id` stays); with `mode: replace` "
-        "the "
-        "document is written over (the last one stays, and of several events of one batch with the "
-        "same `_id` only the last one is sent). An `_id` is a string, an integer or an object. "
-        "With "
-        "`object_ids: true` the driver makes an ObjectId where an event has no `_id`; then an "
-        "event "
-        "that comes again is stored again.\n"
-        "\n"
-        "**Types.** Integers become int64, whatever their value; integers beyond it and numbers "
-        "beyond a double become decimal128 where that is exact, else the event is rejected "
-        "(`bad_number`); other numbers become doubles. Strings may hold NUL, keys may not "
-        "(`bad_key`). Of duplicate keys in an object the first is stored. Fields named in `dates` "
-        "become dates in milliseconds (finer digits are dropped); null and missing stay as they "
-        "are, anything else is rejected (`bad_date`). Keys with dots and dollars are the server's "
-        "to "
-        "take or refuse.\n"
-        "\n"
-        "**Rejected** are: what is no JSON object (`not_object`), documents over 16 MiB "
-        "(`too_large`) or 128 levels (`too_deep`), a duplicate in another unique index "
-        "(`duplicate_key`), what a schema in the server refuses (`validation`), and other errors "
-        "that the server reports for one document. A server that is away, has no primary, refuses "
-        "user and password (`auth_failed`), throttles, or does not meet the write concern makes "
-        "its "
-        "events wait and be written again.\n"
-        "\n"
-        "**Time.** No write takes longer than the sink's `timeout`, connecting included, and no "
-        "answer is waited for longer than `socketTimeoutMS` of the uri; connecting to one server "
-        "takes at most `connectTimeoutMS` (5 s where the uri names none). A primary is looked for "
-        "once a write before the host waits and tries again. `retryWrites` is off where the uri "
-        "does not name it, since the host repeats what is not known; with `object_ids` it is on.",
-    .needs_always = WEIR_NEEDS_VALUE | WEIR_NEEDS_ID,
-    .options = WEIR_OPTIONS(options, struct config),
-    .sink = &sink,
-    .check = mongodb_check,
-    .needs = mongodb_needs,
-    .traits = mongodb_traits,
-    .probe = mongodb_probe,
-    .open = mongodb_open,
-    .close = mongodb_close,
-};
-
-static const struct weir_type *const types[] = {&type_mongodb, NULL};
-
-WEIR_PLUGIN = {WEIR_PLUGIN_ABI, "mongodb", "0.1.0", "Sink for MongoDB and its protocol.",
-               "Apache-2.0",    types,     NULL};

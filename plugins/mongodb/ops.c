@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * From a batch to operations: each event's database, collection and _id, and chains of events that
- * have one _id, since an unordered bulk promises no order between two operations on one document.
+ * From a batch to operations: each event's database, collection and _id or filter, and chains of
+ * events that have the same one, since an unordered command promises no order between two
+ * operations on one document.
  */
-#include "sink.h"
+#include "bulk.h"
+#include "put.h"
 #include "../common/hash.h"
 
 #include <stdarg.h>
@@ -28,6 +30,13 @@ void result_set(struct job *j, struct weir_result *r, enum weir_verdict verdict,
     r->verdict = verdict;
     r->code = code;
     r->message = j->s->h->arena_copy(j->a, weir_str_n(text, len));
+}
+
+void result_of_writer(struct job *j, struct weir_result *r, const struct doc_writer *w)
+{
+    bool memory = strcmp(w->code, "no_memory") == 0;
+    result_set(j, r, memory ? WEIR_VERDICT_UNAVAILABLE : WEIR_VERDICT_REJECTED, w->code, "%s%s%s",
+               w->path, w->path[0] != '\0' ? ": " : "", w->why);
 }
 
 static bool has_any(struct weir_str s, const char *bytes, size_t n)
@@ -62,9 +71,8 @@ const char *name_wrong(struct weir_str database, struct weir_str collection)
 
 /* ---- Where ---- */
 
-static bool render(struct job *j, struct weir_batch *b, struct weir_event *ev,
-                   const struct weir_template *t, const char *literal, struct weir_result *r,
-                   struct weir_str *ret)
+static bool render(struct job *j, struct weir_event *ev, const struct weir_template *t,
+                   const char *literal, struct weir_result *r, struct weir_str *ret)
 {
     const struct weir_host *h = j->s->h;
     struct weir_error err = {0};
@@ -72,7 +80,7 @@ static bool render(struct job *j, struct weir_batch *b, struct weir_event *ev,
         *ret = weir_cstr(literal);
         return true;
     }
-    *ret = h->template_render(h, t, b, ev, j->a, &err);
+    *ret = h->template_render(h, t, j->b, ev, j->a, &err);
     if (ret->ptr != NULL)
         return true;
     result_set(j, r, WEIR_VERDICT_REJECTED, "no_field", "%s", err.text);
@@ -104,7 +112,7 @@ static uint32_t target_index(struct job *j, struct weir_str database, struct wei
     return j->n_targets++;
 }
 
-static bool find_target(struct job *j, struct weir_batch *b, struct weir_event *ev, struct op *op)
+static bool find_target(struct job *j, struct op *op)
 {
     const struct sink *s = j->s;
     struct weir_str database, collection;
@@ -112,8 +120,8 @@ static bool find_target(struct job *j, struct weir_batch *b, struct weir_event *
         op->target = 0;
         return true;
     }
-    if (!render(j, b, ev, s->config->database, s->database, op->result, &database) ||
-        !render(j, b, ev, s->config->collection, s->collection, op->result, &collection))
+    if (!render(j, op->ev, s->config->database, s->database, op->result, &database) ||
+        !render(j, op->ev, s->config->collection, s->collection, op->result, &collection))
         return false;
     const char *wrong = name_wrong(database, collection);
     if (wrong != NULL) {
@@ -129,33 +137,16 @@ static bool find_target(struct job *j, struct weir_batch *b, struct weir_event *
 
 /* ---- By which _id ---- */
 
-static bool set_bytes(struct job *j, struct op *op)
-{
-    struct doc_writer *w = &j->s->selector;
-    if (op->id.type == WEIR_STRING) {
-        op->id_bytes = op->id.str;
-        return true;
-    }
-    if (op->id.type != WEIR_OBJECT) {
-        op->id_bytes = weir_str_n((const char *)&op->id.num, sizeof(op->id.num));
-        return true;
-    }
-    bool done = doc_write_id(w, &op->id);
-    if (done)
-        op->id_bytes =
-            j->s->h->arena_copy(j->a, weir_str_n((const char *)(const void *)w->data, w->len));
-    if (!done)
-        result_set(j, op->result, WEIR_VERDICT_REJECTED, w->code, "%s: %s", w->path, w->why);
-    else if (op->id_bytes.ptr == NULL)
-        result_set(j, op->result, WEIR_VERDICT_UNAVAILABLE, "no_memory", "no memory for an _id");
-    return op->id_bytes.ptr != NULL;
-}
-
 static bool id_from_value(struct job *j, struct op *op, const struct weir_value *v)
 {
     const struct weir_host *h = j->s->h;
     enum weir_value_type type = h->value_type(v);
     op->id.type = type;
+    if (j->s->id_type != NULL) {
+        op->id.as = j->s->id_type->type;
+        op->id.value = v;
+        return true;
+    }
     if (type == WEIR_STRING)
         op->id.str = h->value_str(v);
     else if (type == WEIR_INT)
@@ -172,52 +163,121 @@ static bool id_from_value(struct job *j, struct op *op, const struct weir_value 
     return true;
 }
 
-static bool id_from_template(struct job *j, struct weir_batch *b, struct weir_event *ev,
-                             struct op *op)
+static bool id_from_text(struct job *j, struct op *op, struct weir_str text)
+{
+    op->id.type = WEIR_STRING;
+    op->id.str = text;
+    if (j->s->id_type == NULL)
+        return true;
+    const struct weir_value *v = j->s->h->make_str(j->a, text);
+    if (v != NULL)
+        return id_from_value(j, op, v);
+    result_set(j, op->result, WEIR_VERDICT_UNAVAILABLE, "no_memory", "no memory for an _id");
+    return false;
+}
+
+static bool id_from_template(struct job *j, struct op *op)
 {
     const struct weir_host *h = j->s->h;
-    const struct weir_value *v = h->template_value(h, j->s->config->id, b, ev);
+    const struct weir_value *v = h->template_value(h, j->s->config->id, j->b, op->ev);
     struct weir_error err = {0};
     if (v != NULL)
         return id_from_value(j, op, v);
-    op->id.type = WEIR_STRING;
-    op->id.str = h->template_render(h, j->s->config->id, b, ev, j->a, &err);
-    if (op->id.str.ptr != NULL)
-        return true;
+    struct weir_str text = h->template_render(h, j->s->config->id, j->b, op->ev, j->a, &err);
+    if (text.ptr != NULL)
+        return id_from_text(j, op, text);
     result_set(j, op->result, WEIR_VERDICT_REJECTED, "no_id", "id: %s", err.text);
     return false;
 }
 
-static bool find_id(struct job *j, struct weir_batch *b, struct weir_event *ev, struct op *op)
+static void own_id(struct op *op)
+{
+    bson_oid_t oid;
+    bson_oid_init(&oid, NULL);
+    op->id.type = WEIR_STRING;
+    op->id.as = TYPE_OBJECT_ID;
+    memcpy(op->id.own, oid.bytes, sizeof(op->id.own));
+    op->key = weir_str_n(NULL, 0); /* found by nothing */
+}
+
+/* False: the op has its result. */
+static bool find_id(struct job *j, struct op *op)
 {
     const struct weir_host *h = j->s->h;
     const struct weir_value *own = h->value_get(op->value, weir_str_n("_id", 3));
     if (j->s->config->id != NULL) {
-        if (!id_from_template(j, b, ev, op))
+        if (!id_from_template(j, op))
             return false;
     } else if (own != NULL && h->value_type(own) != WEIR_NULL) {
         if (!id_from_value(j, op, own))
             return false;
-    } else if (j->s->config->object_ids) {
-        return true;
-    } else {
-        op->id.type = WEIR_STRING;
-        op->id.str = h->event_id(h, b, ev);
-    }
-    if (op->id.type == WEIR_STRING && op->id.str.len == 0) {
-        result_set(j, op->result, WEIR_VERDICT_REJECTED, "bad_id", "the _id is an empty string");
+    } else if (!id_from_text(j, op, h->event_id(h, j->b, op->ev))) {
         return false;
     }
-    return set_bytes(j, op);
+    if (op->id.type != WEIR_STRING || op->id.str.len > 0 || op->id.as != TYPE_PLAIN)
+        return true;
+    result_set(j, op->result, WEIR_VERDICT_REJECTED, "bad_id", "the _id is an empty string");
+    return false;
+}
+
+/* ---- What it is found by ---- */
+
+static bool keep_key(struct job *j, struct op *op, bool written)
+{
+    struct doc_writer *w = &j->s->selector;
+    if (!written) {
+        result_of_writer(j, op->result, w);
+        return false;
+    }
+    op->key = j->s->h->arena_copy(j->a, weir_str_n((const char *)(const void *)w->data, w->len));
+    if (op->key.ptr == NULL)
+        result_set(j, op->result, WEIR_VERDICT_UNAVAILABLE, "no_memory", "no memory for a filter");
+    return op->key.ptr != NULL;
+}
+
+/* An insert needs the bytes of its _id only to find twins. */
+static bool insert_key(struct job *j, struct op *op)
+{
+    if (op->id.as != TYPE_PLAIN || op->id.type == WEIR_OBJECT)
+        return keep_key(j, op, doc_write_id(&j->s->selector, &op->id));
+    op->key = op->id.type == WEIR_STRING
+                  ? op->id.str
+                  : weir_str_n((const char *)&op->id.num, sizeof(op->id.num));
+    return true;
+}
+
+static bool find_key(struct job *j, struct op *op)
+{
+    struct sink *s = j->s;
+    const struct shape_event e = {j->b, op->ev};
+    if (s->filter != NULL) {
+        doc_writer_start(&s->selector, DOC_SIZE_MAX);
+        return keep_key(j, op, shape_put_document(&s->selector, s->filter, &e));
+    }
+    if (s->config->object_ids &&
+        s->h->value_type(s->h->value_get(op->value, weir_str_n("_id", 3))) == WEIR_NULL) {
+        own_id(op);
+        return true;
+    }
+    if (!find_id(j, op))
+        return false;
+    return s->config->mode == MODE_INSERT ? insert_key(j, op)
+                                          : keep_key(j, op, doc_write_id(&s->selector, &op->id));
 }
 
 /* ---- The plan ---- */
 
-static bool find_value(struct job *j, struct weir_batch *b, struct weir_event *ev, struct op *op)
+/* The event as a document, where it is to be one. */
+static bool find_value(struct job *j, struct op *op)
 {
     const struct weir_host *h = j->s->h;
-    op->value = h->event_value(h, b, ev);
+    const struct config *cf = j->s->config;
+    if (cf->mode == MODE_DELETE && cf->filter != NULL)
+        return true;
+    op->value = h->event_value(h, j->b, op->ev);
     if (op->value != NULL && h->value_type(op->value) == WEIR_OBJECT)
+        return true;
+    if (cf->mode == MODE_DELETE || (cf->mode == MODE_UPDATE && cf->update != NULL))
         return true;
     result_set(j, op->result, WEIR_VERDICT_REJECTED, "not_object",
                "a document must be a JSON object, found %s",
@@ -226,18 +286,18 @@ static bool find_value(struct job *j, struct weir_batch *b, struct weir_event *e
     return false;
 }
 
-bool job_plan(struct job *j, struct weir_batch *b, struct weir_results *results)
+bool job_plan(struct job *j, struct weir_results *results)
 {
     const struct weir_host *h = j->s->h;
-    j->ops = h->arena_alloc(j->a, (b->n_events + 1) * sizeof(*j->ops));
-    j->targets = h->arena_alloc(j->a, (b->n_events + 1) * sizeof(*j->targets));
+    j->ops = h->arena_alloc(j->a, (j->b->n_events + 1) * sizeof(*j->ops));
+    j->targets = h->arena_alloc(j->a, (j->b->n_events + 1) * sizeof(*j->targets));
     if (j->ops == NULL || j->targets == NULL)
         return false;
-    for (uint32_t i = 0; i < b->n_events; i++) {
-        struct weir_event *ev = weir_event_at(b, i);
+    for (uint32_t i = 0; i < j->b->n_events; i++) {
         struct op *op = &j->ops[j->n_ops];
-        *op = (struct op){.result = weir_result_at(results, i), .next = OP_NONE};
-        if (find_value(j, b, ev, op) && find_target(j, b, ev, op) && find_id(j, b, ev, op))
+        *op = (struct op){
+            .ev = weir_event_at(j->b, i), .result = weir_result_at(results, i), .next = OP_NONE};
+        if (find_value(j, op) && find_target(j, op) && find_key(j, op))
             j->n_ops++;
     }
     return true;
@@ -249,25 +309,24 @@ struct slot {
     uint32_t head, tail; /* head OP_NONE: free */
 };
 
-static bool same_id(const struct op *a, const struct op *b)
+static bool same_key(const struct op *a, const struct op *b)
 {
-    return a->id.type == b->id.type && a->target == b->target &&
-           a->id_bytes.len == b->id_bytes.len &&
-           memcmp(a->id_bytes.ptr, b->id_bytes.ptr, a->id_bytes.len) == 0;
+    return a->id.type == b->id.type && a->target == b->target && a->key.len == b->key.len &&
+           memcmp(a->key.ptr, b->key.ptr, a->key.len) == 0;
 }
 
-/* True where the op is the first of its id. */
+/* True where the op is the first of its key. */
 static bool chain_add(struct job *j, struct slot *slots, uint32_t mask, uint32_t which)
 {
     const struct op *op = &j->ops[which];
-    uint64_t hash = hash_bytes(op->id_bytes.ptr, op->id_bytes.len, j->s->seed + op->target);
+    uint64_t hash = hash_bytes(op->key.ptr, op->key.len, j->s->seed + op->target);
     for (uint32_t i = (uint32_t)hash & mask;; i = (i + 1) & mask) {
         struct slot *slot = &slots[i];
         if (slot->head == OP_NONE) {
             *slot = (struct slot){which, which};
             return true;
         }
-        if (same_id(&j->ops[slot->head], op)) {
+        if (same_key(&j->ops[slot->head], op)) {
             j->ops[slot->tail].next = which;
             slot->tail = which;
             return false;
@@ -288,8 +347,8 @@ bool job_chain(struct job *j, uint32_t **ret_heads, uint32_t *ret_n)
     memset(slots, 0xFF, size * sizeof(*slots));
     uint32_t n = 0;
     for (uint32_t k = 0; k < j->n_ops; k++) {
-        uint32_t which = j->s->mode->last_wins ? j->n_ops - 1 - k : k;
-        if (j->ops[which].id.type == WEIR_NULL || chain_add(j, slots, size - 1, which))
+        uint32_t which = j->s->chain == CHAIN_LAST ? j->n_ops - 1 - k : k;
+        if (j->ops[which].key.ptr == NULL || chain_add(j, slots, size - 1, which))
             heads[n++] = which;
     }
     *ret_heads = heads;

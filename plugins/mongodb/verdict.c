@@ -104,6 +104,13 @@ static const struct row *find(int32_t code)
     return NULL;
 }
 
+/* A server may refuse a whole command for what one document holds, or for what is the same in all
+ * of them: halves find out. */
+static bool may_be_of_document(int32_t code)
+{
+    return code == 2 || code == 9 || code == 14 || code == 28;
+}
+
 struct meaning meaning_of_server(int32_t code, bool command)
 {
     const struct row *r = find(code);
@@ -111,7 +118,7 @@ struct meaning meaning_of_server(int32_t code, bool command)
         return command ? (struct meaning){WEIR_VERDICT_RETRY, "command_failed", false}
                        : (struct meaning){WEIR_VERDICT_REJECTED, "write_error", true};
     if (command && r->verdict == WEIR_VERDICT_REJECTED && !r->of_document)
-        return (struct meaning){WEIR_VERDICT_RETRY, r->name, false};
+        return (struct meaning){WEIR_VERDICT_RETRY, r->name, may_be_of_document(code)};
     return (struct meaning){r->verdict, r->name, r->of_document};
 }
 
@@ -120,14 +127,21 @@ static struct meaning away(const char *code)
     return (struct meaning){WEIR_VERDICT_UNAVAILABLE, code, false};
 }
 
+/* The server's own word that the same command may work later. */
+static bool says_later(const bson_t *reply)
+{
+    return mongoc_error_has_label(reply, "RetryableWriteError") ||
+           mongoc_error_has_label(reply, "RetryableError") ||
+           mongoc_error_has_label(reply, "SystemOverloadedError");
+}
+
 struct meaning meaning_of_error(const bson_error_t *error, const bson_t *reply)
 {
     switch (error->domain) {
     case MONGOC_ERROR_SERVER:
     case MONGOC_ERROR_WRITE_CONCERN: {
         struct meaning m = meaning_of_server((int32_t)error->code, true);
-        if (m.verdict != WEIR_VERDICT_REJECTED && reply != NULL &&
-            mongoc_error_has_label(reply, "RetryableWriteError"))
+        if (m.verdict != WEIR_VERDICT_REJECTED && reply != NULL && says_later(reply))
             m.verdict = WEIR_VERDICT_UNAVAILABLE;
         return m;
     }
@@ -149,19 +163,24 @@ struct meaning meaning_of_error(const bson_error_t *error, const bson_t *reply)
     }
 }
 
-bool error_loses_client(const bson_error_t *error)
+bool code_loses_client(int32_t code)
 {
     static const char *const elsewhere[] = {"no_primary", "shutdown", "network", "unreachable",
                                             "auth_failed"};
-    if (error->domain == MONGOC_ERROR_BSON)
-        return false;
-    if (error->domain != MONGOC_ERROR_SERVER && error->domain != MONGOC_ERROR_WRITE_CONCERN)
-        return true;
-    const struct row *r = find((int32_t)error->code);
+    const struct row *r = find(code);
     for (size_t i = 0; r != NULL && i < sizeof(elsewhere) / sizeof(elsewhere[0]); i++)
         if (strcmp(r->name, elsewhere[i]) == 0)
             return true;
     return false;
+}
+
+bool error_loses_client(const bson_error_t *error)
+{
+    if (error->domain == MONGOC_ERROR_BSON)
+        return false;
+    if (error->domain != MONGOC_ERROR_SERVER && error->domain != MONGOC_ERROR_WRITE_CONCERN)
+        return true;
+    return code_loses_client((int32_t)error->code);
 }
 
 int64_t retry_after_of(const char *message)

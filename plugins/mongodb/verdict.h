@@ -25,6 +25,7 @@ struct meaning meaning_of_error(const bson_error_t *error, const bson_t *reply);
 
 /* True where the connection is of no use any more, or leads to a server that is none for writes. */
 bool error_loses_client(const bson_error_t *error);
+bool code_loses_client(int32_t code);
 
 /* How long the server asked to be left alone, ns; 0 = it did not. */
 int64_t retry_after_of(const char *message);

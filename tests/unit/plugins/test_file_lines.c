@@ -27,6 +27,19 @@ static int file_of(const char *data, size_t len)
     return fd;
 }
 
+static void begin(struct lines *l, int fd, size_t max_line)
+{
+    struct pool *pool = pool_new(wr_host_control());
+    assert_non_null(pool);
+    lines_init(l, wr_host_control(), pool, fd, max_line);
+}
+
+static void end(struct lines *l)
+{
+    lines_done(l);
+    pool_close(l->pool);
+}
+
 /* Takes all lines of the reader, checks offsets, and gives them joined by "|"; "!" for too long. */
 static void join(struct lines *l, const char *data, char *out)
 {
@@ -58,10 +71,10 @@ static void lines_of(const char *data, size_t max_line, const char *want)
     char got[1024];
     struct lines l;
     int fd = file_of(data, strlen(data));
-    assert_true(lines_init(&l, wr_host_control(), fd, max_line));
+    begin(&l, fd, max_line);
     join(&l, data, got);
     assert_string_equal(got, want);
-    lines_done(&l);
+    end(&l);
     close(fd);
 }
 
@@ -96,7 +109,7 @@ static void test_a_line_is_given_again(void **state)
     struct lines l;
     struct line line;
     int fd = file_of("one\ntwo\n", 8);
-    assert_true(lines_init(&l, wr_host_control(), fd, 100));
+    begin(&l, fd, 100);
     assert_int_equal(lines_next(&l, &line), LINE_MORE);
     assert_int_equal(lines_fill(&l), 0);
     assert_int_equal(lines_next(&l, &line), LINE_OK);
@@ -106,7 +119,7 @@ static void test_a_line_is_given_again(void **state)
     assert_int_equal(lines_next(&l, &line), LINE_OK);
     assert_int_equal(line.offset, 4);
     assert_int_equal(line.next, 8);
-    lines_done(&l);
+    end(&l);
     close(fd);
 }
 
@@ -122,16 +135,16 @@ static void test_ranges(void **state)
         char all[128];
         struct lines l;
         int fd = file_of(data, (size_t)size);
-        assert_true(lines_init(&l, wr_host_control(), fd, 100));
+        begin(&l, fd, 100);
         l.limit = cut;
         join(&l, data, first);
-        lines_done(&l);
-        assert_true(lines_init(&l, wr_host_control(), fd, 100));
+        end(&l);
+        begin(&l, fd, 100);
         if (cut == 0)
             assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
         assert_true(lines_seek(&l, cut));
         join(&l, data, second);
-        lines_done(&l);
+        end(&l);
         close(fd);
         snprintf(all, sizeof(all), "%s%s", first, second);
         assert_string_equal(all, "a|bb||ccc|dddd|eeeee|");
@@ -152,7 +165,7 @@ static void test_pipes_and_blocks(void **state)
     int ends[2];
     struct lines l;
     assert_int_equal(pipe2(ends, O_NONBLOCK), 0); /* it may hold as little as a page */
-    assert_true(lines_init(&l, wr_host_control(), ends[0], SIZE));
+    begin(&l, ends[0], SIZE);
     struct {
         struct block *block;
         struct line line;
@@ -195,7 +208,7 @@ static void test_pipes_and_blocks(void **state)
         }
     }
     assert_int_equal(next, SIZE);
-    lines_done(&l); /* before the last blocks are let go of */
+    end(&l); /* before the last blocks are let go of */
     for (size_t k = 0; k < KEPT; k++) {
         if (kept[k].block == NULL)
             continue;

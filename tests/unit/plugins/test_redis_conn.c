@@ -10,11 +10,16 @@
 #include "../../../plugins/redis/address.c"
 #include "../../../plugins/redis/bytes.c"
 #include "../../../plugins/redis/conn.c"
+#include "../../../plugins/redis/conn_config.c"
 #include "../../../plugins/redis/connect.c"
+#include "../../../plugins/redis/discovery.c"
 #include "../../../plugins/redis/errors.c"
 #include "../../../plugins/redis/login.c"
 #include "../../../plugins/redis/reply.c"
 #include "../../../plugins/redis/resolve.c"
+#include "../../../plugins/redis/servers.c"
+#include "../../../plugins/redis/slots.c"
+#include "../../../plugins/redis/tls.c"
 
 #include <arpa/inet.h>
 
@@ -80,15 +85,25 @@ static struct conn_config config_of(const char *url)
     return (struct conn_config){.url = weir_cstr(url), .connect_timeout_ns = WEIR_NS_PER_S};
 }
 
+/* Waits for the connection, and goes on with it. */
+static void step(struct conn *c)
+{
+    int64_t deadline_ns = WEIR_NEVER;
+    struct pollfd fd = {.fd = -1};
+    fd.fd = conn_poll(c, &fd.events, &deadline_ns);
+    (void)poll(&fd, 1, poll_timeout_ms(c->h, deadline_ns));
+    conn_step(c, fd.revents);
+}
+
 /* Drives the connection until it is READY or BROKEN. */
 static void drive(struct conn *c)
 {
     while (c->state != CONN_READY && c->state != CONN_BROKEN)
-        conn_step(c, conn_wait(c, -1, WEIR_NEVER));
+        step(c);
 }
 
 /* Sends one PING and gives the letter of its reply, '!' where the connection broke first. */
-static char ping(struct conn *c)
+static char send_ping(struct conn *c)
 {
     struct reply reply;
     bytes_put_command(&c->out, 1, (struct weir_str[]){weir_cstr("PING")});
@@ -97,7 +112,7 @@ static char ping(struct conn *c)
             return "+-:$n*LD"[reply.type];
         if (c->state == CONN_BROKEN)
             return '!';
-        conn_step(c, conn_wait(c, -1, WEIR_NEVER));
+        step(c);
     }
 }
 
@@ -113,11 +128,11 @@ static void test_login_and_command(void **state)
     cf.user = weir_cstr("me");
     cf.password = weir_cstr("a b");
     cf.database = 12;
-    conn_init(&c, wr_host_control(), &cf, 1024, false);
+    conn_init(&c, wr_host_control(), &cf, NULL, 1024, false);
     conn_open(&c);
     drive(&c);
     assert_int_equal(c.state, CONN_READY);
-    assert_int_equal(ping(&c), '+');
+    assert_int_equal(send_ping(&c), '+');
     conn_done(&c);
     peer_end(&p);
     assert_string_equal(p.heard, "*3\r\n$4\r\nAUTH\r\n$2\r\nme\r\n$3\r\na b\r\n"
@@ -135,9 +150,9 @@ static void expect_refused(const char *answer, const char *code, const char *hin
     struct conn_config cf = config_of(p.url);
     cf.password = weir_cstr("s3cret");
     cf.database = 1;
-    conn_init(&c, wr_host_control(), &cf, 1024, false);
+    conn_init(&c, wr_host_control(), &cf, NULL, 1024, false);
     conn_open(&c);
-    assert_int_equal(ping(&c), '!');
+    assert_int_equal(send_ping(&c), '!');
     assert_string_equal(c.error.code, code);
     assert_int_equal(c.error.verdict, WEIR_VERDICT_UNAVAILABLE);
     assert_non_null(strstr(c.text, hint));
@@ -166,9 +181,9 @@ static void test_a_name_may_be_refused(void **state)
     struct conn c;
     peer_start(&p);
     struct conn_config cf = config_of(p.url);
-    conn_init(&c, wr_host_control(), &cf, 1024, false);
+    conn_init(&c, wr_host_control(), &cf, NULL, 1024, false);
     conn_open(&c);
-    assert_int_equal(ping(&c), '+');
+    assert_int_equal(send_ping(&c), '+');
     conn_done(&c);
     peer_end(&p);
 }
@@ -182,13 +197,13 @@ static void test_replies_before_the_end(void **state)
     struct reply reply;
     peer_start(&p);
     struct conn_config cf = config_of(p.url);
-    conn_init(&c, wr_host_control(), &cf, 1024, false);
+    conn_init(&c, wr_host_control(), &cf, NULL, 1024, false);
     conn_open(&c);
     drive(&c);
     bytes_put(&c.out, "*1\r\n$4\r\nPING\r\n", 14);
     conn_send(&c);
     while (c.state != CONN_BROKEN)
-        conn_step(&c, conn_wait(&c, -1, WEIR_NEVER));
+        step(&c);
     assert_true(conn_next(&c, &reply) && reply.number == 1);
     assert_true(conn_next(&c, &reply) && reply.number == 2);
     assert_false(conn_next(&c, &reply));
@@ -204,7 +219,7 @@ static void test_an_idle_end_is_seen(void **state)
     struct conn c;
     peer_start(&p);
     struct conn_config cf = config_of(p.url);
-    conn_init(&c, wr_host_control(), &cf, 1024, false);
+    conn_init(&c, wr_host_control(), &cf, NULL, 1024, false);
     conn_open(&c);
     drive(&c);
     assert_int_equal(c.state, CONN_READY);
@@ -225,9 +240,9 @@ static void test_an_unasked_reply_breaks_it(void **state)
     struct conn c;
     peer_start(&p);
     struct conn_config cf = config_of(p.url);
-    conn_init(&c, wr_host_control(), &cf, 1024, false);
+    conn_init(&c, wr_host_control(), &cf, NULL, 1024, false);
     conn_open(&c);
-    assert_int_equal(ping(&c), '+');
+    assert_int_equal(send_ping(&c), '+');
     for (int i = 0; i < 1000 && c.state == CONN_READY; i++) {
         conn_check_idle(&c);
         usleep(1000);
@@ -238,12 +253,12 @@ static void test_an_unasked_reply_breaks_it(void **state)
     peer_end(&p);
 }
 
-static enum weir_status probe(const char *url, int64_t ms, struct weir_error *err)
+static enum weir_status probe_url(const char *url, int64_t ms, struct weir_error *err)
 {
     const struct weir_host *h = wr_host_control();
     struct conn_config cf = config_of(url);
     *err = (struct weir_error){0};
-    return conn_probe(h, &cf, h->now(h) + ms * WEIR_NS_PER_MS, err);
+    return servers_probe(h, &cf, h->now(h) + ms * WEIR_NS_PER_MS, err);
 }
 
 static void test_probe(void **state)
@@ -252,23 +267,23 @@ static void test_probe(void **state)
     struct weir_error err;
     struct peer p = {.answers = {"+OK\r\n", "+PONG\r\n", NULL}};
     peer_start(&p);
-    assert_int_equal(probe(p.url, 2000, &err), WEIR_OK);
+    assert_int_equal(probe_url(p.url, 2000, &err), WEIR_OK);
     peer_end(&p);
     struct peer q = {.answers = {"+OK\r\n", "-LOADING not yet\r\n", NULL}};
     peer_start(&q);
-    assert_int_equal(probe(q.url, 2000, &err), WEIR_E_UNAVAILABLE);
+    assert_int_equal(probe_url(q.url, 2000, &err), WEIR_E_UNAVAILABLE);
     assert_non_null(strstr(err.text, "LOADING"));
     peer_end(&q);
     struct peer r = {.answers = {"", "", NULL}};
     peer_start(&r);
-    assert_int_equal(probe(r.url, 50, &err), WEIR_E_UNAVAILABLE);
+    assert_int_equal(probe_url(r.url, 50, &err), WEIR_E_UNAVAILABLE);
     assert_string_equal(err.code, "timeout");
     peer_end(&r);
-    assert_int_equal(probe(r.url, 2000, &err), WEIR_E_UNAVAILABLE);
+    assert_int_equal(probe_url(r.url, 2000, &err), WEIR_E_UNAVAILABLE);
     assert_string_equal(err.code, "connect_failed");
-    assert_int_equal(probe("unix:///nowhere/redis.sock", 2000, &err), WEIR_E_UNAVAILABLE);
+    assert_int_equal(probe_url("unix:///nowhere/redis.sock", 2000, &err), WEIR_E_UNAVAILABLE);
     assert_non_null(strstr(err.text, "/nowhere/redis.sock"));
-    assert_int_equal(probe("redis://no-such-host.invalid", 20000, &err), WEIR_E_UNAVAILABLE);
+    assert_int_equal(probe_url("redis://no-such-host.invalid", 20000, &err), WEIR_E_UNAVAILABLE);
     assert_string_equal(err.code, "resolve_failed");
 }
 
@@ -282,12 +297,12 @@ static void test_names(void **state)
     char url[80];
     peer_start(&p);
     snprintf(url, sizeof(url), "redis://localhost%s", strrchr(p.url, ':'));
-    assert_int_equal(probe(url, 5000, &err), WEIR_OK);
+    assert_int_equal(probe_url(url, 5000, &err), WEIR_OK);
     peer_end(&p);
     for (int i = 0; i < 20; i++) {
         struct conn c;
         struct conn_config cf = config_of("redis://no-such-host.invalid");
-        conn_init(&c, wr_host_control(), &cf, 1024, false);
+        conn_init(&c, wr_host_control(), &cf, NULL, 1024, false);
         conn_open(&c);
         assert_int_equal(c.state, CONN_RESOLVING);
         conn_open(&c); /* goes on with the same thread */
@@ -303,14 +318,14 @@ static void test_resolving_has_a_deadline(void **state)
     struct conn_config cf = config_of("redis://slow.invalid");
     const struct weir_host *h = wr_host_control();
     cf.connect_timeout_ns = 20 * WEIR_NS_PER_MS;
-    conn_init(&c, h, &cf, 1024, false);
+    conn_init(&c, h, &cf, NULL, 1024, false);
     c.resolve = h->alloc(sizeof(*c.resolve)); /* as if its thread were never done */
     c.resolve->free = h->free;
     c.resolve->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     atomic_init(&c.resolve->refs, 1);
     conn_open(&c);
     while (c.state == CONN_RESOLVING)
-        conn_step(&c, conn_wait(&c, -1, WEIR_NEVER));
+        step(&c);
     assert_int_equal(c.state, CONN_BROKEN);
     assert_string_equal(c.error.code, "connect_timeout");
     conn_open(&c); /* waits for the same thread */

@@ -56,12 +56,45 @@ static void test_addresses(void **state)
     good("unix:///a%20b", "||/a b|||0");
 }
 
+static void test_tls_addresses(void **state)
+{
+    (void)state;
+    struct address a;
+    size_t offset;
+    good("rediss://me:pw@h:1/2", "h|1||u:me|p:pw|2");
+    assert_null(address_parse(weir_cstr("rediss://h"), &a, &offset));
+    assert_true(a.tls);
+    assert_null(address_parse(weir_cstr("redis://h"), &a, &offset));
+    assert_false(a.tls);
+}
+
+static void node(const char *text, const char *host, const char *port)
+{
+    struct address a = {0};
+    assert_null(address_parse_node(weir_cstr(text), &a));
+    assert_string_equal(a.host, host);
+    assert_string_equal(a.port, port);
+}
+
+static void test_nodes(void **state)
+{
+    (void)state;
+    struct address a = {0};
+    node("h", "h", "6379");
+    node("h:1", "h", "1");
+    node("[::1]:2", "::1", "2");
+    assert_non_null(address_parse_node(weir_cstr(""), &a));
+    assert_non_null(address_parse_node(weir_cstr("redis://h"), &a));
+    assert_non_null(address_parse_node(weir_cstr("me:pw@h"), &a));
+    assert_non_null(address_parse_node(weir_cstr("h:0"), &a));
+    assert_non_null(address_parse_node(weir_cstr("::1"), &a));
+}
+
 static void test_wrong_addresses(void **state)
 {
     (void)state;
     bad("", "begins with");
     bad("h:6379", "begins with");
-    bad("rediss://h", "TLS");
     bad("redis://", "host");
     bad("redis://:1", "host");
     bad("redis://h:", "port");
@@ -234,6 +267,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_addresses),
+        cmocka_unit_test(test_tls_addresses),
+        cmocka_unit_test(test_nodes),
         cmocka_unit_test(test_wrong_addresses),
         cmocka_unit_test(test_errors),
         cmocka_unit_test(test_cache_forgets_the_oldest),
