@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Reads redis://[[user]:password@]host[:port][/database] and unix:///path.
+ * Reads redis://[[user]:password@]host[:port][/database], rediss:// alike, and unix:///path.
  *
  * Messages never repeat what the URL holds: it may be a password.
  */
@@ -132,42 +132,26 @@ static const char *read_tcp(struct weir_str rest, struct address *a)
     return read_host(host, a);
 }
 
+const char *address_parse_node(struct weir_str text, struct address *ret)
+{
+    if (text.len > 0 && (memchr(text.ptr, '/', text.len) || memchr(text.ptr, '@', text.len)))
+        return "it has no scheme, no password and no path; those are taken from `url`";
+    return read_host(text, ret);
+}
+
 const char *address_parse(struct weir_str url, struct address *ret, size_t *ret_offset)
 {
     struct weir_str rest = url;
     *ret = (struct address){0};
     *ret_offset = 0;
-    if (take_prefix(&rest, "rediss://"))
-        return "TLS (rediss://) is not supported yet; use redis:// inside a trusted network";
-    bool tcp = take_prefix(&rest, "redis://");
+    ret->tls = take_prefix(&rest, "rediss://");
+    bool tcp = ret->tls || take_prefix(&rest, "redis://");
     if (!tcp && !take_prefix(&rest, "unix://"))
-        return "it begins with redis:// or unix://";
+        return "it begins with redis://, rediss:// or unix://";
     *ret_offset = (size_t)(rest.ptr - url.ptr);
     if (tcp)
         return read_tcp(rest, ret);
     if (rest.len == 0 || rest.ptr[0] != '/')
         return "behind unix:// stands an absolute path: unix:///run/redis.sock";
     return decode(rest, ret->path, sizeof(ret->path));
-}
-
-void conn_config_check(const struct conn_config *cf, const struct weir_report *report)
-{
-    struct address a;
-    size_t offset;
-    const char *wrong = address_parse(cf->url, &a, &offset);
-    if (wrong != NULL) {
-        report->error(report, "url", (int64_t)offset, "not a Redis URL: %s", wrong);
-        return;
-    }
-    if (a.has_password && cf->password.len > 0)
-        report->error(report, "password", -1,
-                      "the URL holds a password as well; leave one of them out");
-    if (a.has_user && cf->user.len > 0)
-        report->error(report, "user", -1, "the URL holds a user as well; leave one of them out");
-    if (a.database != 0 && cf->database != 0 && a.database != cf->database)
-        report->error(report, "database", -1,
-                      "found %lld, but the URL says %lld; leave one of them out",
-                      (long long)cf->database, (long long)a.database);
-    if ((a.has_user || cf->user.len > 0) && !a.has_password && cf->password.len == 0)
-        report->error(report, "user", -1, "a user needs a `password`");
 }

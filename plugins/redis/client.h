@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Asks Redis for the lanes of a component: one thread, one connection, everything pipelined.
+ * Asks Redis for the lanes of a component: one thread, a connection a server, everything
+ * pipelined.
  *
  * A lane puts its questions into a group and submits it; when the last of them is answered the lane
- * is woken. The thread alone touches the connection; groups and queues are guarded by one lock.
+ * is woken. The thread alone touches the connections; groups and queues are guarded by one lock.
  */
 #ifndef REDIS_CLIENT_H
 #define REDIS_CLIENT_H
 
-#include "address.h"
+#include "conn_config.h"
 #include "cache.h"
 #include "questions.h"
 

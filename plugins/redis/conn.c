@@ -2,7 +2,7 @@
  *
  * The life of a connection, sending and receiving. Contracts in conn.h.
  *
- * All bytes go through transport_send and transport_recv, the place where TLS will stand.
+ * All bytes go through transport_send and transport_recv, with TLS or without.
  */
 #include "conn.h"
 
@@ -19,17 +19,34 @@
 
 #define KEEP_BYTES ((size_t)8 << 20) /* a larger send buffer is freed when it is empty */
 
+static void name_place(struct conn *c)
+{
+    const struct address *a = &c->address;
+    bool v6 = strchr(a->host, ':') != NULL;
+    if (a->host[0] == '\0')
+        snprintf(c->where, sizeof(c->where), "%s", a->path);
+    else
+        snprintf(c->where, sizeof(c->where), v6 ? "[%s]:%s" : "%s:%s", a->host, a->port);
+}
+
 void conn_init(struct conn *c, const struct weir_host *h, const struct conn_config *config,
-               size_t reply_limit, bool keep_replies)
+               struct tls *tls, size_t reply_limit, bool keep_replies)
 {
     size_t offset;
-    *c = (struct conn){.h = h, .config = config, .fd = -1, .login = {.h = h}, .out = {.h = h}};
+    *c = (struct conn){
+        .h = h, .config = config, .tls = tls, .fd = -1, .login = {.h = h}, .out = {.h = h}};
     (void)address_parse(config->url, &c->address, &offset); /* check() has refused wrong ones */
     replies_init(&c->in, h, reply_limit, keep_replies);
-    if (c->address.host[0] == '\0')
-        snprintf(c->where, sizeof(c->where), "%s", c->address.path);
-    else
-        snprintf(c->where, sizeof(c->where), "%s:%s", c->address.host, c->address.port);
+    name_place(c);
+}
+
+void conn_set_node(struct conn *c, const char *host, const char *port)
+{
+    snprintf(c->address.host, sizeof(c->address.host), "%s", host);
+    snprintf(c->address.port, sizeof(c->address.port), "%s", port);
+    resolve_drop(c->resolve); /* it asks for another name */
+    c->resolve = NULL;
+    name_place(c);
 }
 
 void conn_use_host(struct conn *c, const struct weir_host *h)
@@ -97,12 +114,45 @@ void conn_open(struct conn *c)
 /* As send(2) and recv(2) on a non-blocking socket. */
 static ssize_t transport_send(const struct conn *c, const char *ptr, size_t len)
 {
+    if (c->link != NULL)
+        return tls_send(c->link, ptr, len);
     return send(c->fd, ptr, len, MSG_NOSIGNAL);
 }
 
 static ssize_t transport_recv(const struct conn *c, char *ptr, size_t len)
 {
+    if (c->link != NULL)
+        return tls_recv(c->link, ptr, len);
     return recv(c->fd, ptr, len, 0);
+}
+
+static const char *transport_error(const struct conn *c, int error)
+{
+    return c->link != NULL && error == EPROTO ? tls_error(c->link) : strerror(error);
+}
+
+static void shake_hands(struct conn *c)
+{
+    int result = tls_handshake(c->link);
+    if (result > 0)
+        login_begin(c);
+    else if (result < 0)
+        conn_break(c, "tls_failed", "TLS with redis at %s failed: %s", c->where,
+                   tls_error(c->link));
+}
+
+static void connected(struct conn *c)
+{
+    if (c->tls == NULL) {
+        login_begin(c);
+        return;
+    }
+    c->state = CONN_HANDSHAKE;
+    c->link = tls_open(c->tls, c->fd, c->address.host);
+    if (c->link == NULL)
+        conn_break(c, "no_memory", "no memory for TLS with redis at %s", c->where);
+    else
+        shake_hands(c);
 }
 
 /* ---- Sending and receiving ------------------------------------------------------------------- */
@@ -113,7 +163,7 @@ static void lost(struct conn *c, int error)
         conn_break(c, "connection_lost", "redis at %s closed the connection", c->where);
     else
         conn_break(c, "connection_lost", "connection to redis at %s lost: %s", c->where,
-                   strerror(error));
+                   transport_error(c, error));
     c->error.number = error;
 }
 
@@ -165,7 +215,7 @@ static int receive(struct conn *c)
     return STILL_OPEN;
 }
 
-static int timeout_ms(const struct weir_host *h, int64_t deadline_ns)
+int poll_timeout_ms(const struct weir_host *h, int64_t deadline_ns)
 {
     if (deadline_ns == WEIR_NEVER)
         return -1;
@@ -176,9 +226,9 @@ static int timeout_ms(const struct weir_host *h, int64_t deadline_ns)
     return ms > 3600000 ? 3600000 : (int)ms;
 }
 
-static int waited_fd(const struct conn *c)
+static bool linking(const struct conn *c)
 {
-    return c->state == CONN_RESOLVING ? resolve_fd(c->resolve) : c->fd;
+    return c->state > CONN_DOWN && c->state < CONN_READY;
 }
 
 static short wanted_events(const struct conn *c)
@@ -187,57 +237,56 @@ static short wanted_events(const struct conn *c)
         return POLLIN;
     if (c->state == CONN_CONNECTING)
         return POLLOUT;
+    if (c->state == CONN_HANDSHAKE)
+        return tls_wants_write(c->link) ? POLLOUT : POLLIN;
     size_t len = c->state == CONN_LOGIN ? c->login.len : c->out.len;
-    return c->out_at < len && c->send_error == 0 ? POLLIN | POLLOUT : POLLIN;
+    bool write = c->out_at < len && c->send_error == 0;
+    return write || (c->link != NULL && tls_wants_write(c->link)) ? POLLIN | POLLOUT : POLLIN;
 }
 
-short conn_wait(struct conn *c, int wake_fd, int64_t deadline_ns)
+int conn_poll(const struct conn *c, short *ret_events, int64_t *deadline_ns)
 {
-    struct pollfd fds[2] = {{.fd = wake_fd, .events = POLLIN},
-                            {.fd = waited_fd(c), .events = wanted_events(c)}};
-    bool linking = c->state > CONN_DOWN && c->state < CONN_READY;
-    int64_t until_ns = linking && c->deadline_ns < deadline_ns ? c->deadline_ns : deadline_ns;
-    int n = poll(fds, 2, timeout_ms(c->h, until_ns)); /* a descriptor of -1 is left out */
-    if (n > 0 && fds[0].revents != 0) {
-        uint64_t count;
-        ssize_t got = read(wake_fd, &count, sizeof(count));
-        (void)got; /* EAGAIN only */
-    }
-    if (linking && c->h->now(c->h) >= c->deadline_ns && (n <= 0 || fds[1].revents == 0)) {
-        conn_break(c, "connect_timeout", "redis at %s let no connection in within %lld ms",
-                   c->where, (long long)(c->config->connect_timeout_ns / WEIR_NS_PER_MS));
-        return 0;
-    }
-    return n > 0 ? fds[1].revents : 0;
+    if (linking(c) && c->deadline_ns < *deadline_ns)
+        *deadline_ns = c->deadline_ns;
+    if (c->link != NULL && tls_has_more(c->link))
+        *deadline_ns = 0;
+    if (c->state == CONN_DOWN || c->state == CONN_BROKEN)
+        return -1;
+    *ret_events = wanted_events(c);
+    return c->state == CONN_RESOLVING ? resolve_fd(c->resolve) : c->fd;
 }
 
 void conn_step(struct conn *c, short events)
 {
     int end = STILL_OPEN;
-    bool linking = c->state == CONN_RESOLVING || c->state == CONN_CONNECTING;
-    if (linking && events != 0 && connect_go_on(c))
-        login_begin(c);
-    if ((c->state == CONN_LOGIN || c->state == CONN_READY) && (events & ~POLLOUT) != 0)
+    bool more = c->link != NULL && tls_has_more(c->link);
+    if (c->state == CONN_HANDSHAKE && events != 0)
+        shake_hands(c);
+    else if ((c->state == CONN_RESOLVING || c->state == CONN_CONNECTING) && events != 0 &&
+             connect_go_on(c))
+        connected(c);
+    bool readable = (events & ~POLLOUT) != 0 || more || (c->link != NULL && events != 0);
+    if ((c->state == CONN_LOGIN || c->state == CONN_READY) && readable)
         end = receive(c);
     conn_send(c);
     if (c->state == CONN_LOGIN)
         login_go_on(c); /* before the end is looked at: they may say why */
     if (end != STILL_OPEN && c->state != CONN_BROKEN)
         lost(c, end);
+    if (linking(c) && c->h->now(c->h) >= c->deadline_ns)
+        conn_break(c, "connect_timeout", "redis at %s let no connection in within %lld ms",
+                   c->where, (long long)(c->config->connect_timeout_ns / WEIR_NS_PER_MS));
 }
 
 void conn_check_idle(struct conn *c)
 {
-    char byte;
     if (c->state != CONN_READY)
         return;
-    ssize_t n = recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-    if (n > 0 || replies_pending(&c->in))
+    int end = receive(c);
+    if (replies_pending(&c->in))
         conn_break(c, "protocol", "redis at %s sent a reply that nobody asked for", c->where);
-    else if (n == 0)
-        lost(c, 0);
-    else if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)
-        lost(c, errno);
+    else if (end != STILL_OPEN)
+        lost(c, end);
 }
 
 bool conn_next(struct conn *c, struct reply *ret)
@@ -258,30 +307,4 @@ bool conn_next(struct conn *c, struct reply *ret)
         conn_break(c, "reply_too_deep", "redis at %s sent a reply of arrays nested deeper than %d",
                    c->where, REPLY_DEPTH_MAX);
     return true;
-}
-
-enum weir_status conn_probe(const struct weir_host *h, const struct conn_config *config,
-                            int64_t deadline_ns, struct weir_error *err)
-{
-    struct conn c;
-    struct reply reply = {0};
-    conn_init(&c, h, config, 64 << 10, false);
-    conn_open(&c);
-    bytes_put_command(&c.out, 1, (struct weir_str[]){weir_cstr("PING")});
-    bool answered = false;
-    while (!answered && c.state != CONN_BROKEN && h->now(h) < deadline_ns) {
-        conn_step(&c, conn_wait(&c, -1, deadline_ns));
-        answered = conn_next(&c, &reply);
-    }
-    enum weir_status st = WEIR_OK;
-    if (!answered && c.state != CONN_BROKEN)
-        st = h->error(err, WEIR_E_UNAVAILABLE, "timeout", "redis at %s did not answer in time",
-                      c.where);
-    else if (!answered)
-        st = h->error(err, WEIR_E_UNAVAILABLE, c.error.code, "%s", c.text);
-    else if (reply.type == REPLY_ERROR)
-        st = h->error(err, WEIR_E_UNAVAILABLE, "refused", "redis at %s answered: %.*s", c.where,
-                      (int)(reply.text.len < 200 ? reply.text.len : 200), reply.text.ptr);
-    conn_done(&c);
-    return st;
 }

@@ -2,27 +2,46 @@
  *
  * One connection to a Redis server: non-blocking, driven by whoever owns it, one thread at a time.
  *
- *   DOWN ──conn_open──▶ RESOLVING ──▶ CONNECTING ──▶ LOGIN ──▶ READY ──▶ BROKEN ──conn_close──▶
- * DOWN
+ *   DOWN ─open─▶ RESOLVING ─▶ CONNECTING ─▶ HANDSHAKE ─▶ LOGIN ─▶ READY ─▶ BROKEN ─close─▶ DOWN
  *
- * The owner appends commands to `out` at any time, waits with conn_wait, calls conn_step, takes
- * replies with conn_next until there are none, and then looks whether the state is BROKEN: what has
- * no reply then never gets one. It has no policy: no retry, no backoff, no time-out of replies.
+ * The owner appends commands to `out` at any time, waits for what conn_poll says, calls conn_step,
+ * takes replies with conn_next until there are none, and then looks whether the state is BROKEN:
+ * what has no reply then never gets one. It has no policy: no retry, no backoff, no time-out of
+ * replies.
  */
 #ifndef REDIS_CONN_H
 #define REDIS_CONN_H
 
-#include "address.h"
+#include "conn_config.h"
 #include "reply.h"
 #include "resolve.h"
+#include "tls.h"
 
-enum conn_state { CONN_DOWN, CONN_RESOLVING, CONN_CONNECTING, CONN_LOGIN, CONN_READY, CONN_BROKEN };
+enum conn_state {
+    CONN_DOWN,
+    CONN_RESOLVING,
+    CONN_CONNECTING,
+    CONN_HANDSHAKE, /* of TLS, where the URL says rediss:// */
+    CONN_LOGIN,
+    CONN_READY,
+    CONN_BROKEN
+};
+
+/* Whom it leads to, by which the login goes. */
+enum conn_role {
+    CONN_TO_SERVER,
+    CONN_TO_MASTER,  /* a server that is refused unless it is a master */
+    CONN_TO_SENTINEL /* has a login of its own, and no databases */
+};
 
 struct conn {
     const struct weir_host *h;
     const struct conn_config *config;
+    enum conn_role role;
     struct address address;
-    char where[300]; /* "host:port" or a path, for messages */
+    struct tls *tls;       /* borrowed; NULL = none */
+    struct tls_link *link; /* of the socket */
+    char where[300];       /* "host:port" or a path, for messages */
     enum conn_state state;
     int fd;
     struct resolve *resolve;       /* under way, may outlast several conn_open; else NULL */
@@ -30,8 +49,8 @@ struct conn {
     int64_t deadline_ns;           /* of connecting and login */
     struct bytes login;
     unsigned n_login, n_login_done;
-    int login_name;   /* which reply is that of CLIENT SETNAME, -1 = none */
-    struct bytes out; /* commands, sent up to out_at */
+    int login_name, login_role; /* which reply is that of CLIENT SETNAME, of ROLE; -1 = none */
+    struct bytes out;           /* commands, sent up to out_at */
     size_t out_at;
     int send_error; /* nothing more can be sent; what has come in is still taken, until its end */
     struct replies in;
@@ -40,9 +59,12 @@ struct conn {
 };
 
 /* reply_limit: a larger reply is given out as such, and breaks the connection. keep_replies: make
- * their records (see reply.h). The config was checked. */
+ * their records (see reply.h). The config was checked; tls is made from it where the URL wants
+ * it. */
 void conn_init(struct conn *c, const struct weir_host *h, const struct conn_config *config,
-               size_t reply_limit, bool keep_replies);
+               struct tls *tls, size_t reply_limit, bool keep_replies);
+/* Leads to another host than the URL's, with the same login. The connection is DOWN. */
+void conn_set_node(struct conn *c, const char *host, const char *port);
 void conn_done(struct conn *c);
 /* The host may change between calls. */
 void conn_use_host(struct conn *c, const struct weir_host *h);
@@ -54,10 +76,11 @@ void conn_close(struct conn *c);
 /* Gives the connection up; it is BROKEN then. */
 void conn_break(struct conn *c, const char *code, const char *fmt, ...) WEIR_PRINTF(3, 4);
 
-/* Waits until the deadline for the socket (where there is one) or wake_fd (an eventfd, emptied).
- * Returns the socket's poll events. */
-short conn_wait(struct conn *c, int wake_fd, int64_t deadline_ns);
-/* Goes on with connecting, sending, receiving, as far as that does not block. */
+/* What poll(2) is to wait for: a descriptor (-1 = nothing), its events, and no longer than
+ * *deadline_ns, which becomes earlier where the connection wants that. */
+int conn_poll(const struct conn *c, short *ret_events, int64_t *deadline_ns);
+/* Goes on with connecting, sending, receiving, as far as that does not block; BROKEN where
+ * connecting took too long. `events`: what poll(2) said. */
 void conn_step(struct conn *c, short events);
 /* Sends what can be sent at once. */
 void conn_send(struct conn *c);
@@ -67,8 +90,7 @@ void conn_check_idle(struct conn *c);
  * connection; so does a reply of type TOO_LARGE or TOO_DEEP, which is given out all the same. */
 bool conn_next(struct conn *c, struct reply *ret);
 
-/* As weir_type.probe. */
-enum weir_status conn_probe(const struct weir_host *h, const struct conn_config *config,
-                            int64_t deadline_ns, struct weir_error *err);
+/* poll(2)'s time-out until then. */
+int poll_timeout_ms(const struct weir_host *h, int64_t deadline_ns);
 
 #endif

@@ -14,6 +14,8 @@
 
 void connect_close_socket(struct conn *c)
 {
+    tls_close(c->link);
+    c->link = NULL;
     if (c->fd >= 0)
         close(c->fd);
     c->fd = -1;

@@ -15,28 +15,50 @@ static void put_login(struct conn *c, size_t n, const struct weir_str *args)
     c->n_login++;
 }
 
-void login_begin(struct conn *c)
+static void put_auth(struct conn *c, struct weir_str user, struct weir_str password)
 {
-    const struct address *a = &c->address;
-    struct weir_str user = a->has_user ? weir_cstr(a->user) : c->config->user;
-    struct weir_str password = a->has_password ? weir_cstr(a->password) : c->config->password;
-    int64_t database = a->database != 0 ? a->database : c->config->database;
-    c->login.len = 0;
-    c->login.failed = false;
-    c->n_login = 0;
-    c->n_login_done = 0;
     if (user.len > 0)
         put_login(c, 3, (struct weir_str[]){weir_cstr("AUTH"), user, password});
     else if (password.len > 0)
         put_login(c, 2, (struct weir_str[]){weir_cstr("AUTH"), password});
-    if (database != 0) {
-        char text[24];
-        snprintf(text, sizeof(text), "%lld", (long long)database);
-        put_login(c, 2, (struct weir_str[]){weir_cstr("SELECT"), weir_cstr(text)});
+}
+
+static void put_select(struct conn *c)
+{
+    int64_t database = c->address.database != 0 ? c->address.database : c->config->database;
+    char text[24];
+    if (database == 0)
+        return;
+    snprintf(text, sizeof(text), "%lld", (long long)database);
+    put_login(c, 2, (struct weir_str[]){weir_cstr("SELECT"), weir_cstr(text)});
+}
+
+static void put_all(struct conn *c)
+{
+    if (c->role == CONN_TO_SENTINEL) {
+        put_auth(c, c->config->sentinel.user, c->config->sentinel.password);
+    } else {
+        put_auth(c, conn_config_user(c->config, &c->address),
+                 conn_config_password(c->config, &c->address));
+        put_select(c);
     }
     c->login_name = (int)c->n_login;
     put_login(c, 3,
               (struct weir_str[]){weir_cstr("CLIENT"), weir_cstr("SETNAME"), weir_cstr("weir")});
+    if (c->role != CONN_TO_MASTER)
+        return;
+    c->login_role = (int)c->n_login;
+    put_login(c, 1, (struct weir_str[]){weir_cstr("ROLE")});
+}
+
+void login_begin(struct conn *c)
+{
+    c->login.len = 0;
+    c->login.failed = false;
+    c->n_login = 0;
+    c->n_login_done = 0;
+    c->login_role = -1;
+    put_all(c);
     c->out_at = 0;
     c->state = CONN_LOGIN;
     if (c->login.failed)
@@ -67,6 +89,27 @@ static void refused(struct conn *c, struct weir_str text, bool name)
                (int)error.message.len, error.message.ptr, hint_for(error.code));
 }
 
+/* The reply to ROLE begins with one of master, slave and sentinel. */
+static void check_role(struct conn *c, const struct reply *reply)
+{
+    struct weir_str role = reply->text;
+    if (reply->type == REPLY_ARRAY && role.len == 6 && memcmp(role.ptr, "master", 6) == 0)
+        return;
+    conn_break(
+        c, "not_master",
+        "the Sentinels call %s the master, but it says it is \"%.*s\"; it is asked for again",
+        c->where, (int)(role.len < 40 ? role.len : 40), role.ptr);
+}
+
+static void take_reply(struct conn *c, const struct reply *reply)
+{
+    int which = (int)c->n_login_done++;
+    if (reply->type == REPLY_ERROR)
+        refused(c, reply->text, which == c->login_name);
+    else if (which == c->login_role)
+        check_role(c, reply);
+}
+
 void login_go_on(struct conn *c)
 {
     struct reply reply;
@@ -78,10 +121,7 @@ void login_go_on(struct conn *c)
             conn_break(c, "protocol", "%s does not speak Redis's protocol", c->where);
             return;
         }
-        bool name = (int)c->n_login_done == c->login_name;
-        c->n_login_done++;
-        if (reply.type == REPLY_ERROR)
-            refused(c, reply.text, name);
+        take_reply(c, &reply);
     }
     if (c->state != CONN_LOGIN)
         return;

@@ -8,10 +8,10 @@
  */
 #include "client.h"
 #include "command.h"
-#include "conn.h"
 #include "lookup_config.h"
 #include "redis.h"
 #include "reply_value.h"
+#include "slots.h"
 
 #include "../common/hash.h"
 #include <string.h>
@@ -82,11 +82,12 @@ static bool build_command(struct transform *self)
         return false;
     if (cf->command.n > 0) {
         command_add_list(c, &cf->command);
-        return command_seal(c, 0, 0);
+        return command_seal(c, command_key(self->h, &cf->command),
+                            command_route(self->h, &cf->command));
     }
     command_add_text(c, cf->lookup == LOOKUP_HGETALL ? "HGETALL" : "GET");
     command_add_template(c, cf->key);
-    return command_seal(c, 1, 0);
+    return command_seal(c, 1, 1);
 }
 
 static struct weir_metric *lookups_counter(const struct weir_host *h, const char *result)
@@ -159,7 +160,7 @@ static bool reserve(struct transform *self, uint32_t n)
 
 /* The question with the command that was just put at the end of the group's commands: an earlier
  * one with the same bytes, else a new one. */
-static uint32_t intern(struct transform *self, size_t at)
+static uint32_t intern(struct transform *self, size_t at, struct weir_str route)
 {
     struct group *g = self->group;
     struct weir_str command = weir_str_n(g->commands.ptr + at, g->commands.len - at);
@@ -175,6 +176,8 @@ static uint32_t intern(struct transform *self, size_t at)
     uint32_t i = g->n++;
     g->questions[i].at = at;
     g->questions[i].len = command.len;
+    if (self->config->conn.cluster)
+        g->questions[i].slot = (uint16_t)slot_of(route);
     self->table[slot] = i + 1;
     return i;
 }
@@ -182,15 +185,14 @@ static uint32_t intern(struct transform *self, size_t at)
 static uint32_t ask_for(struct transform *self, struct weir_batch *b, struct weir_event *ev)
 {
     const struct weir_host *h = self->h;
-    struct weir_result result = {0};
+    struct command_put put = {.out = &self->group->commands};
     if ((ev->flags & WEIR_EVENT_GONE) != 0)
         return NO_QUESTION;
     size_t at = self->group->commands.len;
-    if (command_put(&self->command, b, ev, &self->group->commands, h->scratch(h), &result) ==
-        WEIR_VERDICT_OK)
-        return intern(self, at);
+    if (command_put(&self->command, b, ev, &put, h->scratch(h)) == WEIR_VERDICT_OK)
+        return intern(self, at, put.ret_route);
     if ((ev->flags & WEIR_EVENT_GONE) == 0)
-        h->event_fail(h, b, ev, &result);
+        h->event_fail(h, b, ev, &put.ret_result);
     return NO_QUESTION;
 }
 

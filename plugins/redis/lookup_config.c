@@ -5,7 +5,7 @@
 #include "lookup_config.h"
 
 #include "command.h"
-#include "conn.h"
+#include "servers.h"
 #include "redis.h"
 
 static const char *const lookup_words[] = {"get", "hgetall", NULL};
@@ -148,7 +148,8 @@ static void lookup_check(const void *config, const struct weir_report *report)
                       "expected either `key` or `command`, found %s",
                       cf->key != NULL ? "both" : "neither");
     if (cf->command.n > 0) {
-        command_check(&cf->command, "command", false, report);
+        const struct command_use use = {.path = "command", .cluster = cf->conn.cluster};
+        command_check(&cf->command, &use, report);
         if (cf->lookup != LOOKUP_GET)
             report->error(report, "lookup", -1,
                           "`lookup` says how `key` is read; a `command` says that by itself");
@@ -168,7 +169,7 @@ static enum weir_status lookup_probe(const struct weir_host *h, const void *conf
                                      int64_t deadline_ns, struct weir_error *err)
 {
     const struct lookup_config *cf = config;
-    return conn_probe(h, &cf->conn, deadline_ns, err);
+    return servers_probe(h, &cf->conn, deadline_ns, err);
 }
 
 const struct weir_type type_redis_lookup = {
@@ -176,11 +177,13 @@ const struct weir_type type_redis_lookup = {
     .kind = WEIR_TRANSFORM,
     .name = "redis",
     .summary = "Looks something up in Redis for each event, with a local cache.",
-    .doc = "Sends one question for each different key of a batch, pipelined, and puts the answers "
-           "into the field `target`. Nil and empty lists and hashes count as missing. An error "
-           "reply (WRONGTYPE) fails its events; time-outs, lost connections and replies such as "
-           "LOADING are an outage, see `on_unavailable`.\n\n"
-           "While events wait for Redis the lane goes on serving its source.",
+    .doc =
+        "Sends one question for each different key of a batch, pipelined, and puts the answers "
+        "into the field `target`. Nil and empty lists and hashes count as missing. An error "
+        "reply (WRONGTYPE) fails its events, as does an answer of more than 16 MiB or of more than "
+        "7 nested arrays; time-outs, lost connections and replies such as LOADING are an "
+        "outage, see `on_unavailable`.\n\n"
+        "While events wait for Redis the lane goes on serving its source.",
     .options = WEIR_OPTIONS(options, struct lookup_config),
     .transform = &lookup_calls,
     .check = lookup_check,

@@ -5,7 +5,7 @@
 #ifndef REDIS_LOOKUP_CONFIG_H
 #define REDIS_LOOKUP_CONFIG_H
 
-#include "address.h"
+#include "conn_config.h"
 
 #define TARGET_MAX 16 /* names in a path */
 

@@ -31,6 +31,10 @@ struct question {
     struct group *group;
     size_t at, len; /* of its command in group->commands */
     int64_t asked_ns;
+    int64_t not_before_ns; /* it is not asked again earlier */
+    uint16_t slot;
+    uint8_t n_redirects;
+    bool asking; /* the reply to ASKING comes first */
     struct answer answer;
 };
 

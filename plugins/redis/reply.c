@@ -30,17 +30,24 @@ struct element {
 
 /* ---- Callbacks ------------------------------------------------------------------------------- */
 
+static void keep_text(struct replies *r, struct weir_str text)
+{
+    size_t n = text.len < sizeof(r->text) ? text.len : sizeof(r->text);
+    if (n > 0)
+        memcpy(r->text, text.ptr, n);
+    r->now.text = weir_str_n(r->text, n);
+}
+
 static void *note(const redisReadTask *task, enum reply_type type, int64_t number,
                   struct weir_str text)
 {
     struct replies *r = task->privdata;
     if (task->parent == NULL) {
         r->now = (struct reply){.type = type, .number = number};
-        if (type == REPLY_STATUS || type == REPLY_ERROR) {
-            size_t n = text.len < sizeof(r->text) ? text.len : sizeof(r->text);
-            memcpy(r->text, text.ptr, n);
-            r->now.text = weir_str_n(r->text, n);
-        }
+        if (type == REPLY_STATUS || type == REPLY_ERROR)
+            keep_text(r, text);
+    } else if (task->parent->parent == NULL && task->idx == 0) {
+        keep_text(r, text);
     }
     if (!r->keep)
         return r;

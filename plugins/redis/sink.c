@@ -6,59 +6,50 @@
  * progress() sends and receives, and settles events as their replies come. So the next pipeline is
  * written while the replies of the last one are read:
  *
- *   ops: [write 7: 40 of 100 settled] ─▶ [write 8] ─▶ [write 9]      replies come in this order
+ *   held ─▶ sent, a queue a server, in the order of the replies ─▶ settled
+ *    ▲          │ MOVED, ASK, NOSCRIPT
+ *    └ moved ◀──┘
  *
- * An error reply is the verdict of its event alone. When the connection ends or a write's deadline
- * comes, everything that has no reply yet is unavailable, and the next write connects anew.
+ * An event whose key has moved to another node goes there once all replies under way have come
+ * (`barrier`), and what was written meanwhile behind it (`held`): so events of one key keep their
+ * order. An error reply is the verdict of its event alone. When a connection ends, or a write's
+ * deadline comes, everything on it that has no reply yet is unavailable.
  */
-#include "conn.h"
-#include "errors.h"
-#include "sink_config.h"
+#include "sink_parts.h"
 
-#include <stdatomic.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #define REPLY_LIMIT ((size_t)16 << 20) /* what a reply says is of interest only in an error */
-
-/* A write whose events wait for replies. */
-struct op {
-    struct op *next;
-    uint64_t ticket;
-    int64_t deadline_ns;
-    uint32_t n, at;           /* events in all, and the one whose reply is next */
-    unsigned got;             /* replies of that event so far */
-    struct weir_result worst; /* of that event; verdict 0 = no error yet */
-    char text[320];           /* its message */
-    uint32_t index[];         /* of the events in the batch */
-};
-
-struct sink {
-    const struct weir_host *h;
-    struct conn conn;
-    struct command command;
-    struct op *first, **last;
-    int wake_fd;
-    bool reconnect; /* a reply said that another connection may do better */
-    atomic_bool canceled;
-};
-
 /* ---- Opening and closing --------------------------------------------------------------------- */
+
+static void free_ops(struct sink *self, struct queue *q)
+{
+    while (q->n > 0) {
+        struct op *op = queue_pop(q).op;
+        if (--op->n_left == 0)
+            self->h->free(op);
+    }
+    queue_done(q, self->h);
+}
 
 void sink_close(void *take_self)
 {
     struct sink *self = take_self;
     if (self == NULL)
         return;
-    while (self->first != NULL) {
-        struct op *op = self->first;
-        self->first = op->next;
-        self->h->free(op);
+    for (uint32_t i = 0; i < self->servers.n; i++) {
+        struct pipe *p = self->servers.items[i]->user;
+        if (p == NULL)
+            continue;
+        free_ops(self, &p->sent);
+        self->h->free(p);
     }
-    conn_done(&self->conn);
+    free_ops(self, &self->held);
+    free_ops(self, &self->moved);
+    servers_done(&self->servers);
     command_done(&self->command);
+    bytes_done(&self->one);
     if (self->wake_fd >= 0)
         close(self->wake_fd);
     self->h->free(self);
@@ -72,9 +63,14 @@ enum weir_status sink_open(const struct weir_host *h, const void *config, void *
     if (self == NULL)
         return h->error(err, WEIR_E_NOMEM, "no_memory", "no memory for the redis sink");
     self->h = h;
-    self->last = &self->first;
-    conn_init(&self->conn, h, &cf->conn, REPLY_LIMIT, false);
+    self->one.h = h;
+    self->cluster = cf->conn.cluster;
     self->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    struct weir_error why = {0};
+    if (!servers_init(&self->servers, h, &cf->conn, REPLY_LIMIT, false, &why)) {
+        sink_close(self);
+        return h->error(err, why.status, why.code, "%s", why.text);
+    }
     if (self->wake_fd < 0 || !sink_build_command(&self->command, h, cf)) {
         sink_close(self);
         return h->error(err, WEIR_E_NOMEM, "no_memory",
@@ -86,61 +82,29 @@ enum weir_status sink_open(const struct weir_host *h, const void *config, void *
 
 /* ---- Writing --------------------------------------------------------------------------------- */
 
-static struct op *op_new(struct sink *self, uint64_t ticket, int64_t deadline_ns, uint32_t n_events)
-{
-    struct op *op = self->h->alloc(sizeof(*op) + sizeof(op->index[0]) * n_events);
-    if (op == NULL)
-        return NULL;
-    op->ticket = ticket;
-    op->deadline_ns = deadline_ns;
-    return op;
-}
-
-static void op_push(struct sink *self, struct op *op)
-{
-    *self->last = op;
-    self->last = &op->next;
-}
-
-static void op_pop(struct sink *self)
-{
-    struct op *op = self->first;
-    self->first = op->next;
-    if (self->first == NULL)
-        self->last = &self->first;
-    self->h->free(op);
-}
-
 static void refuse(const struct weir_batch *b, struct weir_results *results, struct weir_result why)
 {
     for (uint32_t i = 0; i < b->n_events; i++)
         *weir_result_at(results, i) = why;
 }
 
-/* Sees to it that there is a connection, or one under way; false where there is none. */
-static bool connection_wanted(struct sink *self)
+/* Drops connections that the servers have closed while nothing was under way, so that the next
+ * write does not fail for it. */
+static void renew_idle(struct sink *self)
 {
-    struct conn *c = &self->conn;
-    if (self->first == NULL)
+    for (uint32_t i = 0; i < self->servers.n; i++) {
+        struct conn *c = &self->servers.items[i]->conn;
         conn_check_idle(c);
-    if (c->state == CONN_DOWN || (c->state == CONN_BROKEN && self->first == NULL))
-        conn_open(c);
-    return c->state != CONN_BROKEN;
+        if (c->state != CONN_BROKEN)
+            continue;
+        conn_close(c);
+        servers_forget(&self->servers);
+    }
 }
 
-/* Encodes the batch; events that cannot be have their verdict then, the others are PENDING. */
-static void encode(struct sink *self, struct weir_batch *b, struct op *op,
-                   struct weir_results *results)
+static bool must_wait(const struct sink *self, enum servers_state state)
 {
-    struct weir_arena *a = self->h->scratch(self->h);
-    for (uint32_t i = 0; i < b->n_events; i++) {
-        struct weir_result *r = weir_result_at(results, i);
-        if (command_put(&self->command, b, weir_event_at(b, i), &self->conn.out, a, r) !=
-            WEIR_VERDICT_OK)
-            continue;
-        r->verdict = WEIR_VERDICT_PENDING;
-        op->index[op->n++] = i;
-    }
+    return self->barrier || self->held.n > 0 || self->moved.n > 0 || state == SERVERS_ASKING;
 }
 
 static void sink_write(void *self_, struct weir_batch *b, int64_t deadline_ns,
@@ -152,110 +116,79 @@ static void sink_write(void *self_, struct weir_batch *b, int64_t deadline_ns,
                (struct weir_result){.verdict = WEIR_VERDICT_UNAVAILABLE, .code = "canceled"});
         return;
     }
-    if (!connection_wanted(self)) {
-        refuse(b, results, self->conn.error);
+    if (self->n_sent == 0)
+        renew_idle(self);
+    enum servers_state state = servers_want(&self->servers);
+    if (state == SERVERS_UNKNOWN && self->held.n + self->moved.n == 0) {
+        refuse(b, results, self->servers.error);
         return;
     }
-    struct op *op = op_new(self, b->ticket, deadline_ns, b->n_events);
+    struct op *op = self->h->alloc(sizeof(*op));
     if (op == NULL) {
-        refuse(b, results,
-               (struct weir_result){.verdict = WEIR_VERDICT_UNAVAILABLE, .code = "no_memory"});
+        refuse(b, results, sink_no_memory);
         return;
     }
-    encode(self, b, op, results);
-    if (op->n == 0) {
+    *op = (struct op){
+        .batch = b, .ticket = b->ticket, .deadline_ns = deadline_ns, .n_left = b->n_events};
+    if (!must_wait(self, state)) {
+        sink_send_batch(self, op, results);
+    } else if (!sink_hold(self, op, results)) {
         self->h->free(op);
-        return;
+        refuse(b, results, sink_no_memory);
     }
-    op_push(self, op);
-    conn_send(&self->conn);
 }
 
-/* ---- Replies --------------------------------------------------------------------------------- */
-
-/* Gives the event whose reply is next its result, and goes to the one behind it. */
-static void settle(struct sink *self, struct op *op, const struct weir_result *result)
+/* What waits to be sent has a deadline as well. */
+static void end_waiting(struct sink *self, struct queue *q)
 {
-    self->h->complete(self->h, op->ticket, op->index[op->at], result);
-    op->at++;
-    op->got = 0;
-    op->worst.verdict = WEIR_VERDICT_NONE;
-    if (op->at == op->n)
-        op_pop(self);
+    static const struct weir_result late = {
+        .verdict = WEIR_VERDICT_UNAVAILABLE,
+        .code = "timeout",
+        .message = {"the servers of redis were not found in time", 43}};
+    bool canceled = atomic_load(&self->canceled);
+    while (q->n > 0 && (canceled || self->h->now(self->h) >= queue_first(q)->op->deadline_ns))
+        sink_settle(self, queue_pop(q), &late);
 }
 
-static void note_error(struct sink *self, struct op *op, struct weir_str text)
+/* A reply such as READONLY: everything that was under way has ended, so begin anew. */
+static void reconnect(struct sink *self)
 {
-    bool reconnect = false;
-    struct weir_result r = redis_error_result(text, &reconnect);
-    self->reconnect = self->reconnect || reconnect;
-    if (op->worst.verdict != WEIR_VERDICT_NONE)
-        return;
-    size_t n = r.message.len < sizeof(op->text) ? r.message.len : sizeof(op->text);
-    memcpy(op->text, r.message.ptr, n); /* the view is dead before the second reply may come */
-    r.message = weir_str_n(op->text, n);
-    op->worst = r;
-}
-
-static void take_reply(struct sink *self, const struct reply *reply)
-{
-    static const struct weir_result ok = {.verdict = WEIR_VERDICT_OK};
-    struct op *op = self->first;
-    if (op == NULL) {
-        conn_break(&self->conn, "protocol", "redis at %s sent a reply that nobody asked for",
-                   self->conn.where);
-        return;
-    }
-    if (reply->type == REPLY_ERROR)
-        note_error(self, op, reply->text);
-    op->got++;
-    if (op->got < command_n_replies(&self->command))
-        return;
-    settle(self, op, op->worst.verdict == WEIR_VERDICT_NONE ? &ok : &op->worst);
-}
-
-/* Everything without a reply is unavailable; the next write connects anew. */
-static void give_up(struct sink *self)
-{
-    struct weir_result error = self->conn.error;
-    while (self->first != NULL)
-        settle(self, self->first, &error);
     self->reconnect = false;
-    conn_close(&self->conn);
+    for (uint32_t i = 0; i < self->servers.n; i++)
+        conn_close(&self->servers.items[i]->conn);
+    servers_forget(&self->servers);
 }
 
-static void take_replies(struct sink *self)
+static int64_t earliest(const struct sink *self, int64_t until_ns)
 {
-    struct reply reply;
-    while (conn_next(&self->conn, &reply))
-        take_reply(self, &reply);
-    if (self->conn.state != CONN_BROKEN && atomic_load(&self->canceled) && self->first != NULL)
-        conn_break(&self->conn, "canceled", "given up at the end of the shutdown");
-    if (self->conn.state != CONN_BROKEN && self->first != NULL &&
-        self->h->now(self->h) >= self->first->deadline_ns)
-        conn_break(&self->conn, "timeout", "redis at %s did not answer in time", self->conn.where);
-    if (self->conn.state == CONN_BROKEN)
-        give_up(self);
-    if (self->reconnect && self->first == NULL) {
-        self->reconnect = false;
-        conn_close(&self->conn);
+    const struct queue *waiting = self->moved.n > 0 ? &self->moved : &self->held;
+    if (waiting->n > 0 && queue_first(waiting)->op->deadline_ns < until_ns)
+        until_ns = queue_first(waiting)->op->deadline_ns;
+    for (uint32_t i = 0; i < self->servers.n; i++) {
+        const struct pipe *p = self->servers.items[i]->user;
+        if (p != NULL && p->sent.n > 0 && queue_first(&p->sent)->op->deadline_ns < until_ns)
+            until_ns = queue_first(&p->sent)->op->deadline_ns;
     }
+    return until_ns;
 }
 
 static void sink_progress(void *self_, int64_t deadline_ns)
 {
     struct sink *self = self_;
-    int64_t until_ns = deadline_ns;
-    if (self->first != NULL && self->first->deadline_ns < until_ns)
-        until_ns = self->first->deadline_ns;
-    conn_step(&self->conn, conn_wait(&self->conn, self->wake_fd, until_ns));
-    take_replies(self);
+    servers_wait(&self->servers, self->wake_fd, earliest(self, deadline_ns));
+    for (uint32_t i = 0; i < self->servers.n; i++)
+        sink_take_replies(self, self->servers.items[i]);
+    if (self->reconnect && self->n_sent == 0)
+        reconnect(self);
+    sink_send_waiting(self);
+    end_waiting(self, &self->moved);
+    end_waiting(self, &self->held);
 }
 
 static void sink_flush(void *self_, int64_t deadline_ns)
 {
     struct sink *self = self_;
-    while (self->first != NULL && self->h->now(self->h) < deadline_ns)
+    while (self->n_sent + self->held.n + self->moved.n > 0 && self->h->now(self->h) < deadline_ns)
         sink_progress(self, deadline_ns);
 }
 
