@@ -252,11 +252,9 @@ static const char doc[] =
     "that "
     "event alone; a failed one is sent again. Redirects are not followed.\n"
     "\n"
-    "**Urls.** Fields may stand behind the host. Bytes that a url cannot have, and `%` behind the "
-    "first "
-    "field, are percent-encoded; an event whose field would add `#`, a backslash, or `.` and `..` "
-    "as a "
-    "folder is rejected. A field may add `/` and `?`: where that matters, check it before.\n";
+    "**Urls.** Fields may stand behind the host. What a field puts in is percent-encoded, but for "
+    "letters, digits and `-._~`: a `/`, `?`, `&` or `%` of an event stays part of its own place. An "
+    "event that would put `.` or `..` as a folder into the path is rejected (`bad_url`).\n";
 
 static const struct weir_sink sink = {
     .size = sizeof(sink),

@@ -31,6 +31,8 @@ const char *url_prefix_problem(struct weir_str prefix, bool literal)
     }
     if (at == scheme)
         return "there is no host behind //";
+    if (memchr(prefix.ptr, '#', prefix.len) != NULL)
+        return "what is behind '#' is never sent to a server";
     if (at == prefix.len && !literal)
         return "a field may not change the host: write a '/' before the first placeholder";
     return NULL;
@@ -73,15 +75,15 @@ void target_done(struct target *t)
 
 /* ---- The url ---- */
 
-/* What the event's fields put into the url must stay below the literal part: no dot segments, no
- * fragment; other bytes that a url cannot have are percent-encoded. */
+/* Fields come percent-encoded, so they cannot add a part to the url; but dots stay dots, and '.' or
+ * '..' alone between two slashes would lead out of the folder. */
 static const char *url_problem(struct weir_str url, size_t prefix)
 {
     if (url.len > URL_MAX)
         return "the url has more than 8000 bytes";
-    for (size_t i = prefix > 0 ? prefix - 1 : 0; i < url.len; i++) {
-        if (url.ptr[i] == '#' || url.ptr[i] == '\\')
-            return "a field puts '#' or a backslash into the url";
+    if (memchr(url.ptr, '?', prefix) != NULL)
+        return NULL;
+    for (size_t i = prefix > 0 ? prefix - 1 : 0; i < url.len && url.ptr[i] != '?'; i++) {
         bool begins = url.ptr[i] == '/' && i + 1 < url.len && url.ptr[i + 1] == '.';
         if (!begins)
             continue;
@@ -95,7 +97,7 @@ static const char *url_problem(struct weir_str url, size_t prefix)
     return NULL;
 }
 
-/* A '%' behind the literal part is a field's, which must not bring encoded bytes of its own. */
+/* What literal text has and a url cannot. */
 static struct weir_str url_encode(const struct target *t, struct weir_str url, struct weir_arena *a)
 {
     static const char hex[] = "0123456789ABCDEF";
@@ -105,8 +107,7 @@ static struct weir_str url_encode(const struct target *t, struct weir_str url, s
     size_t len = 0;
     for (size_t i = 0; i < url.len; i++) {
         unsigned char c = (unsigned char)url.ptr[i];
-        bool own = c == '%' && i < t->n_prefix;
-        if (own || (c > ' ' && c < 0x7f && strchr("\"%<>^`{|}", c) == NULL)) {
+        if (c > ' ' && c < 0x7f && strchr("\"#<>\\^`{|}", c) == NULL) {
             out[len++] = (char)c;
             continue;
         }
@@ -134,7 +135,8 @@ static bool render_url(const struct target *t, struct weir_batch *b, struct item
     it->url = weir_str_n(t->prefix, t->n_prefix);
     if (!t->url_differs)
         return true;
-    struct weir_str url = t->h->template_render(t->h, t->config->url, b, it->ev, a, &err);
+    struct weir_str url =
+        t->h->template_render_with(t->h, t->config->url, b, it->ev, a, WEIR_ESCAPE_URL, &err);
     if (url.ptr == NULL)
         return reject(t, ret, "template", a, "url", err.text);
     const char *problem = url_problem(url, t->n_prefix);

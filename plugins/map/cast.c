@@ -9,9 +9,9 @@
 #include <math.h>
 #include <string.h>
 
-const char *const cast_words[] = {"string",  "int",      "float",       "bool",
-                                  "json",    "time",     "time_from_s", "time_from_ms",
-                                  "epoch_s", "epoch_ms", NULL};
+const char *const cast_words[] = {
+    "string",       "int",          "float",   "bool",     "json",     "time", "time_from_s",
+    "time_from_ms", "time_from_us", "epoch_s", "epoch_ms", "epoch_us", NULL};
 
 struct job {
     const struct weir_host *h;
@@ -182,7 +182,7 @@ static enum cast_result from_epoch(const struct job *j, const struct weir_value 
         return write_time(j, v, from_units(j->h->value_int(n), per_second));
     double real = n != NULL ? j->h->value_real(n) / (double)per_second : NAN;
     if (!(real >= (double)RFC3339_S_MIN && real <= (double)RFC3339_S_MAX))
-        return wrong(j, "a number of seconds or milliseconds since 1970 in the years 0 to 9999");
+        return wrong(j, "a number since 1970, of the unit named, in the years 0 to 9999");
     /* A double holds microseconds for now and the next centuries; more digits would be noise. */
     double whole = floor(real);
     int32_t us = (int32_t)lround((real - whole) * 1e6);
@@ -224,10 +224,14 @@ enum cast_result cast_value(const struct weir_host *h, struct weir_arena *a, enu
         return from_epoch(&j, v, 1);
     case CAST_TIME_FROM_MS:
         return from_epoch(&j, v, 1000);
+    case CAST_TIME_FROM_US:
+        return from_epoch(&j, v, 1000000);
     case CAST_EPOCH_S:
         return to_epoch(&j, v, 1);
     case CAST_EPOCH_MS:
         return to_epoch(&j, v, 1000);
+    case CAST_EPOCH_US:
+        return to_epoch(&j, v, 1000000);
     }
     return CAST_SAME;
 }

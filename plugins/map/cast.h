@@ -16,8 +16,10 @@ enum cast {
     CAST_TIME,
     CAST_TIME_FROM_S,
     CAST_TIME_FROM_MS,
+    CAST_TIME_FROM_US,
     CAST_EPOCH_S,
-    CAST_EPOCH_MS
+    CAST_EPOCH_MS,
+    CAST_EPOCH_US
 };
 
 /* The words of the option, NULL at the end. */

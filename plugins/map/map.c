@@ -4,14 +4,16 @@
  * order of the file. An event that none of it concerns passes byte for byte. What cannot be done
  * fails the event as it came; what becomes of it is the host's option on_error.
  */
-#include "cast.h"
-#include "keep.h"
-#include "path.h"
+#include "map.h"
 #include "../common/text.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+
+struct hash_config {
+    struct weir_list fields; /* struct weir_str */
+    struct weir_str key;
+};
 
 struct config {
     struct weir_list rename;   /* STRING */
@@ -19,32 +21,27 @@ struct config {
     struct weir_list values;   /* VALUE */
     struct weir_list set;      /* TEMPLATE */
     struct weir_list cast;     /* ENUM */
-    struct weir_list remove;   /* struct weir_str */
-    struct weir_list keep;     /* struct weir_str */
+    struct hash_config hash;
+    struct weir_list mask;   /* ENUM */
+    struct weir_list remove; /* struct weir_str */
+    struct weir_list keep;   /* struct weir_str */
 };
 
-/* One entry of one of the lists. */
-struct edit {
-    struct path path;
-    union {
-        struct path to;
-        const struct weir_value *value;
-        const struct weir_template *template;
-        enum cast cast;
-    } by;
-};
-
-struct edits {
-    struct edit *items;
-    uint32_t n;
-};
-
-struct map {
-    const struct weir_host *h;
-    struct weir_arena *arena;
-    struct edits rename, defaults, values, set, cast, remove;
-    struct keep_node keep;
-    bool keeps;
+static const struct weir_option hash_options[] = {
+    {.name = "fields",
+     .type = WEIR_OPT_LIST,
+     .of = WEIR_OPT_STRING,
+     .flags = WEIR_OPT_REQUIRED | WEIR_OPT_NONEMPTY,
+     .offset = offsetof(struct hash_config, fields),
+     .doc = "Fields to replace by their hash.",
+     .example = "[user.email, \"devices[*].id\"]"},
+    {.name = "key",
+     .type = WEIR_OPT_STRING,
+     .flags = WEIR_OPT_SECRET | WEIR_OPT_NONEMPTY,
+     .offset = offsetof(struct hash_config, key),
+     .doc = "Key of HMAC-SHA-256. Without it plain SHA-256, which everybody can compute for every "
+            "telephone number there is.",
+     .example = "${file:/run/secrets/pseudonyms}"},
 };
 
 static const struct weir_option options[] = {
@@ -88,19 +85,33 @@ static const struct weir_option options[] = {
      .offset = offsetof(struct config, cast),
      .doc = "5. Fields to give another type; missing and null stay as they are.",
      .example = "{user_id: string, age: int, ts: time}"},
+    {.name = "hash",
+     .type = WEIR_OPT_TABLE,
+     .offset = offsetof(struct config, hash),
+     WEIR_FIELDS(hash_options),
+     .doc = "6. Fields to replace by 64 hexadecimal digits that are the same for the same value.",
+     .example = "{fields: [user.email], key: \"${env:PSEUDONYM_KEY}\"}"},
+    {.name = "mask",
+     .type = WEIR_OPT_MAP,
+     .of = WEIR_OPT_ENUM,
+     .choices = mask_words,
+     .flags = WEIR_OPT_NONEMPTY,
+     .offset = offsetof(struct config, mask),
+     .doc = "7. Fields of which all or most becomes ***: all, last4, email or ip.",
+     .example = "{user.email: email, card: last4, \"sessions[*].addr\": ip}"},
     {.name = "remove",
      .type = WEIR_OPT_LIST,
      .of = WEIR_OPT_STRING,
      .flags = WEIR_OPT_NONEMPTY,
      .offset = offsetof(struct config, remove),
-     .doc = "6. Fields to take out.",
+     .doc = "8. Fields to take out.",
      .example = "[password, props.debug]"},
     {.name = "keep",
      .type = WEIR_OPT_LIST,
      .of = WEIR_OPT_STRING,
      .flags = WEIR_OPT_NONEMPTY,
      .offset = offsetof(struct config, keep),
-     .doc = "7. The only fields that stay; paths of names.",
+     .doc = "9. The only fields that stay; paths of names.",
      .example = "[user_id, type, props.amount]"},
 };
 
@@ -131,12 +142,27 @@ static void bad_path(struct mistakes *m, const char *option, const struct weir_s
     m->say(m, where, what);
 }
 
+/* Where a path may lead to several values. */
+static bool may_be_each(const char *option)
+{
+    static const char *const options_of_each[] = {"cast", "hash.fields", "mask", "remove"};
+    for (size_t i = 0; i < sizeof(options_of_each) / sizeof(options_of_each[0]); i++)
+        if (strcmp(option, options_of_each[i]) == 0)
+            return true;
+    return false;
+}
+
 static bool read_path(const struct weir_host *h, struct weir_arena *a, struct mistakes *m,
                       const char *option, const struct weir_str *key, uint32_t index,
                       struct weir_str text, struct path *ret)
 {
     size_t offset;
     const char *why = path_parse(h, a, text, ret, &offset);
+    if (why == NULL && ret->each && !may_be_each(option))
+        why = "[*] may stand in cast, hash, mask and remove only";
+    if (why == NULL && ret->steps[ret->n - 1].name.ptr == NULL &&
+        ret->steps[ret->n - 1].index == PATH_EACH && strcmp(option, "remove") == 0)
+        why = "all items would go: remove the array itself";
     if (why != NULL)
         bad_path(m, option, key, index, text, why, offset);
     return why == NULL;
@@ -155,7 +181,7 @@ static struct edit *make_edits(const struct weir_host *h, struct weir_arena *a, 
     return items;
 }
 
-enum content { TO_PATH, TO_VALUE, TO_TEMPLATE, TO_CAST };
+enum content { TO_PATH, TO_VALUE, TO_TEMPLATE, TO_CAST, TO_MASK };
 
 static void read_map(const struct weir_host *h, struct weir_arena *a, struct mistakes *m,
                      const char *option, const struct weir_list *map, enum content content,
@@ -173,19 +199,21 @@ static void read_map(const struct weir_host *h, struct weir_arena *a, struct mis
             e->by.value = pairs[i].value.ptr;
         else if (content == TO_TEMPLATE)
             e->by.template = pairs[i].value.ptr;
-        else
+        else if (content == TO_CAST)
             e->by.cast = (enum cast)pairs[i].value.num;
+        else
+            e->by.mask = (enum mask)pairs[i].value.num;
         ret->n += good;
     }
 }
 
-static void read_remove(const struct weir_host *h, struct weir_arena *a, struct mistakes *m,
-                        const struct weir_list *list, struct edits *ret)
+static void read_list(const struct weir_host *h, struct weir_arena *a, struct mistakes *m,
+                      const char *option, const struct weir_list *list, struct edits *ret)
 {
     const struct weir_str *texts = list->items;
     *ret = (struct edits){make_edits(h, a, m, list->n), 0};
     for (uint32_t i = 0; ret->items != NULL && i < list->n; i++)
-        ret->n += read_path(h, a, m, "remove", NULL, i, texts[i], &ret->items[ret->n].path);
+        ret->n += read_path(h, a, m, option, NULL, i, texts[i], &ret->items[ret->n].path);
 }
 
 static void read_keep(const struct weir_host *h, struct weir_arena *a, struct mistakes *m,
@@ -216,7 +244,10 @@ static void read_options(const struct weir_host *h, struct weir_arena *a, const 
     read_map(h, a, m, "values", &cf->values, TO_VALUE, &ret->values);
     read_map(h, a, m, "set", &cf->set, TO_TEMPLATE, &ret->set);
     read_map(h, a, m, "cast", &cf->cast, TO_CAST, &ret->cast);
-    read_remove(h, a, m, &cf->remove, &ret->remove);
+    read_list(h, a, m, "hash.fields", &cf->hash.fields, &ret->hash);
+    ret->hash_key = cf->hash.key;
+    read_map(h, a, m, "mask", &cf->mask, TO_MASK, &ret->mask);
+    read_list(h, a, m, "remove", &cf->remove, &ret->remove);
     read_keep(h, a, m, &cf->keep, &ret->keep);
     ret->keeps = cf->keep.n > 0;
 }
@@ -256,12 +287,12 @@ static void map_check(const void *config, const struct weir_report *report)
         report->error(report, "", -1, "no memory to check the options");
         return;
     }
-    if (cf->rename.n + cf->defaults.n + cf->values.n + cf->set.n + cf->cast.n + cf->remove.n +
-            cf->keep.n ==
+    if (cf->rename.n + cf->defaults.n + cf->values.n + cf->set.n + cf->cast.n + cf->hash.fields.n +
+            cf->mask.n + cf->remove.n + cf->keep.n ==
         0)
         report->error(report, "", -1,
                       "nothing to do: expected at least one of rename, default, values, set, cast, "
-                      "remove and keep");
+                      "hash, mask, remove and keep");
     read_options(h, a, cf, &m, &map);
     check_twice(cf, report);
     h->arena_free(a);
@@ -305,191 +336,6 @@ static enum weir_status map_open(const struct weir_host *h, const void *config, 
     return WEIR_OK;
 }
 
-/* ---- Applying ---- */
-
-struct job {
-    const struct map *map;
-    const struct weir_host *h;
-    struct weir_batch *b;
-    struct weir_event *ev;
-    const struct weir_value *v; /* as it is now */
-    struct weir_value *edited;  /* the same, once it may be changed */
-};
-
-WEIR_PRINTF(4, 5)
-static bool fail(struct job *j, const char *code, const struct path *p, const char *fmt, ...)
-{
-    char why[400], text[600];
-    va_list args;
-    va_start(args, fmt);
-    (void)vsnprintf(why, sizeof(why), fmt, args);
-    va_end(args);
-    (void)snprintf(text, sizeof(text), "%.*s: %s", (int)utf8_cut(p->text.ptr, p->text.len, 120),
-                   p->text.ptr, why);
-    const struct weir_result result = {
-        .verdict = WEIR_VERDICT_REJECTED, .code = code, .message = weir_cstr(text)};
-    j->h->event_fail(j->h, j->b, j->ev, &result);
-    return false;
-}
-
-static bool no_memory(struct job *j, const struct path *p)
-{
-    return fail(j, "no_memory", p, "no memory to change the event");
-}
-
-/* Makes the event's value changeable. False: the host has failed the event. */
-static bool edit(struct job *j)
-{
-    if (j->edited == NULL)
-        j->v = j->edited = j->h->event_edit(j->h, j->b, j->ev);
-    return j->edited != NULL;
-}
-
-static bool put(struct job *j, const struct path *p, struct weir_value *v)
-{
-    char why[200];
-    if (v == NULL)
-        return no_memory(j, p);
-    if (!edit(j))
-        return false;
-    if (path_set(j->h, j->b->arena, j->edited, p, v, why))
-        return true;
-    return why[0] == '\0' ? no_memory(j, p) : fail(j, "bad_path", p, "%s", why);
-}
-
-static bool apply_rename(struct job *j, const struct edit *e)
-{
-    const struct weir_value *old = path_get(j->h, j->v, &e->path);
-    if (old == NULL)
-        return true;
-    if (!edit(j))
-        return false;
-    if (path_siblings(&e->path, &e->by.to))
-        return path_rename(j->h, j->b->arena, j->edited, &e->path, &e->by.to) ||
-               no_memory(j, &e->path);
-    struct weir_value *copy = j->h->make_copy(j->b->arena, path_get(j->h, j->edited, &e->path));
-    (void)path_remove(j->h, j->edited, &e->path);
-    return put(j, &e->by.to, copy);
-}
-
-static bool apply_default(struct job *j, const struct edit *e)
-{
-    if (path_get(j->h, j->v, &e->path) != NULL)
-        return true;
-    return put(j, &e->path, j->h->make_copy(j->b->arena, e->by.value));
-}
-
-static bool apply_value(struct job *j, const struct edit *e)
-{
-    return put(j, &e->path, j->h->make_copy(j->b->arena, e->by.value));
-}
-
-static bool apply_set(struct job *j, const struct edit *e)
-{
-    const struct weir_host *h = j->h;
-    struct weir_error err = {0};
-    const struct weir_value *v = h->template_value(h, e->by.template, j->b, j->ev);
-    if (v != NULL)
-        return put(j, &e->path, h->make_copy(j->b->arena, v));
-    struct weir_str text = h->template_render(h, e->by.template, j->b, j->ev, j->b->arena, &err);
-    if (text.ptr == NULL)
-        return fail(j, "no_field", &e->path, "%s", err.text);
-    struct weir_value *made = h->make_str(j->b->arena, text);
-    if (made == NULL)
-        return fail(j, "not_utf8", &e->path, "the text would not be UTF-8");
-    return put(j, &e->path, made);
-}
-
-static bool apply_cast(struct job *j, const struct edit *e)
-{
-    const struct weir_host *h = j->h;
-    const char *expected = NULL;
-    struct weir_value *made = NULL;
-    const struct weir_value *v = path_get(h, j->v, &e->path);
-    if (v == NULL)
-        return true;
-    switch (cast_value(h, j->b->arena, e->by.cast, v, &made, &expected)) {
-    case CAST_SAME:
-        return true;
-    case CAST_DONE:
-        return put(j, &e->path, made);
-    case CAST_NO_MEMORY:
-        return no_memory(j, &e->path);
-    case CAST_WRONG:
-        break;
-    }
-    struct weir_str s = h->value_str(v);
-    return fail(j, "bad_cast", &e->path, "cannot become %s: expected %s, found %s%s%.*s%s",
-                cast_words[e->by.cast], expected, type_words(h->value_type(v)),
-                s.len > 0 ? " \"" : "", (int)utf8_cut(s.ptr, s.len, 60), s.len > 0 ? s.ptr : "",
-                s.len > 60  ? "...\""
-                : s.len > 0 ? "\""
-                            : "");
-}
-
-static bool apply_remove(struct job *j, const struct edit *e)
-{
-    if (path_get(j->h, j->v, &e->path) == NULL)
-        return true;
-    if (!edit(j))
-        return false;
-    (void)path_remove(j->h, j->edited, &e->path);
-    return true;
-}
-
-static bool apply_all(struct job *j, const struct edits *edits,
-                      bool (*fn)(struct job *j, const struct edit *e))
-{
-    for (uint32_t i = 0; i < edits->n; i++)
-        if (!fn(j, &edits->items[i]))
-            return false;
-    return true;
-}
-
-static void apply_keep(struct job *j)
-{
-    const struct path whole = {.text = {"keep", 4}};
-    if (!j->map->keeps || !keep_changes(j->h, &j->map->keep, j->v))
-        return;
-    struct weir_value *kept = keep_copy(j->h, j->b->arena, &j->map->keep, j->v);
-    if (kept != NULL)
-        j->h->event_set_value(j->h, j->b, j->ev, kept);
-    else
-        (void)no_memory(j, &whole);
-}
-
-static void apply_one(struct job *j)
-{
-    const struct map *map = j->map;
-    const struct path whole = {.text = {"the event", 9}};
-    j->v = j->h->event_value(j->h, j->b, j->ev);
-    if (j->v == NULL)
-        return;
-    if (j->h->value_type(j->v) != WEIR_OBJECT) {
-        (void)fail(j, "not_object", &whole, "expected an object, found %s",
-                   type_words(j->h->value_type(j->v)));
-        return;
-    }
-    if (apply_all(j, &map->rename, apply_rename) && apply_all(j, &map->defaults, apply_default) &&
-        apply_all(j, &map->values, apply_value) && apply_all(j, &map->set, apply_set) &&
-        apply_all(j, &map->cast, apply_cast) && apply_all(j, &map->remove, apply_remove))
-        apply_keep(j);
-}
-
-static enum weir_status map_apply(void *self, struct weir_batch *b, int64_t *ret_again_ns,
-                                  struct weir_error *err)
-{
-    const struct map *map = self;
-    (void)ret_again_ns;
-    (void)err;
-    for (uint32_t i = 0; i < b->n_events; i++) {
-        struct job j = {.map = map, .h = map->h, .b = b, .ev = weir_event_at(b, i)};
-        if ((j.ev->flags & WEIR_EVENT_GONE) == 0)
-            apply_one(&j);
-    }
-    return WEIR_OK;
-}
-
 static const struct weir_transform transform = {
     .size = sizeof(transform),
     .apply = map_apply,
@@ -502,7 +348,8 @@ static const struct weir_type type_map = {
     .summary = "Renames, fills, sets, casts, removes and keeps fields.",
     .doc =
         "The steps run in this order, whatever their order in the file: `rename`, `default`, "
-        "`values`, `set`, `cast`, `remove`, `keep`; within a step in the order of the file. For "
+        "`values`, `set`, `cast`, `hash`, `mask`, `remove`, `keep`; within a step in the order of "
+        "the file. For "
         "another order use two `map`s. Events that nothing changes pass byte for byte.\n"
         "\n"
         "**Paths** are written as in templates: `user.name`, `items[0].price`, `[\"odd.name\"]`. "
@@ -510,16 +357,23 @@ static const struct weir_type type_map = {
         "something is set, objects and arrays are made on the way where there is nothing or null; "
         "an "
         "array takes the index behind its last one to append. A parent of another type fails the "
-        "event (`bad_path`).\n"
+        "event (`bad_path`). `items[*].price` leads to each item; it may stand in `cast`, `hash`, "
+        "`mask` and `remove`.\n"
         "\n"
         "**Casts.** `string`: numbers and booleans as JSON writes them. `int`: numbers without a "
         "fraction in 64 bits, numeric strings, booleans as 0 and 1. `float`: numbers and numeric "
         "strings, to the nearest double. `bool`: 0, 1, and the strings true, false, 0, 1. `json`: "
         "anything, as its JSON text. `time`: RFC 3339 in any offset, to UTC. `time_from_s`, "
-        "`time_from_ms`: seconds or milliseconds since 1970, to RFC 3339 in UTC. `epoch_s`, "
-        "`epoch_ms`: RFC 3339 to whole seconds or milliseconds since 1970. What cannot be cast "
+        "`time_from_ms`, `time_from_us`: seconds, milliseconds or microseconds since 1970, to RFC "
+        "3339 in UTC. `epoch_s`, `epoch_ms`, `epoch_us`: the other way, whole. What cannot be cast "
         "fails "
         "the event (`bad_cast`); missing and null stay as they are.\n"
+        "\n"
+        "**Personal data.** `hash` takes a string's bytes, or another value's JSON text. `mask`: "
+        "`all` "
+        "leaves `***`; `last4` the last four characters of a text or number with eight or more; "
+        "`email` the first character and the domain; `ip` the network (24 bits of IPv4, 48 of "
+        "IPv6). What is not of that kind becomes `***`: nothing is shown by accident. null stays.\n"
         "\n"
         "**Fails** also: an event that is no object (`not_object`), a template whose field is "
         "missing and has no default (`no_field`). A failed event goes on as it came, to where "

@@ -15,6 +15,11 @@ const char *type_words(enum weir_value_type type)
     return words[type];
 }
 
+static bool is_each(const struct step *s)
+{
+    return s->name.ptr == NULL && s->index == PATH_EACH;
+}
+
 /* ---- Reading ---- */
 
 struct reader {
@@ -42,11 +47,15 @@ static bool read_bracket(struct reader *r, struct step *ret)
         p = close + 1;
     } else {
         const char *first = p;
+        if (p < r->end && *p == '*')
+            index = PATH_EACH;
         for (; p < r->end && *p >= '0' && *p <= '9' && index <= UINT32_MAX; p++)
             index = index * 10 + (uint64_t)(*p - '0');
-        if (p == first)
+        if (index == PATH_EACH && p == first)
+            p++;
+        else if (p == first)
             return wrong(r, expected);
-        if (index > 1000000)
+        else if (index > 1000000)
             return wrong(r, "the index is too large");
         *ret = (struct step){{NULL, 0}, (uint32_t)index};
     }
@@ -101,7 +110,9 @@ const char *path_parse(const struct weir_host *h, struct weir_arena *a, struct w
     if (kept == NULL)
         return "no memory for the path";
     memcpy(kept, steps, n * sizeof(*kept));
-    *ret = (struct path){text, kept, n};
+    *ret = (struct path){text, kept, n, false};
+    for (uint32_t i = 0; i < n; i++)
+        ret->each = ret->each || is_each(&kept[i]);
     return NULL;
 }
 
@@ -205,6 +216,101 @@ bool path_remove(const struct weir_host *h, struct weir_value *root, const struc
         return h->value_type(parent) == WEIR_OBJECT && h->object_remove(parent, last->name);
     return h->value_type(parent) == WEIR_ARRAY && last->index < h->value_count(parent) &&
            h->array_remove(parent, last->index);
+}
+
+/* ---- Walking where [*] leads ---- */
+
+static bool visit(const struct weir_host *h, const struct weir_value *v, const struct path *p,
+                  uint32_t at, path_fn *fn, void *arg)
+{
+    struct weir_value *unused = NULL;
+    if (v == NULL)
+        return true;
+    if (at == p->n)
+        return fn(arg, v, &unused);
+    if (!is_each(&p->steps[at]))
+        return visit(h, step_into(h, v, &p->steps[at]), p, at + 1, fn, arg);
+    if (h->value_type(v) != WEIR_ARRAY)
+        return true;
+    struct weir_value_iter it = h->value_iter(v);
+    for (const struct weir_value *e; (e = h->value_next(&it, NULL)) != NULL;)
+        if (!visit(h, e, p, at + 1, fn, arg))
+            return false;
+    return true;
+}
+
+bool path_visit(const struct weir_host *h, const struct weir_value *root, const struct path *p,
+                path_fn *fn, void *arg)
+{
+    return visit(h, root, p, 0, fn, arg);
+}
+
+/* Items go from the front to the end, one by one: setting them by index would be quadratic. */
+static bool replace_items(const struct weir_host *h, struct weir_arena *a, struct weir_value *array,
+                          path_fn *fn, void *arg)
+{
+    for (uint32_t n = h->value_count(array); n > 0; n--) {
+        const struct weir_value *e = h->value_at(array, 0);
+        struct weir_value *made = NULL;
+        if (!fn(arg, e, &made))
+            return false;
+        if (made == NULL)
+            made = h->make_copy(a, e);
+        if (made == NULL || !h->array_remove(array, 0) || !h->array_append(a, array, made))
+            return false;
+    }
+    return true;
+}
+
+static bool replace(const struct weir_host *h, struct weir_arena *a, struct weir_value *v,
+                    const struct path *p, uint32_t at, path_fn *fn, void *arg)
+{
+    const struct step *s = &p->steps[at];
+    bool last = at + 1 == p->n;
+    struct weir_value *made = NULL;
+    if (v == NULL || (is_each(s) && h->value_type(v) != WEIR_ARRAY))
+        return true;
+    if (is_each(s) && last)
+        return replace_items(h, a, v, fn, arg);
+    if (is_each(s)) {
+        struct weir_value_iter it = h->value_iter(v);
+        for (const struct weir_value *e; (e = h->value_next(&it, NULL)) != NULL;)
+            if (!replace(h, a, (struct weir_value *)(uintptr_t)e, p, at + 1, fn, arg))
+                return false;
+        return true;
+    }
+    struct weir_value *child = mutable_step(h, v, s);
+    if (!last || child == NULL)
+        return replace(h, a, child, p, at + 1, fn, arg);
+    return fn(arg, child, &made) && (made == NULL || put(h, a, v, s, made));
+}
+
+bool path_replace(const struct weir_host *h, struct weir_arena *a, struct weir_value *root,
+                  const struct path *p, path_fn *fn, void *arg)
+{
+    return replace(h, a, root, p, 0, fn, arg);
+}
+
+struct remover {
+    const struct weir_host *h;
+    const struct step *last;
+};
+
+static bool remove_below(void *arg, const struct weir_value *v, struct weir_value **ret)
+{
+    const struct remover *r = arg;
+    const struct path p = {.steps = (struct step *)(uintptr_t)r->last, .n = 1};
+    (void)ret;
+    (void)path_remove(r->h, (struct weir_value *)(uintptr_t)v, &p);
+    return true;
+}
+
+void path_remove_each(const struct weir_host *h, struct weir_value *root, const struct path *p)
+{
+    struct remover r = {h, &p->steps[p->n - 1]};
+    struct path parents = *p;
+    parents.n--;
+    (void)visit(h, root, &parents, 0, remove_below, &r);
 }
 
 static bool same_step(const struct step *a, const struct step *b)

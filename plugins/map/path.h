@@ -10,6 +10,8 @@
 
 #define PATH_STEPS_MAX 32
 
+#define PATH_EACH UINT32_MAX /* index of [*] */
+
 struct step {
     struct weir_str name; /* ptr NULL: index */
     uint32_t index;
@@ -19,6 +21,7 @@ struct path {
     struct weir_str text; /* as written */
     struct step *steps;
     uint32_t n;
+    bool each; /* has [*]: leads to any number of values */
 };
 
 /* Reads text into ret; its memory is `a`, or the text's. NULL, or what is wrong at byte
@@ -35,6 +38,21 @@ const struct weir_value *path_get(const struct weir_host *h, const struct weir_v
  * memory), and part of the way may have been made. */
 bool path_set(const struct weir_host *h, struct weir_arena *a, struct weir_value *root,
               const struct path *p, struct weir_value *take_v, char why[200]);
+
+/* What to do with a value that a path with [*] leads to: *ret is what takes its place, NULL leaves
+ * it (always so in path_visit). False ends the walk. */
+typedef bool path_fn(void *arg, const struct weir_value *v, struct weir_value **ret);
+
+/* Every value that the path leads to; places where a step fits nothing are passed over. Linear in
+ * the value's size. */
+bool path_visit(const struct weir_host *h, const struct weir_value *root, const struct path *p,
+                path_fn *fn, void *arg);
+/* The same in a root that can be changed, replacing; made values are of `a`. False also on no
+ * memory. */
+bool path_replace(const struct weir_host *h, struct weir_arena *a, struct weir_value *root,
+                  const struct path *p, path_fn *fn, void *arg);
+/* Takes out the member or item that the last step, no [*], names below each. */
+void path_remove_each(const struct weir_host *h, struct weir_value *root, const struct path *p);
 
 /* False where nothing was there. */
 bool path_remove(const struct weir_host *h, struct weir_value *root, const struct path *p);

@@ -228,14 +228,23 @@ def test_basic_authentication(weir, server):
 
 def test_urls_of_events(weir, server):
     s = server()
-    good = {"a": "/t/a/e", "b c": "/t/b%20c/e", "\u00fc": "/t/%C3%BC/e", "x/y": "/t/x/y/e", "?q=1": "/t/?q=1/e",
-            "...": "/t/.../e", "%2e%2e": "/t/%252e%252e/e", "@evil.example": "/t/@evil.example/e", '"<>': "/t/%22%3C%3E/e"}
-    bad = ["..", ".", "../..", "a/../b", "#", "\\", "x" * 9000]
+    good = {"a": "/t/a/e", "b c": "/t/b%20c/e", "\u00fc": "/t/%C3%BC/e", "x/y": "/t/x%2Fy/e", "?q=1&r": "/t/%3Fq%3D1%26r/e",
+            "../..": "/t/..%2F../e", "a/../b": "/t/a%2F..%2Fb/e", "#": "/t/%23/e", "\\": "/t/%5C/e", "\0\n": "/t/%00%0A/e",
+            "...": "/t/.../e", "%2e%2e": "/t/%252e%252e/e", "@evil.example": "/t/%40evil.example/e", '"<>': "/t/%22%3C%3E/e"}
+    bad = ["..", ".", "x" * 9000]
     events = [{"n": i, "t": t} for i, t in enumerate([*good, *bad])] + [{"n": 99}]
     weir.run(pipeline(weir, events, s.url + "/t/{{ t }}/e"))
     assert {r.path for r in s.requests} == set(good.values())
     assert [d["code"] for d in dead_letters(weir)] == ["bad_url"] * len(bad) + ["template"]
     assert sorted(ns(s.events())) == list(range(len(good)))
+
+
+def test_a_query_of_fields(weir, server):
+    """A field stays the value of its own parameter; dots mean nothing behind the question mark."""
+    s = server()
+    weir.run(pipeline(weir, [{"n": 0, "t": "a&admin=1", "p": "/../x y"}, {"n": 1, "t": ".."}],
+                      s.url + "/e?v=1%2B1&t={{ t }}&p=/{{ p | .. }}"))
+    assert {r.path for r in s.requests} == {"/e?v=1%2B1&t=a%26admin%3D1&p=/%2F..%2Fx%20y", "/e?v=1%2B1&t=..&p=/.."}
 
 
 def test_the_environment_does_not_choose_a_proxy(weir, server):

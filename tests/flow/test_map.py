@@ -294,6 +294,17 @@ WRONG = [
     ({"remove": ["a", "b."]}, "remove[1]", "behind the dot"),
     ({"remove": [".".join("a" * 33)]}, "remove[0]", "more than 32 steps"),
     ({"keep": ["a[0]"]}, "keep[0]", "items of arrays cannot be kept"),
+    ({"keep": ["a[*]"]}, "keep[0]", "cast, hash, mask and remove only"),
+    ({"rename": {"a[*].b": "c"}}, "rename.a[*].b", "cast, hash, mask and remove only"),
+    ({"set": {"a[*]": "x"}}, "set.a[*]", "cast, hash, mask and remove only"),
+    ({"remove": ["a[*]"]}, "remove[0]", "remove the array itself"),
+    ({"remove": ["a[*"]}, "remove[0]", "expected [0] or"),
+    ({"hash": {"key": "k"}}, "hash", "fields"),
+    ({"hash": {"fields": ["a", "b["]}}, "hash.fields[1]", "expected [0] or"),
+    ({"hash": {"fields": ["a"], "salt": "x"}}, "hash", "salt"),
+    ({"hash": {"fields": ["a"], "key": ""}}, "hash.key", "empty"),
+    ({"mask": {"a": "first4"}}, "mask", "last4"),
+    ({"mask": {"a b": "all"}}, "mask.a b", "odd name"),
     ({"keep": []}, "keep", "empty"),
     ({"drop": ["a"]}, "drop", "unknown"),
     ({"renam": {"a": "b"}}, "renam", "rename"),
@@ -311,3 +322,80 @@ def test_wrong_configurations(weir, change, path, text):
     found = [d for d in checked.json if d["path"].startswith(f"transforms.m.{path}".rstrip("."))]
     assert found, checked
     assert text.lower() in json.dumps(found, ensure_ascii=False).lower(), checked
+
+
+# ---- personal data, each item -----------------------------------------------------------------
+
+def sha(text, key=None):
+    import hashlib
+    import hmac
+    data = text.encode()
+    return hmac.new(key.encode(), data, "sha256").hexdigest() if key else hashlib.sha256(data).hexdigest()
+
+
+@pytest.mark.sanitize
+@pytest.mark.parametrize("key", [None, "a key that is longer than one block of the hash function: " * 3])
+def test_hash(weir, key):
+    steps = {"hash": {"fields": ["s", "u.n", "l[*]", "o", "none", "nil", "empty"], **({"key": key} if key else {})}}
+    event = {"s": "J\u00f6rg\0", "u": {"n": 18446744073709551615}, "l": ["a", 1.5, None, True], "o": {"x": [1]},
+             "nil": None, "empty": "", "z": 1}
+    made = json.loads(one(weir, steps, json.dumps(event, separators=(",", ":"))))
+    assert made == {"s": sha("J\u00f6rg\0", key), "u": {"n": sha("18446744073709551615", key)},
+                    "l": [sha("a", key), sha("1.5", key), None, sha("true", key)], "o": sha('{"x":[1]}', key),
+                    "nil": None, "empty": sha("", key), "z": 1}
+
+
+MASKS = [
+    ("all", "x", "***"), ("all", 5, "***"), ("all", {"a": 1}, "***"), ("all", None, None), ("all", "", "***"),
+    ("last4", "4111111111111111", "***1111"), ("last4", 4111111111111111, "***1111"), ("last4", "1234567", "***"),
+    ("last4", "12345678", "***5678"), ("last4", "\u00e4" * 8, "***" + "\u00e4" * 4), ("last4", "\U0001f600" * 7, "***"),
+    ("last4", ["x"], "***"), ("last4", True, "***"), ("last4", 1.23456789, "***"),
+    ("email", "john.doe@example.com", "j***@example.com"), ("email", "\u00fcber@x.y", "\u00fc***@x.y"),
+    ("email", "j@x", "***@x"), ("email", "@x", "***"), ("email", "j@", "***"), ("email", "a@b@c", "***"), ("email", "john", "***"),
+    ("email", 7, "***"), ("email", "a\0b@c", "a***@c"),
+    ("ip", "192.168.7.9", "192.168.7.0"), ("ip", "2001:db8:1:2:3:4:5:6", "2001:db8:1::"),
+    ("ip", "::ffff:10.1.2.3", "::ffff:10.1.2.0"), ("ip", "10.1.2", "***"), ("ip", "10.1.2.3\0", "***"), ("ip", "x" * 90, "***"),
+    ("ip", 167772161, "***"),
+]
+
+
+@pytest.mark.sanitize
+def test_mask(weir):
+    for mask in ("all", "last4", "email", "ip"):
+        rows = [(value, expected) for kind, value, expected in MASKS if kind == mask]
+        m = mapped(weir, {"mask": {"v": mask, "l[*].v": mask}}, *({"v": v, "l": [{"v": v}, 1]} for v, _ in rows))
+        assert m.json == [{"v": e, "l": [{"v": e}, 1]} for _, e in rows]
+
+
+@pytest.mark.parametrize("steps, event, expected", [
+    ({"cast": {"l[*]": "int"}}, '{"l":["1",2,null,"3"]}', '{"l":[1,2,null,3]}'),
+    ({"cast": {"l[*].n": "string"}}, '{"l":[{"n":1},{},7,{"n":"x"}]}', '{"l":[{"n":"1"},{},7,{"n":"x"}]}'),
+    ({"cast": {"l[*][*]": "int"}}, '{"l":[["1"],[],"2",["3","4"]]}', '{"l":[[1],[],"2",[3,4]]}'),
+    ({"cast": {"l[*][1]": "int"}}, '{"l":[["1","2"],["3"]]}', '{"l":[["1",2],["3"]]}'),
+    ({"cast": {"l[*]": "int"}}, '{"l": [1, 2]}', '{"l": [1, 2]}'),
+    ({"cast": {"l[*]": "int"}}, '{"l": {"a": "1"}}', '{"l": {"a": "1"}}'),
+    ({"remove": ["l[*].x"]}, '{"l":[{"x":1,"y":2},3,{"x":4},{"z":5}]}', '{"l":[{"y":2},3,{},{"z":5}]}'),
+    ({"remove": ["l[*].x"]}, '{"l": [{"y": 1}]}', '{"l": [{"y": 1}]}'),
+    ({"remove": ["l[*][0]"]}, '{"l":[[1,2],[],[3]]}', '{"l":[[2],[],[]]}'),
+    ({"cast": {"t": "time_from_us"}}, '{"t":1700000000123456}', '{"t":"2023-11-14T22:13:20.123456Z"}'),
+    ({"cast": {"t": "epoch_us"}}, '{"t":"2023-11-14T22:13:20.1234567Z"}', '{"t":1700000000123456}'),
+])
+def test_each_item(weir, steps, event, expected):
+    assert one(weir, steps, event) == expected
+
+
+def test_one_bad_item_fails_its_event(weir):
+    code, reason = refused(weir, {"cast": {"l[*].n": "int"}}, '{"l":[{"n":"1"},{"n":"x"}]}')
+    assert code == "bad_cast" and reason.startswith('l[*].n: cannot become int') and '"x"' in reason
+
+
+def test_many_items_take_linear_time(weir):
+    n = 200000
+    event = json.dumps({"l": [str(i) for i in range(n)]}, separators=(",", ":"))
+    m = mapped(weir, {"cast": {"l[*]": "int"}, "mask": {"m[*].a": "ip"}}, event)
+    assert m.json == [{"l": list(range(n))}]
+
+
+def test_the_key_is_not_told(weir):
+    shown = weir.check(pipeline("    hash: {fields: ['a['], key: s3cr3t-of-ours}"), expect=1)
+    assert "s3cr3t-of-ours" not in shown.text
