@@ -1,97 +1,194 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the client hears. The usual answer, {"accepted":n}, is made once for each n and shared by
- * all connections; every other one is written anew.
+ * What the client hears.
  *
  *   {"accepted":3,"items":[{"item":1,"status":"dead_lettered","code":"...","message":"..."}]}
+ *   {"accepted":2,"rejected":1,"items":[{"item":1,"status":"rejected","code":"...",...}]}
  *   {"error":{"code":"bad_json","message":"...","item":4,"offset":120}}
  *
- * Items that are not named were delivered. `offset` is a position in the (decompressed) body.
+ * Items that are not named were delivered. `offset` is a position in the (decompressed) body. Once
+ * an answer is sent its request may be gone.
  */
 #include "http_source.h"
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #define MESSAGE_MAX 300
-#define TEXT_COPY_MAX (32u << 10)
+#define TEXT_KEEP_MAX (256u << 10)
 
-static const unsigned statuses[N_STATUSES] = {200, 202, 400, 401, 404, 405,
-                                              408, 413, 415, 429, 503, 0};
+static const struct {
+    unsigned status;
+    const char *reason;
+} statuses[N_STATUSES] = {
+    {HTTP_OK, "OK"},
+    {HTTP_ACCEPTED, "Accepted"},
+    {HTTP_NO_CONTENT, "No Content"},
+    {HTTP_MULTI_STATUS, "Multi-Status"},
+    {HTTP_BAD_REQUEST, "Bad Request"},
+    {HTTP_UNAUTHORIZED, "Unauthorized"},
+    {HTTP_FORBIDDEN, "Forbidden"},
+    {HTTP_NOT_FOUND, "Not Found"},
+    {HTTP_METHOD_NOT_ALLOWED, "Method Not Allowed"},
+    {HTTP_REQUEST_TIMEOUT, "Request Timeout"},
+    {HTTP_CONTENT_TOO_LARGE, "Content Too Large"},
+    {HTTP_URI_TOO_LONG, "URI Too Long"},
+    {HTTP_UNSUPPORTED_MEDIA_TYPE, "Unsupported Media Type"},
+    {HTTP_EXPECTATION_FAILED, "Expectation Failed"},
+    {HTTP_TOO_MANY_REQUESTS, "Too Many Requests"},
+    {HTTP_HEADERS_TOO_LARGE, "Request Header Fields Too Large"},
+    {HTTP_UNAVAILABLE, "Service Unavailable"},
+    {HTTP_VERSION_NOT_SUPPORTED, "HTTP Version Not Supported"},
+    {0, "Refused"}, /* the others */
+};
 
-static void count(struct lane *s, unsigned status)
+static int status_index(unsigned status)
 {
     int i = 0;
-    while (statuses[i] != status && statuses[i] != 0)
+    while (statuses[i].status != status && statuses[i].status != 0)
         i++;
-    s->h->metric_add(s->by_status[i], 1);
+    return i;
 }
 
 /* ---- Sending ---- */
 
-/* libmicrohttpd copies the text. NULL on no memory. */
-static struct MHD_Response *response_of(struct weir_str text)
+/* Made once a second. */
+static const char *date_of(struct lane *s)
 {
-    struct MHD_Response *r = MHD_create_response_from_buffer(text.len, (void *)(uintptr_t)text.ptr,
-                                                             MHD_RESPMEM_MUST_COPY);
-    if (r != NULL)
-        (void)MHD_add_response_header(r, MHD_HTTP_HEADER_CONTENT_TYPE, "application/json");
-    return r;
+    int64_t now = s->h->wall(s->h) / WEIR_NS_PER_S;
+    if (now == s->date_s)
+        return s->date;
+    static const char days[] = "SunMonTueWedThuFriSat",
+                      months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    struct tm tm;
+    time_t t = now;
+    if (gmtime_r(&t, &tm) == NULL)
+        return s->date;
+    (void)snprintf(s->date, sizeof(s->date), "%.3s, %02u %.3s %04u %02u:%02u:%02u GMT",
+                   days + 3 * tm.tm_wday, (unsigned)tm.tm_mday % 100u, months + 3 * tm.tm_mon,
+                   (unsigned)(tm.tm_year + 1900) % 10000u, (unsigned)tm.tm_hour % 100u,
+                   (unsigned)tm.tm_min % 100u, (unsigned)tm.tm_sec % 100u);
+    s->date_s = now;
+    return s->date;
 }
 
-/* Queues the response and lets the connection go on. r NULL: there was no memory for it. */
-static void send_response(struct request *q, unsigned status, struct MHD_Response *r)
+static struct text *text_begin(struct text *t)
 {
+    if (t->cap > TEXT_KEEP_MAX)
+        text_done(t);
+    t->len = 0;
+    t->failed = false;
+    return t;
+}
+
+static const char *retry_after(const struct lane *s, char *out, size_t cap)
+{
+    int64_t seconds = (s->config->retry_after + WEIR_NS_PER_S - 1) / WEIR_NS_PER_S;
+    (void)snprintf(out, cap, "Retry-After: %lld\r\n", (long long)(seconds > 0 ? seconds : 1));
+    return out;
+}
+
+static void add_challenges(const struct request *q, struct text *t)
+{
+    const struct config *cf = q->lane->config;
+    if (strcmp(q->refusal.code, "bad_signature") == 0) {
+        text_cstr(t, "WWW-Authenticate: HMAC realm=\"weir\", header=\"");
+        text_add(t, cf->hmac.header);
+        text_cstr(t, "\"\r\n");
+        return;
+    }
+    if (cf->tokens.n != 0 || cf->token_file.len != 0) {
+        text_cstr(t, "WWW-Authenticate: Bearer realm=\"weir\"");
+        text_cstr(t, q->had_token ? ", error=\"invalid_token\"\r\n" : "\r\n");
+    }
+    if (cf->basic.n != 0)
+        text_cstr(t, "WWW-Authenticate: Basic realm=\"weir\", charset=\"UTF-8\"\r\n");
+}
+
+static void add_methods(const struct request *q, struct text *t)
+{
+    const struct config *cf = q->lane->config;
+    const int *methods = cf->methods.items;
+    text_cstr(t, "Allow: ");
+    for (uint32_t i = 0; i < cf->methods.n; i++) {
+        text_cstr(t, i != 0 ? ", " : "");
+        text_cstr(t, method_words[methods[i]]);
+    }
+    text_cstr(t, cf->cors.origins.n != 0 ? ", OPTIONS\r\n" : "\r\n");
+}
+
+/* The headers that an answer of this status has besides the usual ones. */
+static void add_special(const struct request *q, unsigned status, struct text *t)
+{
+    char line[64];
+    switch (status) {
+    case HTTP_NO_CONTENT:
+        cors_preflight_headers(q, t);
+        break;
+    case HTTP_UNAUTHORIZED:
+        add_challenges(q, t);
+        break;
+    case HTTP_METHOD_NOT_ALLOWED:
+        add_methods(q, t);
+        break;
+    case HTTP_TOO_MANY_REQUESTS:
+    case HTTP_UNAVAILABLE:
+        text_cstr(t, retry_after(q->lane, line, sizeof(line)));
+        break;
+    case HTTP_UNSUPPORTED_MEDIA_TYPE:
+        text_cstr(t, strcmp(q->refusal.code, "unsupported_type") == 0
+                         ? "Accept: application/json, application/x-ndjson, "
+                           "application/x-weir+ndjson\r\n"
+                         : "Accept-Encoding: gzip, deflate, zstd, identity\r\n");
+        break;
+    default:
+        break;
+    }
+}
+
+static void add_head(struct request *q, unsigned status, size_t body_len, struct text *t)
+{
+    struct lane *s = q->lane;
+    text_cstr(t, "HTTP/1.1 ");
+    text_int(t, status);
+    text_cstr(t, " ");
+    text_cstr(t, statuses[status_index(status)].reason);
+    text_cstr(t, "\r\nDate: ");
+    text_cstr(t, date_of(s));
+    text_cstr(t, "\r\n");
+    if (status != HTTP_NO_CONTENT) {
+        text_cstr(t, "Content-Type: application/json\r\nContent-Length: ");
+        text_int(t, (int64_t)body_len);
+        text_cstr(t, "\r\n");
+    }
+    add_special(q, status, t);
+    cors_headers(q, t);
+    if (q->conn->close)
+        text_cstr(t, "Connection: close\r\n");
+    else if (q->head.http_1_0)
+        text_cstr(t, "Connection: keep-alive\r\n");
+    text_cstr(t, "\r\n");
+}
+
+/* Sends s->text as the body. */
+static void send_text(struct request *q, unsigned status)
+{
+    struct lane *s = q->lane;
     struct conn *c = q->conn;
+    struct text *head = text_begin(&s->head_text);
+    c->close = c->close || s->stopping;
+    add_head(q, status, s->text.len, head);
+    s->h->metric_add(s->by_status[status_index(status)], 1);
     q->state = REQUEST_REPLIED;
-    if (r != NULL && MHD_queue_response(c->mhd, status, r) == MHD_YES) {
-        count(q->lane, status);
-        conn_deadline(c, DEADLINE_SEND);
-    } else {
-        conn_shut(c);
+    request_drop_body(q);
+    if (head->failed || s->text.failed) {
+        conn_close(c);
+        return;
     }
-    if (c->suspended) {
-        c->suspended = false;
-        q->lane->resumed = true;
-        MHD_resume_connection(c->mhd);
-    }
-}
-
-/* A long text goes to libmicrohttpd as it is, so that the process's budget counts it until it is
- * sent. */
-static struct MHD_Response *response_of_text(struct lane *s)
-{
-    struct text *t = &s->text;
-    struct MHD_Response *r = NULL;
-    if (t->failed || t->len <= TEXT_COPY_MAX)
-        return t->failed ? NULL : response_of(weir_str_n(t->ptr, t->len));
-    r = MHD_create_response_from_buffer_with_free_callback(t->len, t->ptr, s->h->free);
-    if (r == NULL)
-        return NULL;
-    *t = (struct text){.h = t->h};
-    (void)MHD_add_response_header(r, MHD_HTTP_HEADER_CONTENT_TYPE, "application/json");
-    return r;
-}
-
-static void send_text(struct request *q, unsigned status, const char *header, const char *value)
-{
-    struct MHD_Response *r = response_of_text(q->lane);
-    if (r != NULL && header != NULL)
-        (void)MHD_add_response_header(r, header, value);
-    if (r != NULL && q->lane->stopping)
-        (void)MHD_add_response_header(r, MHD_HTTP_HEADER_CONNECTION, "close");
-    send_response(q, status, r);
-    if (r != NULL)
-        MHD_destroy_response(r);
-}
-
-static struct text *text_begin(struct lane *s)
-{
-    if (s->text.cap > TEXT_COPY_MAX)
-        text_done(&s->text);
-    s->text.len = 0;
-    s->text.failed = false;
-    return &s->text;
+    bool bare = status == HTTP_NO_CONTENT || str_is(q->head.method, "HEAD");
+    conn_answer(c, weir_str_n(head->ptr, head->len),
+                weir_str_n(s->text.ptr, bare ? 0 : s->text.len));
 }
 
 /* ---- Items ---- */
@@ -177,79 +274,38 @@ static void add_error(struct text *t, const struct refusal *r)
     text_cstr(t, "}");
 }
 
-static const char *retry_after(const struct lane *s, char *out, size_t cap)
-{
-    int64_t seconds = (s->config->retry_after + WEIR_NS_PER_S - 1) / WEIR_NS_PER_S;
-    (void)snprintf(out, cap, "%lld", (long long)(seconds > 0 ? seconds : 1));
-    return out;
-}
-
-/* The header that an error answer has besides the usual ones, NULL for none. */
-static const char *extra_header(struct request *q, unsigned status, char *out, size_t cap,
-                                const char **ret_value)
-{
-    switch (status) {
-    case MHD_HTTP_UNAUTHORIZED:
-        *ret_value = "Bearer realm=\"weir\"";
-        return MHD_HTTP_HEADER_WWW_AUTHENTICATE;
-    case MHD_HTTP_METHOD_NOT_ALLOWED:
-        *ret_value = MHD_HTTP_METHOD_POST;
-        return MHD_HTTP_HEADER_ALLOW;
-    case MHD_HTTP_TOO_MANY_REQUESTS:
-    case MHD_HTTP_SERVICE_UNAVAILABLE:
-        *ret_value = retry_after(q->lane, out, cap);
-        return MHD_HTTP_HEADER_RETRY_AFTER;
-    case MHD_HTTP_UNSUPPORTED_MEDIA_TYPE:
-        if (strcmp(q->refusal.code, "unsupported_type") == 0) {
-            *ret_value = "application/json, application/x-ndjson, application/x-weir+ndjson";
-            return MHD_HTTP_HEADER_ACCEPT;
-        }
-        *ret_value = "gzip, identity";
-        return MHD_HTTP_HEADER_ACCEPT_ENCODING;
-    default:
-        return NULL;
-    }
-}
-
 void reply_refusal(struct request *q)
 {
-    struct text *t = text_begin(q->lane);
-    char number[24];
-    const char *value = NULL;
-    const char *name = extra_header(q, q->refusal.status, number, sizeof(number), &value);
+    struct text *t = text_begin(&q->lane->text);
     text_cstr(t, "{");
     add_error(t, &q->refusal);
     add_items(t, q, NULL);
     text_cstr(t, "}");
-    send_text(q, q->refusal.status, name, value);
+    send_text(q, q->refusal.status);
 }
 
-static void write_accepted(struct text *t, uint32_t n)
+void reply_preflight(struct request *q)
+{
+    (void)text_begin(&q->lane->text);
+    send_text(q, HTTP_NO_CONTENT);
+}
+
+static void add_accepted(struct text *t, const struct request *q, uint32_t n)
 {
     text_cstr(t, "{\"accepted\":");
     text_int(t, n);
+    if (q->n_rejects == 0)
+        return;
+    text_cstr(t, ",\"rejected\":");
+    text_int(t, q->n_rejects);
 }
 
 void reply_accepted(struct request *q, uint32_t n)
 {
-    struct lane *s = q->lane;
-    uint32_t slot = n % N_CACHED;
-    struct text *t = text_begin(s);
-    if (s->stopping || s->accepted[slot].response == NULL || s->accepted[slot].n != n) {
-        write_accepted(t, n);
-        text_cstr(t, "}");
-    }
-    if (s->stopping) { /* with Connection: close */
-        send_text(q, MHD_HTTP_OK, NULL, NULL);
-        return;
-    }
-    if (t->len != 0) {
-        if (s->accepted[slot].response != NULL)
-            MHD_destroy_response(s->accepted[slot].response);
-        s->accepted[slot].response = t->failed ? NULL : response_of(weir_str_n(t->ptr, t->len));
-        s->accepted[slot].n = n;
-    }
-    send_response(q, MHD_HTTP_OK, s->accepted[slot].response);
+    struct text *t = text_begin(&q->lane->text);
+    add_accepted(t, q, n);
+    text_cstr(t, "}");
+    send_text(q, HTTP_OK);
 }
 
 static void count_ends(const struct weir_ends *ends, uint32_t *ret_counts)
@@ -261,64 +317,37 @@ static void count_ends(const struct weir_ends *ends, uint32_t *ret_counts)
 void reply_ends(struct request *q, const struct weir_ends *ends)
 {
     uint32_t counts[WEIR_FAILED + 1] = {0};
-    char number[24];
     count_ends(ends, counts);
     if (counts[WEIR_DELIVERED] == ends->n && q->n_rejects == 0) {
         reply_accepted(q, ends->n);
         return;
     }
-    struct text *t = text_begin(q->lane);
+    struct text *t = text_begin(&q->lane->text);
     uint32_t failed = counts[WEIR_FAILED] + counts[WEIR_ABANDONED];
-    write_accepted(t, ends->n - failed);
+    unsigned status = counts[WEIR_DEAD_LETTERED] != 0 ? HTTP_ACCEPTED : HTTP_OK;
+    add_accepted(t, q, ends->n - failed);
+    if (q->n_rejects != 0)
+        status = HTTP_MULTI_STATUS;
     if (failed != 0) {
-        refuse(&q->refusal, MHD_HTTP_SERVICE_UNAVAILABLE, "failed",
+        refuse(&q->refusal, status = HTTP_UNAVAILABLE, "failed",
                "%u of %u events were not delivered: send them again", failed, ends->n);
         text_cstr(t, ",");
         add_error(t, &q->refusal);
     }
     add_items(t, q, ends);
     text_cstr(t, "}");
-    if (failed != 0)
-        send_text(q, MHD_HTTP_SERVICE_UNAVAILABLE, MHD_HTTP_HEADER_RETRY_AFTER,
-                  retry_after(q->lane, number, sizeof(number)));
-    else
-        send_text(q, counts[WEIR_DEAD_LETTERED] != 0 ? MHD_HTTP_ACCEPTED : MHD_HTTP_OK, NULL, NULL);
+    send_text(q, status);
 }
 
-void reply_cut(struct request *q)
-{
-    struct text *t = text_begin(q->lane);
-    char head[200];
-    text_cstr(t, "{");
-    add_error(t, &q->refusal);
-    text_cstr(t, "}");
-    const char *reason = q->refusal.status == MHD_HTTP_REQUEST_TIMEOUT     ? "Request Timeout"
-                         : q->refusal.status == MHD_HTTP_CONTENT_TOO_LARGE ? "Content Too Large"
-                                                                           : "Refused";
-    int n = snprintf(head, sizeof(head),
-                     "HTTP/1.1 %u %s\r\nConnection: close\r\nContent-Type: application/json\r\n"
-                     "Content-Length: %zu\r\n\r\n",
-                     q->refusal.status, reason, t->len);
-    if (!t->failed) {
-        struct iovec parts[] = {{head, (size_t)n}, {t->ptr, t->len}};
-        struct msghdr msg = {.msg_iov = parts, .msg_iovlen = 2};
-        (void)!sendmsg(q->conn->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
-    }
-    count(q->lane, q->refusal.status);
-    q->state = REQUEST_REPLIED;
-    request_drop_body(q);
-    q->conn->cut = true;
-    (void)shutdown(q->conn->fd, SHUT_WR);
-    conn_deadline(q->conn, DEADLINE_LINGER);
-}
+/* ---- Opening and closing ---- */
 
 void answer_open(struct lane *s)
 {
-    s->text.h = s->h;
+    s->text.h = s->head_text.h = s->h;
     for (int i = 0; i < N_STATUSES; i++) {
         char word[16] = "other";
-        if (statuses[i] != 0)
-            (void)snprintf(word, sizeof(word), "%u", statuses[i]);
+        if (statuses[i].status != 0)
+            (void)snprintf(word, sizeof(word), "%u", statuses[i].status);
         const char *labels[] = {"code", word, NULL};
         s->by_status[i] = s->h->counter(s->h, "http_responses_total",
                                         "Answers of the http source, by status code.", labels);
@@ -330,8 +359,6 @@ void answer_open(struct lane *s)
 
 void answer_close(struct lane *s)
 {
-    for (int i = 0; i < N_CACHED; i++)
-        if (s->accepted[i].response != NULL)
-            MHD_destroy_response(s->accepted[i].response);
     text_done(&s->text);
+    text_done(&s->head_text);
 }

@@ -1,24 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * libmicrohttpd's callbacks, connections, requests and their deadlines.
+ * A connection's turns. It is always in one phase, and conn_work goes from phase to phase until it
+ * would have to wait. One request is under way at a time; what a client sends meanwhile stays in
+ * its socket, which is all the back-pressure there is.
  *
- * libmicrohttpd's own timeout counts from the last byte, so that a client which drips can hold a
- * connection for ever, and does not run while a connection is suspended. So it is off, and each
- * connection has one deadline of ours: between requests, in a request, or while the answer is sent.
- * A request that a client gave up while it was suspended is found out when it is answered; its
- * events go on. A conn lives until libmicrohttpd says that it is closed, which never happens while
- * it is suspended.
+ * Every connection has one deadline: between requests, in a request, while the answer is sent, or
+ * while its end is waited for. They run from the phase's beginning, so that a client which drips
+ * gains nothing. A request that a client gave up while it was with the pipeline goes on; that is
+ * found out when it is answered. A closed connection is freed at the end of the turn.
  */
 #include "http_source.h"
 
-#include <errno.h>
-#include <stdio.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <openssl/ssl.h>
 #include <string.h>
-#include <strings.h>
 #include <unistd.h>
 
-#define FREE_REQUESTS_MAX 256
+#define READS_A_TURN 16 /* of a connection, so that the others have theirs */
 #define LINGER_BYTES (UINT64_C(64) << 20)
+
+/* What a step of a phase found. */
+enum go { GO_ON, GO_WAIT, GO_LATER, GO_CLOSE };
 
 /* ---- Deadlines ---- */
 
@@ -32,7 +35,7 @@ static void deadline_clear(struct conn *c)
     c->linked = false;
 }
 
-void conn_deadline(struct conn *c, enum deadline deadline)
+static void deadline_set(struct conn *c, enum deadline deadline)
 {
     deadline_clear(c);
     struct conn_list *list = &c->lane->deadlines[deadline];
@@ -45,371 +48,511 @@ void conn_deadline(struct conn *c, enum deadline deadline)
     c->linked = true;
 }
 
-void conn_shut(struct conn *c)
+/* ---- Work lists ---- */
+
+void conn_later(struct conn *c)
 {
+    struct lane *s = c->lane;
+    if (c->queued || c->phase == PHASE_CLOSED)
+        return;
+    c->queued = true;
+    c->work_prev = s->work.tail;
+    c->work_next = NULL;
+    *(s->work.tail != NULL ? &s->work.tail->work_next : &s->work.head) = c;
+    s->work.tail = c;
+}
+
+static void work_remove(struct conn *c)
+{
+    struct lane *s = c->lane;
+    if (!c->queued)
+        return;
+    *(c->work_prev != NULL ? &c->work_prev->work_next : &s->work.head) = c->work_next;
+    *(c->work_next != NULL ? &c->work_next->work_prev : &s->work.tail) = c->work_prev;
+    c->queued = false;
+}
+
+/* ---- What was read ---- */
+
+static struct inbuf *inbuf_new(struct lane *s, size_t cap)
+{
+    struct inbuf *in = NULL;
+    if (cap <= IN_CAP && s->n_free_inbufs != 0)
+        in = s->free_inbufs[--s->n_free_inbufs];
+    else
+        in = s->h->alloc(sizeof(*in) + (cap < IN_CAP ? IN_CAP : cap));
+    if (in != NULL)
+        *in = (struct inbuf){.cap = cap < IN_CAP ? IN_CAP : cap};
+    return in;
+}
+
+static void inbuf_free(struct lane *s, struct inbuf *take_in)
+{
+    if (take_in == NULL)
+        return;
+    if (take_in->cap == IN_CAP && s->n_free_inbufs < sizeof(s->free_inbufs) / sizeof(void *))
+        s->free_inbufs[s->n_free_inbufs++] = take_in;
+    else
+        s->h->free(take_in);
+}
+
+static struct weir_str inbuf_view(const struct inbuf *in)
+{
+    return in != NULL ? weir_str_n(in->data + in->at, in->len - in->at) : weir_str_n("", 0);
+}
+
+/* Room for more of a head: from the buffer's beginning, then in a larger one. */
+static bool inbuf_room(struct conn *c)
+{
+    struct lane *s = c->lane;
+    struct inbuf *in = c->in;
+    if (in != NULL && in->at != 0) {
+        memmove(in->data, in->data + in->at, in->len - in->at);
+        in->len -= in->at;
+        in->at = 0;
+    }
+    if (in != NULL && in->len < in->cap)
+        return true;
+    struct inbuf *larger = inbuf_new(s, in != NULL ? in->cap * 2 : IN_CAP);
+    if (larger == NULL)
+        return false;
+    if (in != NULL) {
+        memcpy(larger->data, in->data, in->len);
+        larger->len = in->len;
+        inbuf_free(s, in);
+    }
+    c->in = larger;
+    return true;
+}
+
+static enum go fill(struct conn *c)
+{
+    ssize_t n = net_read(c, c->in->data + c->in->len, c->in->cap - c->in->len);
+    if (n == NET_EOF) {
+        c->eof = true;
+        return GO_CLOSE;
+    }
+    c->in->len += (size_t)n;
+    return n > 0 ? GO_ON : GO_WAIT;
+}
+
+/* ---- Ends ---- */
+
+void conn_close(struct conn *c)
+{
+    struct lane *s = c->lane;
+    if (c->phase == PHASE_CLOSED)
+        return;
     deadline_clear(c);
-    (void)shutdown(c->fd, SHUT_RDWR);
-}
-
-/* ---- Requests ---- */
-
-static struct request *request_new(struct lane *s)
-{
-    struct request *q = s->free_requests;
-    if (q == NULL)
-        return s->h->alloc(sizeof(*q));
-    s->free_requests = q->next;
-    q->next = NULL;
-    s->n_free_requests--;
-    return q;
-}
-
-void request_free(struct request *take_q)
-{
-    struct lane *s = take_q->lane;
-    request_drop_body(take_q);
-    request_charge(take_q, -take_q->charged);
-    s->h->free(take_q->rejects);
-    if (s->n_free_requests == FREE_REQUESTS_MAX) {
-        s->h->free(take_q);
-        return;
-    }
-    memset(take_q, 0, sizeof(*take_q));
-    take_q->next = s->free_requests;
-    s->free_requests = take_q;
-    s->n_free_requests++;
-}
-
-void request_charge(struct request *q, int64_t bytes)
-{
-    if (bytes == 0)
-        return;
-    q->charged += bytes;
-    atomic_fetch_add_explicit(&q->lane->shared->in_flight, bytes, memory_order_relaxed);
-}
-
-void request_drop_body(struct request *q)
-{
-    body_free(q->body);
-    q->body = NULL;
-}
-
-/* Complete: it waits, suspended, until the pipeline has room for it. */
-void request_queue(struct request *q)
-{
-    struct lane *s = q->lane;
-    MHD_suspend_connection(q->conn->mhd);
-    q->conn->suspended = true;
-    q->state = REQUEST_QUEUED;
-    q->queued_ns = s->now;
-    q->prev = s->ready.tail;
-    q->next = NULL;
-    *(s->ready.tail != NULL ? &s->ready.tail->next : &s->ready.head) = q;
-    s->ready.tail = q;
-}
-
-void request_unqueue(struct request *q)
-{
-    struct lane *s = q->lane;
-    *(q->prev != NULL ? &q->prev->next : &s->ready.head) = q->next;
-    *(q->next != NULL ? &q->next->prev : &s->ready.tail) = q->prev;
-    q->prev = q->next = NULL;
-}
-
-/* ---- Callbacks ---- */
-
-static struct conn *conn_of(struct MHD_Connection *mhd)
-{
-    const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-    return info != NULL ? info->socket_context : NULL;
-}
-
-static void conn_started(struct lane *s, struct MHD_Connection *mhd, void **context)
-{
-    const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
-    struct conn *c = s->h->alloc(sizeof(*c));
-    *context = c;
-    if (c == NULL) {
-        (void)shutdown(info->connect_fd, SHUT_RDWR);
-        return;
-    }
-    *c = (struct conn){.lane = s, .mhd = mhd, .fd = info->connect_fd};
-    conn_deadline(c, DEADLINE_IDLE);
-}
-
-static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
-                          enum MHD_ConnectionNotificationCode code)
-{
-    struct lane *s = cls;
-    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
-        s->n_started++;
-        atomic_fetch_add_explicit(&s->n_conns, 1, memory_order_relaxed);
-        conn_started(s, mhd, context);
-        return;
-    }
+    work_remove(c);
+    if (c->request != NULL)
+        request_leave(c->request);
+    if (c->ssl != NULL)
+        SSL_free(c->ssl);
+    c->ssl = NULL;
+    close(c->fd); /* this also takes it out of epoll */
+    c->phase = PHASE_CLOSED;
+    inbuf_free(s, c->in);
+    inbuf_free(s, c->behind);
+    body_free(c->out);
+    c->next = s->dead;
+    s->dead = c;
     atomic_fetch_sub_explicit(&s->n_conns, 1, memory_order_relaxed);
     listen_release(s);
-    if (*context == NULL)
-        return;
-    deadline_clear(*context);
-    s->h->free(*context);
-    *context = NULL;
 }
 
-/* The path of a target in absolute form (http://host/path), as proxies send it. */
-static const char *path_of(const char *uri)
+void conn_free_dead(struct lane *s)
 {
-    size_t scheme = strncasecmp(uri, "http://", 7) == 0    ? 7
-                    : strncasecmp(uri, "https://", 8) == 0 ? 8
-                                                           : 0;
-    if (scheme == 0)
-        return uri;
-    uri += scheme + strcspn(uri + scheme, "/?#");
-    return *uri == '/' ? uri : "/";
-}
-
-/* Index of the path that the request line names, -1 where it is none of ours. */
-static int32_t path_find(const struct config *cf, const char *uri)
-{
-    uri = path_of(uri);
-    size_t len = strcspn(uri, "?#");
-    for (uint32_t i = 0; i < cf->paths.n; i++) {
-        struct weir_str path = list_str(&cf->paths, i);
-        if (path.len == len && memcmp(path.ptr, uri, len) == 0)
-            return (int32_t)i;
+    while (s->dead != NULL) {
+        struct conn *c = s->dead;
+        s->dead = c->next;
+        s->h->free(c);
     }
-    return -1;
 }
 
-/* The request line has been read: the request begins. What is returned is its context. */
-static void *on_request_line(void *cls, const char *uri, struct MHD_Connection *mhd)
+/* The last answer is out. A reset would take it away from a client that still sends: what comes is
+ * thrown away for a moment. */
+static enum go linger_begin(struct conn *c)
 {
-    struct lane *s = cls;
-    struct conn *c = conn_of(mhd);
-    struct request *q = c != NULL ? request_new(s) : NULL;
-    if (q == NULL)
-        return NULL;
-    q->lane = s;
-    q->conn = c;
-    q->state = REQUEST_HEAD;
-    q->path = path_find(s->config, uri);
-    c->request = q;
-    conn_deadline(c, DEADLINE_REQUEST);
-    return q;
+    if (c->eof)
+        return GO_CLOSE;
+    net_end(c);
+    c->phase = PHASE_LINGER;
+    deadline_set(c, DEADLINE_LINGER);
+    return GO_ON;
 }
 
-static void on_completed(void *cls, struct MHD_Connection *mhd, void **context,
-                         enum MHD_RequestTerminationCode code)
+static enum go linger_step(struct conn *c)
 {
-    struct request *q = *context;
-    (void)cls;
-    (void)mhd;
-    (void)code;
-    *context = NULL;
-    if (q == NULL)
+    ssize_t n = net_read(c, c->lane->scratch, SCRATCH_CAP);
+    if (n == NET_EOF)
+        return GO_CLOSE;
+    c->lingered += (uint64_t)n;
+    if (c->lingered > LINGER_BYTES)
+        return GO_CLOSE;
+    return n > 0 ? GO_ON : GO_WAIT;
+}
+
+/* The answer is out: the next request, or the end. */
+static enum go answered(struct conn *c)
+{
+    struct lane *s = c->lane;
+    if (c->request != NULL)
+        request_leave(c->request);
+    body_free(c->out);
+    c->out = NULL;
+    if (c->close)
+        return linger_begin(c);
+    if (c->behind != NULL) {
+        inbuf_free(s, c->in);
+        c->in = c->behind;
+        c->behind = NULL;
+    }
+    if (c->in != NULL && c->in->at == c->in->len) {
+        inbuf_free(s, c->in);
+        c->in = NULL;
+    }
+    c->scanned = 0;
+    c->phase = PHASE_HEAD;
+    deadline_set(c, DEADLINE_IDLE);
+    return GO_LATER;
+}
+
+/* ---- Answers ---- */
+
+static enum go send_step(struct conn *c)
+{
+    struct weir_str rest = weir_str_n(c->out->data + c->out_at, c->out->len - c->out_at);
+    ssize_t n = net_write(c, weir_str_n(NULL, 0), rest);
+    if (n == NET_EOF)
+        return GO_CLOSE;
+    c->out_at += (size_t)n;
+    if (c->out_at == c->out->len)
+        return answered(c);
+    return n > 0 ? GO_ON : GO_WAIT;
+}
+
+/* What the socket did not take is kept. */
+static bool keep_rest(struct conn *c, struct weir_str head, struct weir_str body, size_t sent)
+{
+    size_t left = head.len + body.len - sent, of_head = sent < head.len ? head.len - sent : 0;
+    c->out = body_grow(c->lane->h, NULL, left);
+    if (c->out == NULL)
+        return false;
+    memcpy(c->out->data, head.ptr + (head.len - of_head), of_head);
+    if (left != of_head)
+        memcpy(c->out->data + of_head, body.ptr + (body.len - (left - of_head)), left - of_head);
+    c->out->len = left;
+    c->out_at = 0;
+    return true;
+}
+
+static void leave(struct conn *c, enum go go)
+{
+    if (go == GO_CLOSE)
+        conn_close(c);
+    else if (c->phase == PHASE_LINGER || (c->phase == PHASE_HEAD && (c->in != NULL || c->readable)))
+        conn_later(c);
+}
+
+void conn_answer(struct conn *c, struct weir_str head, struct weir_str body)
+{
+    ssize_t n = net_write(c, head, body);
+    if (n == NET_EOF) {
+        conn_close(c);
         return;
-    struct conn *c = q->conn;
-    q->conn = NULL;
-    if (q->state == REQUEST_QUEUED)
-        request_unqueue(q);
-    if (!q->open)
-        request_free(q);
-    c->request = NULL;
-    conn_deadline(c, DEADLINE_IDLE);
+    }
+    if ((size_t)n == head.len + body.len) {
+        leave(c, answered(c));
+        return;
+    }
+    if (!keep_rest(c, head, body, (size_t)n)) {
+        conn_close(c);
+        return;
+    }
+    if (c->request != NULL)
+        request_leave(c->request);
+    c->phase = PHASE_SEND;
+    deadline_set(c, DEADLINE_SEND);
+    if (c->writable)
+        conn_later(c);
 }
 
-/* Content-Length and chunked bodies that are refused are read to their end, so that the client
- * hears the answer and keeps its connection; but no more than this. */
+/* ---- Heads ---- */
+
+/* A request that is refused is read to its end, so that the client keeps its connection; but no
+ * more than this. */
 static uint64_t drain_max(const struct lane *s)
 {
     return (uint64_t)s->config->max_body + (1u << 20);
 }
 
-static enum MHD_Result request_head(struct request *q, const char *method, const char *version)
+/* Answers before the body has come: there can be no request behind it. */
+static enum go refuse_now(struct request *q)
 {
-    q->state = REQUEST_BODY;
-    bool now = head_check(q, method, version);
-    bool too_long = q->content_length != UINT64_MAX && q->content_length > drain_max(q->lane);
-    if (q->refusal.status != 0 && now)
-        reply_refusal(q);
-    else if (q->refusal.status != 0 && too_long)
-        reply_cut(q);
-    return MHD_YES;
+    q->conn->close = true;
+    reply_refusal(q);
+    return GO_WAIT;
 }
 
-static enum MHD_Result request_body(struct request *q, const char *data, size_t n)
+static enum go head_done(struct conn *c, size_t len)
 {
-    q->received += n;
-    if (q->refusal.status == 0)
-        body_append(q, data, n);
-    if (q->refusal.status == 0 || q->received <= drain_max(q->lane))
-        return MHD_YES;
-    reply_cut(q);
-    return MHD_YES;
-}
-
-/* What comes behind a cut is thrown away, until the client has ended or its moment is over. */
-static enum MHD_Result cut_body(struct request *q, size_t n)
-{
-    q->received += n;
-    if (q->received > drain_max(q->lane) + LINGER_BYTES)
-        conn_shut(q->conn);
-    return n != 0 ? MHD_YES : MHD_NO;
-}
-
-static enum MHD_Result request_complete(struct request *q)
-{
-    if (q->refusal.status == 0 && q->lane->stopping)
-        refuse(&q->refusal, MHD_HTTP_SERVICE_UNAVAILABLE, "stopping",
-               "this server is stopping: send the request again, on a new connection");
-    if (q->refusal.status != 0)
-        reply_refusal(q);
-    else
-        request_queue(q);
-    return MHD_YES;
-}
-
-/* Called with the head, with each part of the body, and at the end. */
-static enum MHD_Result on_request(void *cls, struct MHD_Connection *mhd, const char *url,
-                                  const char *method, const char *version, const char *data,
-                                  size_t *n_data, void **context)
-{
-    struct request *q = *context;
-    (void)cls;
-    (void)mhd;
-    (void)url;
+    struct request *q = request_new(c);
+    struct weir_str text = weir_str_n(c->in->data + c->in->at, len);
     if (q == NULL)
-        return MHD_NO; /* no memory for it */
-    if (q->state == REQUEST_HEAD)
-        return request_head(q, method, version);
-    size_t n = *n_data;
-    *n_data = 0;
-    if (q->conn->cut)
-        return cut_body(q, n);
-    if (q->state >= REQUEST_QUEUED)
-        return MHD_NO; /* shut down with nothing to say */
-    return n == 0 ? request_complete(q) : request_body(q, data, n);
+        return GO_CLOSE;
+    c->in->at += len;
+    c->body_at = c->in->at;
+    bool now = !head_parse(text, &q->head, &q->refusal) || head_check(q);
+    bool too_long = q->content_length != UINT64_MAX && q->content_length > drain_max(c->lane);
+    if (q->refusal.status != 0 && (now || too_long))
+        return refuse_now(q);
+    c->phase = PHASE_BODY;
+    if (q->refusal.status == 0 && q->content_length <= COPY_MAX &&
+        q->content_length <= c->in->cap - c->body_at)
+        q->in_place = true;
+    if (q->head.expect.ptr != NULL && !q->head.http_1_0 && q->content_length != 0 &&
+        c->in->at == c->in->len)
+        (void)net_write(c, weir_cstr("HTTP/1.1 100 Continue\r\n\r\n"), weir_str_n(NULL, 0));
+    return GO_ON;
 }
 
-/* Nothing here is logged a request: only what needs an operator's eye. */
-static void on_log(void *cls, const char *fmt, va_list ap) WEIR_PRINTF(2, 0);
-static void on_log(void *cls, const char *fmt, va_list ap)
+/* A head that is none, or that never ends. */
+static enum go head_bad(struct conn *c, unsigned status, const char *code, const char *message)
 {
-    struct lane *s = cls;
-    enum weir_log_level level = WEIR_LOG_DEBUG;
-    if (strncmp(fmt, "Hit process", 11) == 0 || strncmp(fmt, "Call to epoll", 13) == 0)
-        level = WEIR_LOG_WARN;
-    if (!s->h->log_enabled(s->h, level))
-        return;
-    char text[256];
-    int n = vsnprintf(text, sizeof(text), fmt, ap);
-    while (n > 0 && (n >= (int)sizeof(text) || text[n - 1] == '\n'))
-        n = n >= (int)sizeof(text) ? (int)sizeof(text) - 1 : n - 1;
-    struct weir_kv kv[] = {weir_kv_str("detail", weir_str_n(text, n > 0 ? (size_t)n : 0))};
-    s->h->log(s->h, level, "libmicrohttpd", kv, 1);
+    struct request *q = request_new(c);
+    if (q == NULL)
+        return GO_CLOSE;
+    refuse(&q->refusal, status, code, "%s", message);
+    return refuse_now(q);
 }
 
-struct MHD_Daemon *conn_daemon_start(struct lane *s)
+static enum go head_too_long(struct conn *c, struct weir_str in)
 {
-    const struct config *cf = s->config;
-    return MHD_start_daemon(
-        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ERROR_LOG, 0,
-        NULL, NULL, on_request, s, MHD_OPTION_EXTERNAL_LOGGER, on_log, s,
-        MHD_OPTION_NOTIFY_CONNECTION, on_connection, s, MHD_OPTION_NOTIFY_COMPLETED, on_completed,
-        s, MHD_OPTION_URI_LOG_CALLBACK, on_request_line, s, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        (size_t)cf->connection_memory, MHD_OPTION_CONNECTION_LIMIT,
-        (unsigned)cf->max_connections + MAX_LANES * INBOX_CAP, MHD_OPTION_CONNECTION_TIMEOUT, 0u,
-        MHD_OPTION_END);
+    bool line = memchr(in.ptr, '\n', in.len) == NULL;
+    return head_bad(c, line ? HTTP_URI_TOO_LONG : HTTP_HEADERS_TOO_LARGE,
+                    line ? "target_too_long" : "head_too_long",
+                    "the request line and headers are longer than max_head");
+}
+
+/* Some clients send them behind a body. */
+static void skip_empty_lines(struct conn *c)
+{
+    struct inbuf *in = c->in;
+    while (in->len - in->at >= 2 && in->data[in->at] == '\r' && in->data[in->at + 1] == '\n') {
+        in->at += 2;
+        c->scanned = 0;
+    }
+}
+
+static enum go head_step(struct conn *c)
+{
+    size_t len = 0, max = (size_t)c->lane->config->max_head;
+    if (c->in != NULL)
+        skip_empty_lines(c);
+    struct weir_str in = inbuf_view(c->in);
+    if (in.len != 0 && c->deadline != DEADLINE_REQUEST)
+        deadline_set(c, DEADLINE_REQUEST);
+    enum found found = head_find(in, &c->scanned, &len);
+    if (found == FOUND_BAD)
+        return head_bad(c, HTTP_BAD_REQUEST, "bad_request",
+                        "a line of the request's head ends in a bare LF instead of CR LF: is this "
+                        "HTTP?");
+    if ((found == FOUND_HEAD ? len : in.len) > max)
+        return head_too_long(c, in);
+    if (found == FOUND_HEAD)
+        return head_done(c, len);
+    if (!c->readable)
+        return GO_WAIT;
+    return inbuf_room(c) ? fill(c) : GO_CLOSE;
+}
+
+/* ---- Bodies ---- */
+
+static enum go body_done(struct conn *c)
+{
+    struct request *q = c->request;
+    c->phase = PHASE_WAIT;
+    if (q->refusal.status == 0 && c->lane->stopping)
+        refuse(&q->refusal, HTTP_UNAVAILABLE, "stopping",
+               "this server is stopping: send the request again, on a new connection");
+    if (q->refusal.status == 0 && cors_is_preflight(q))
+        reply_preflight(q);
+    else if (q->refusal.status == 0 && signature_check(q))
+        request_queue(q);
+    else
+        reply_refusal(q);
+    return GO_WAIT;
+}
+
+static enum go in_place_step(struct conn *c)
+{
+    struct request *q = c->request;
+    size_t end = c->body_at + (size_t)q->content_length;
+    if (c->in->len < end)
+        return fill(c);
+    c->in->at = end;
+    return body_done(c);
+}
+
+/* To the body's own memory, or nowhere where it is refused; never more than is its own. */
+static enum go length_step(struct conn *c)
+{
+    struct request *q = c->request;
+    uint64_t left = q->content_length - q->received;
+    struct weir_str have = inbuf_view(c->in);
+    if (left == 0)
+        return body_done(c);
+    if (have.len != 0) {
+        size_t n = have.len < left ? have.len : (size_t)left;
+        body_append(q, have.ptr, n);
+        c->in->at += n;
+        return GO_ON;
+    }
+    char *to = c->lane->scratch;
+    size_t want = left < SCRATCH_CAP ? (size_t)left : SCRATCH_CAP;
+    size_t room = q->refusal.status == 0 ? body_room(q, (size_t)left, &to) : 0;
+    if (room == 0) /* refused, now or before */
+        to = c->lane->scratch;
+    ssize_t n = net_read(c, to, room != 0 ? room : want);
+    if (n == NET_EOF)
+        return GO_CLOSE;
+    if (room != 0)
+        body_came(q, (size_t)n);
+    else
+        q->received += (uint64_t)n;
+    return n > 0 ? GO_ON : GO_WAIT;
+}
+
+/* Keeps what was read behind the body's end, for the next request. */
+static bool keep_behind(struct conn *c, struct weir_str rest)
+{
+    c->behind = inbuf_new(c->lane, rest.len);
+    if (c->behind == NULL)
+        return false;
+    memcpy(c->behind->data, rest.ptr, rest.len);
+    c->behind->len = rest.len;
+    return true;
+}
+
+static enum go chunks_use(struct conn *c, struct weir_str *in)
+{
+    struct request *q = c->request;
+    struct weir_str data;
+    while (chunk_next(&q->chunks, in, &data))
+        body_append(q, data.ptr, data.len);
+    if (q->chunks.state == CHUNK_BROKEN) {
+        refuse(&q->refusal, HTTP_BAD_REQUEST, "bad_framing",
+               "the chunks of the body are broken behind its byte %llu",
+               (unsigned long long)q->received);
+        return refuse_now(q);
+    }
+    if (q->refusal.status != 0 && q->received > drain_max(c->lane))
+        return refuse_now(q);
+    return GO_ON;
+}
+
+static enum go chunked_step(struct conn *c)
+{
+    struct request *q = c->request;
+    struct weir_str in = inbuf_view(c->in);
+    bool first = in.len != 0;
+    if (!first) {
+        ssize_t n = net_read(c, c->lane->scratch, SCRATCH_CAP);
+        if (n <= 0)
+            return n == NET_EOF ? GO_CLOSE : GO_WAIT;
+        in = weir_str_n(c->lane->scratch, (size_t)n);
+    }
+    enum go go = chunks_use(c, &in);
+    if (go != GO_ON)
+        return go;
+    if (first)
+        c->in->at = c->in->len - in.len;
+    if (q->chunks.state != CHUNK_OVER)
+        return GO_ON;
+    if (!first && in.len != 0 && !keep_behind(c, in))
+        return GO_CLOSE;
+    return body_done(c);
+}
+
+static enum go body_step(struct conn *c)
+{
+    if (c->request->in_place)
+        return in_place_step(c);
+    return c->request->chunked ? chunked_step(c) : length_step(c);
+}
+
+/* ---- All phases ---- */
+
+static enum go tls_step(struct conn *c)
+{
+    int rc = net_handshake(c);
+    if (rc == NET_EOF)
+        return GO_CLOSE;
+    if (rc == 1) {
+        c->phase = PHASE_HEAD;
+        deadline_set(c, DEADLINE_IDLE);
+    }
+    return rc == 1 ? GO_ON : GO_WAIT;
+}
+
+static enum go step(struct conn *c)
+{
+    switch (c->phase) {
+    case PHASE_TLS:
+        return tls_step(c);
+    case PHASE_HEAD:
+        return head_step(c);
+    case PHASE_BODY:
+        return body_step(c);
+    case PHASE_SEND:
+        return send_step(c);
+    case PHASE_LINGER:
+        return linger_step(c);
+    default:
+        return GO_WAIT;
+    }
+}
+
+void conn_work(struct conn *c)
+{
+    for (int i = 0; i < READS_A_TURN; i++) {
+        enum go go = step(c);
+        if (go == GO_WAIT)
+            return;
+        if (go == GO_CLOSE) {
+            conn_close(c);
+            return;
+        }
+        if (go == GO_LATER)
+            break;
+    }
+    conn_later(c);
 }
 
 void conn_add(struct lane *s, int take_fd)
 {
-    struct sockaddr_storage ss = {0};
-    socklen_t len = sizeof(ss);
-    s->n_taken++;
-    if (getpeername(take_fd, (struct sockaddr *)&ss, &len) != 0)
-        close(take_fd); /* gone already */
-    else
-        (void)MHD_add_connection(s->daemon, take_fd, (struct sockaddr *)&ss, len);
-}
-
-/* libmicrohttpd starts what is added at once (0.9) or in its next turn (1.0); what has not begun after
- * that never will. */
-void conn_missed(struct lane *s)
-{
-    for (; s->n_taken != s->n_started; s->n_taken--)
+    struct conn *c = s->h->alloc(sizeof(*c));
+    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = c};
+    int on = 1;
+    bool ok = c != NULL;
+    if (ok) {
+        *c = (struct conn){.lane = s, .fd = take_fd, .readable = true, .writable = true};
+        c->phase = s->shared->tls != NULL ? PHASE_TLS : PHASE_HEAD;
+        if (s->shared->tls != NULL)
+            ok = (c->ssl = tls_session(s->shared->tls, s->h, take_fd)) != NULL;
+        ok = ok && epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, take_fd, &event) == 0;
+    }
+    if (!ok) {
+        if (c != NULL && c->ssl != NULL)
+            SSL_free(c->ssl);
+        s->h->free(c);
+        close(take_fd);
         listen_release(s);
-}
-
-/* ---- What time brings ---- */
-
-static void request_expired(struct request *q)
-{
-    int64_t ms = q->lane->config->request_timeout / WEIR_NS_PER_MS;
-    if (q->state < REQUEST_QUEUED) {
-        refuse(&q->refusal, MHD_HTTP_REQUEST_TIMEOUT, "request_timeout",
-               "the request was not complete within %lld ms", (long long)ms);
-        reply_cut(q);
         return;
     }
-    if (q->state == REQUEST_QUEUED)
-        request_unqueue(q);
-    refuse(&q->refusal, MHD_HTTP_SERVICE_UNAVAILABLE, "timeout",
-           "%s within %lld ms; send the request again, best with the same Idempotency-Key",
-           q->open ? "it is not known whether the events were delivered"
-                   : "the pipeline had no room for the request",
-           (long long)ms);
-    reply_refusal(q);
-}
-
-void conn_expire(struct lane *s)
-{
-    struct conn *c;
-    while ((c = s->deadlines[DEADLINE_IDLE].head) != NULL && c->deadline_ns <= s->now)
-        conn_shut(c);
-    while ((c = s->deadlines[DEADLINE_SEND].head) != NULL && c->deadline_ns <= s->now)
-        conn_shut(c);
-    while ((c = s->deadlines[DEADLINE_LINGER].head) != NULL && c->deadline_ns <= s->now)
-        conn_shut(c);
-    while ((c = s->deadlines[DEADLINE_REQUEST].head) != NULL && c->deadline_ns <= s->now)
-        request_expired(c->request);
-    struct request *q;
-    while ((q = s->ready.head) != NULL && q->queued_ns + s->config->max_wait <= s->now) {
-        request_unqueue(q);
-        refuse(&q->refusal, MHD_HTTP_TOO_MANY_REQUESTS, "busy",
-               "the pipeline had no room for the request within %lld ms; nothing of it was taken",
-               (long long)(s->config->max_wait / WEIR_NS_PER_MS));
-        reply_refusal(q);
-    }
-}
-
-int64_t conn_next_deadline(const struct lane *s)
-{
-    int64_t next = WEIR_NEVER;
-    for (int i = 0; i < N_DEADLINES; i++) {
-        const struct conn *c = s->deadlines[i].head;
-        if (c != NULL && c->deadline_ns < next)
-            next = c->deadline_ns;
-    }
-    if (s->ready.head != NULL && s->ready.head->queued_ns + s->config->max_wait < next)
-        next = s->ready.head->queued_ns + s->config->max_wait;
-    return next;
-}
-
-void conn_release_all(struct lane *s)
-{
-    struct conn *next = NULL;
-    for (struct conn *c = s->deadlines[DEADLINE_REQUEST].head; c != NULL; c = next) {
-        struct request *q = c->request;
-        next = c->next;
-        if (q == NULL || !c->suspended)
-            continue;
-        if (q->state == REQUEST_QUEUED)
-            request_unqueue(q);
-        refuse(&q->refusal, MHD_HTTP_SERVICE_UNAVAILABLE, "stopping",
-               "this server is stopping: send the request again, on a new connection");
-        reply_refusal(q);
-    }
+    (void)setsockopt(take_fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)); /* for pipelines */
+    atomic_fetch_add_explicit(&s->n_conns, 1, memory_order_relaxed);
+    deadline_set(c, c->phase == PHASE_TLS ? DEADLINE_REQUEST : DEADLINE_IDLE);
+    conn_later(c);
 }

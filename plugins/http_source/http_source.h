@@ -2,72 +2,38 @@
  *
  * Source `http`: what its files share. One request's way:
  *
- *   listen.c  accept, hand to the lane with the fewest connections
- *   conn.c    libmicrohttpd's callbacks; connections and their deadlines
- *   head.c    path, method, token, types, sizes: refuse early
- *   body.c    collect the body, undo its compression
- *   take.c    cut it into items (items.c, weir_item.c), check each, add events to the batch
- *   answer.c  what the client hears, once every item has ended
- *   source.c  open, poll, answer, stop, close; plugin.c: the option table
+ *   listen.c   accept, hand to the lane with the fewest connections
+ *   conn.c     a connection's turns, deadline.c: their ends; net.c: its bytes, or by TLS (tls.c)
+ *   parse.c    a head's lines, a body's chunks: strictly, or not at all
+ *   head.c     target (target.c), origin (cors.c), who may (auth.c), types, sizes: refuse early
+ *   body.c     collect the body; decode.c: undo its compression
+ *   request.c  complete requests wait here for room in the pipeline
+ *   take.c     cut it into items (items.c, weir_item.c), check each, add events to the batch
+ *   answer.c   what the client hears, once every item has ended
+ *   source.c   open, poll, answer, stop, close; options.c, check.c, plugin.c: what a user reads
  *
- * A lane is one thread with one libmicrohttpd daemon, which owns the connections' sockets. All
- * structs here belong to one lane's thread, except struct shared.
+ * A lane is one thread with one epoll descriptor and the connections on it. All structs here belong
+ * to one lane's thread, except struct shared.
  */
 #ifndef HTTP_SOURCE_H
 #define HTTP_SOURCE_H
 
-#include <weir/plugin.h>
+#include "config.h"
+#include "parse.h"
+#include "text.h"
 
-#include <microhttpd.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <zlib.h>
 
 #define MAX_LANES 64
 #define INBOX_CAP 32
 #define ITEM_ID_MAX 1024
-
-struct config {
-    struct weir_str address;
-    struct weir_list paths; /* struct weir_str each, as the other lists */
-    struct weir_list tokens;
-    struct weir_list key;
-    struct weir_list id_field;
-    struct weir_list headers;
-    bool partial;
-    int64_t max_body;
-    int64_t max_decompressed;
-    int64_t max_events;
-    int64_t max_in_flight;
-    int64_t max_wait;
-    int64_t max_connections;
-    int64_t request_timeout;
-    int64_t keep_alive;
-    int64_t retry_after;
-    int64_t connection_memory;
-};
-
-static inline struct weir_str list_str(const struct weir_list *list, uint32_t i)
-{
-    return ((const struct weir_str *)list->items)[i];
-}
-
-/* ---- text.c: a growing buffer for JSON ---- */
-
-struct text {
-    const struct weir_host *h;
-    char *ptr;
-    size_t len, cap;
-    bool failed; /* memory was used up: the text is not complete */
-};
-
-void text_add(struct text *t, struct weir_str s);
-void text_cstr(struct text *t, const char *s);
-void text_int(struct text *t, int64_t v);
-/* s as a JSON string, quotes included; bytes that are not UTF-8 become '?'. */
-void text_json(struct text *t, struct weir_str s);
-void text_done(struct text *t);
+#define COPY_MAX 4096u          /* bodies up to this go into the batch's own memory */
+#define IN_CAP 8192u            /* a connection's buffer: a usual head and a small body */
+#define SCRATCH_CAP (64u << 10) /* a lane's buffer for what is not kept */
 
 /* ---- listen.c ---- */
 
@@ -80,6 +46,8 @@ struct address {
 bool address_split(struct weir_str text, struct address *ret, const char **ret_why);
 
 struct lane;
+struct tls;
+struct tokens;
 
 /* What the lanes of one component share. */
 struct shared {
@@ -88,6 +56,8 @@ struct shared {
     atomic_bool listening;
     atomic_uint connections;
     atomic_int_least64_t in_flight; /* bytes of bodies whose requests are not answered */
+    struct tls *tls;                /* NULL: plain */
+    struct tokens *tokens;          /* NULL: no token_file */
     pthread_mutex_t mutex;          /* of the rest, and of every lane's inbox */
     struct lane *lanes[MAX_LANES];
     uint32_t n_lanes;
@@ -108,6 +78,26 @@ void listen_release(struct lane *s);
 /* Takes the connections that other lanes handed over. */
 void listen_inbox(struct lane *s);
 
+/* ---- tls.c: certificates, read again when their files change ---- */
+
+/* NULL with err. */
+struct tls *tls_open(const struct weir_host *h, const struct tls_config *cf,
+                     struct weir_error *err);
+void tls_close(struct tls *take_t);
+/* A session on fd, NULL on no memory. Looks at the files once a second. [any] */
+void *tls_session(struct tls *t, const struct weir_host *h, int fd);
+/* The files of a configuration, offline. */
+void tls_check(const struct tls_config *cf, const struct weir_report *report);
+
+/* What changed last in a file, to see that it changed again. */
+struct stamp {
+    int64_t mtime_ns, size;
+    uint64_t inode;
+};
+
+/* True where the file is not as *stamp says, which it then does; a missing file is all zero. */
+bool stamp_changed(const char *path, struct stamp *stamp);
+
 /* ---- body.c ---- */
 
 /* One heap block, so that a batch can own it. */
@@ -118,51 +108,88 @@ struct body {
 };
 
 void body_free(void *take_body); /* a weir_dispose_fn; NULL is allowed */
+/* A block with room for cap bytes that holds what `take_old` held. NULL on no memory: then
+ * `take_old` is gone too. */
+struct body *body_grow(const struct weir_host *h, struct body *take_old, size_t cap);
 
-/* Why a request is not taken, and what its client hears. status 0: nothing is wrong. */
-struct refusal {
-    unsigned status;
-    const char *code;
-    int64_t item, offset; /* -1 where there is none */
-    char message[240];
+struct request;
+
+/* Room for up to `want` more bytes at *ret; 0 with q->refusal set where there is none. */
+size_t body_room(struct request *q, size_t want, char **ret);
+/* n bytes have come into that room. */
+void body_came(struct request *q, size_t n);
+/* Copies n bytes to the body, or throws them away where the request is refused. */
+void body_append(struct request *q, const char *data, size_t n);
+
+/* ---- decode.c ---- */
+
+/* What a body may grow to. */
+struct decode_limits {
+    size_t max, max_ratio;
 };
 
-void refuse(struct refusal *r, unsigned status, const char *code, const char *fmt, ...)
-    WEIR_PRINTF(4, 5);
-
-enum media { MEDIA_JSON, MEDIA_NDJSON, MEDIA_WEIR };
-
-/* One Content-Encoding. decode: the whole body, at most max bytes of it; NULL with *why. */
+/* One Content-Encoding. decode: the whole body; NULL with *why. */
 struct decoder {
     const char *name;
-    struct body *(*decode)(struct lane *s, struct weir_str in, size_t max, struct refusal *why);
+    struct body *(*decode)(struct lane *s, struct weir_str in, struct decode_limits limits,
+                           struct refusal *why);
 };
 
 /* NULL where the name is not known. */
 const struct decoder *decoder_find(struct weir_str name);
+void decoders_close(struct lane *s);
 
 /* ---- Connections and requests ---- */
 
+enum media { MEDIA_JSON, MEDIA_NDJSON, MEDIA_WEIR };
+
 enum deadline {
     DEADLINE_IDLE,    /* between requests: keep_alive */
-    DEADLINE_REQUEST, /* from the request line to the answer: request_timeout */
+    DEADLINE_REQUEST, /* from its first byte to the answer: request_timeout */
     DEADLINE_SEND,    /* the client must have read the answer: request_timeout */
-    DEADLINE_LINGER,  /* cut off, and what it still sends is thrown away: LINGER_NS */
+    DEADLINE_LINGER,  /* it has its answer, what it still sends is thrown away: LINGER_NS */
     N_DEADLINES
+};
+
+enum phase {
+    PHASE_TLS,    /* the handshake */
+    PHASE_HEAD,   /* between requests, or in a head */
+    PHASE_BODY,   /* the head was checked, the body is read or thrown away */
+    PHASE_WAIT,   /* complete; until it is answered nothing is read */
+    PHASE_SEND,   /* the answer is on its way */
+    PHASE_LINGER, /* no more requests: until the client has closed its side */
+    PHASE_CLOSED  /* freed at the end of the turn */
+};
+
+/* Bytes that were read and not used up. */
+struct inbuf {
+    size_t cap, at, len; /* [at, len) is left */
+    char data[];
 };
 
 struct conn {
     struct lane *lane;
-    struct MHD_Connection *mhd;
     int fd;
-    bool suspended;
-    bool cut;                /* it has its answer, past libmicrohttpd, and hears no more */
-    struct request *request; /* NULL between requests */
+    void *ssl; /* NULL: plain */
+    enum phase phase;
+    bool readable, writable, hung_up, eof;
+    bool close; /* no more requests behind this answer */
+    struct inbuf *in;
+    struct inbuf *behind; /* what was read behind a chunked body */
+    size_t scanned;       /* of the head that is being read */
+    size_t body_at;       /* in->data: behind the head */
+    struct request *request;
+    struct body *out; /* the rest of an answer */
+    size_t out_at;
+    uint64_t lingered;
     /* In lane->deadlines[deadline] while linked. */
     bool linked;
     enum deadline deadline;
     int64_t deadline_ns;
     struct conn *prev, *next;
+    /* In lane->work while queued; lane->dead when closed. */
+    bool queued;
+    struct conn *work_prev, *work_next;
 };
 
 /* All conns of a list have the same time to live: appended in order, they expire in order. */
@@ -172,11 +199,10 @@ struct conn_list {
 };
 
 enum request_state {
-    REQUEST_HEAD,    /* the request line is there */
-    REQUEST_BODY,    /* the head was checked, its body is read or thrown away */
-    REQUEST_QUEUED,  /* complete; suspended; waits for room in the pipeline */
-    REQUEST_REPLIED, /* its answer is queued in libmicrohttpd */
-    REQUEST_TAKEN    /* its events are on their way; suspended */
+    REQUEST_READING,
+    REQUEST_QUEUED,  /* complete; waits for room in the pipeline */
+    REQUEST_REPLIED, /* answered */
+    REQUEST_TAKEN    /* its events are on their way */
 };
 
 /* An item that was left out of a request (option `partial`). */
@@ -191,14 +217,21 @@ struct request {
     struct lane *lane;
     struct conn *conn; /* NULL once the connection has ended or gone on to its next request */
     enum request_state state;
-    bool open;    /* the host has it: answer() follows */
-    int32_t path; /* index in config->paths, -1 = none of them */
+    bool open;     /* the host has it: answer() follows */
+    bool in_place; /* the body stands in conn->in behind the head */
+    bool chunked;
+    bool cors;      /* the answer has the headers that a browser asks for */
+    bool had_token; /* it came with credentials, which were not known */
+    int32_t path;   /* index in config->paths, -1 = none of them */
+    struct params params;
+    struct weir_str query;
+    struct head head; /* points into conn->in: good as long as conn is set */
     enum media media;
     const struct decoder *decoder;
-    struct weir_str idempotency_key; /* of the head; live as long as conn is set */
-    struct weir_str weir_id;
+    struct weir_str idempotency_key, weir_id;
     uint64_t content_length; /* UINT64_MAX: chunked */
     uint64_t received;
+    struct chunks chunks;
     struct body *body;
     int64_t charged; /* bytes counted in shared->in_flight */
     int64_t queued_ns;
@@ -208,44 +241,43 @@ struct request {
     struct request *prev, *next; /* lane->ready, or the free list */
 };
 
-#define N_STATUSES 12
-#define N_CACHED 16
+#define N_STATUSES 19
 
 struct lane {
     const struct weir_host *h;
     const struct config *config;
     struct shared *shared;
-    struct MHD_Daemon *daemon;
-    int epoll_fd; /* libmicrohttpd's */
-    int event_fd;
-    int64_t now; /* of this turn */
+    int epoll_fd, event_fd;
+    bool listens; /* the listening socket is in epoll_fd */
+    int64_t now;  /* of this turn */
     bool stopping;
-    bool headers_in_place;   /* see head.c */
-    bool resumed;            /* libmicrohttpd must run before the lane sleeps */
-    int64_t looked_ns;       /* when the listening socket and the inbox were last looked at */
-    uint64_t n_taken;        /* connections that libmicrohttpd was ever given */
-    uint64_t n_started;      /* those of them that it began */
     int64_t accept_after_ns; /* no descriptors were left: pause */
     atomic_bool woken;       /* by wake(): poll returns at once */
     atomic_bool sleeping;
     atomic_uint n_conns;
     struct conn_list deadlines[N_DEADLINES];
     struct {
+        struct conn *head, *tail;
+    } work; /* connections with something to do that no event will tell */
+    struct conn *dead;
+    struct {
         struct request *head, *tail;
     } ready; /* QUEUED requests in the order they were completed */
     struct request *free_requests;
     uint32_t n_free_requests;
-    struct text text;
-    z_stream inflate;
-    bool inflate_ready;
-    struct {
-        uint32_t n;
-        struct MHD_Response *response;
-    } accepted[N_CACHED]; /* {"accepted":n}, by n modulo N_CACHED */
+    struct inbuf *free_inbufs[64];
+    uint32_t n_free_inbufs;
+    struct text text, head_text;
+    int64_t date_s; /* second of `date` */
+    char date[40];
+    z_stream inflate[3]; /* by wrapper: see decode.c */
+    bool inflate_ready[3];
+    void *zstd;
     struct weir_metric *by_status[N_STATUSES];
     struct weir_metric *connections, *in_flight;
     int inbox[INBOX_CAP]; /* under shared->mutex */
     uint32_t n_inbox;
+    char scratch[SCRATCH_CAP];
 };
 
 /* `codec: raw`: payloads are opaque, nothing is checked. */
@@ -256,40 +288,80 @@ static inline bool lane_is_raw(const struct lane *s)
 
 /* ---- conn.c ---- */
 
-struct MHD_Daemon *conn_daemon_start(struct lane *s);
 /* A new connection; takes fd. */
 void conn_add(struct lane *s, int take_fd);
-/* After each turn of libmicrohttpd: gives back the slots of connections that it did not begin. */
-void conn_missed(struct lane *s);
-void conn_deadline(struct conn *c, enum deadline deadline);
-/* Ends the connection: libmicrohttpd sees a closed socket. */
-void conn_shut(struct conn *c);
+/* Goes on with it as far as it can go without waiting. */
+void conn_work(struct conn *c);
+/* conn_work in the next turn. */
+void conn_later(struct conn *c);
+void conn_close(struct conn *c);
+/* Sends an answer: head and body, of which the request is over then. */
+void conn_answer(struct conn *c, struct weir_str head, struct weir_str body);
+void conn_free_dead(struct lane *s);
+
+/* ---- deadline.c ---- */
+
 /* Everything whose time is up. */
 void conn_expire(struct lane *s);
 /* When conn_expire has something to do. */
 int64_t conn_next_deadline(const struct lane *s);
-/* Every suspended connection gets 503: only then may the daemon be stopped. */
+/* Every waiting request gets 503. */
 void conn_release_all(struct lane *s);
+/* Is there anything that is being sent? */
+bool conn_sending(const struct lane *s);
+void conn_close_all(struct lane *s);
 
-void request_queue(struct request *q);
-void request_unqueue(struct request *q);
+/* ---- net.c ---- */
+
+#define NET_EOF (-1) /* or a broken connection: nothing more can be read or written */
+
+/* Bytes read or written, 0 where it would have to wait, or NET_EOF. */
+ssize_t net_read(struct conn *c, void *to, size_t cap);
+ssize_t net_write(struct conn *c, struct weir_str head, struct weir_str body);
+/* 1 done, 0 goes on later, NET_EOF. */
+int net_handshake(struct conn *c);
+/* We send no more; the other side hears that. */
+void net_end(struct conn *c);
+
+/* ---- request.c ---- */
+
+struct request *request_new(struct conn *c);
 void request_free(struct request *take_q);
 void request_charge(struct request *q, int64_t bytes);
 void request_drop_body(struct request *q);
+void request_queue(struct request *q);
+void request_unqueue(struct request *q);
+/* The body as it was sent. */
+struct weir_str request_bytes(const struct request *q);
+/* The connection has no more to do with it. */
+void request_leave(struct request *q);
+void requests_close(struct lane *s);
 
 /* ---- head.c ---- */
 
-/* True where this library leaves a head's lines where they came (see head.c). */
-bool head_stays_in_place(void);
-/* A byte that may stand in a header's name. */
-bool is_name_char(char c);
+/* True where the answer must not wait for the body: the client waits for a word (Expect), or the
+ * framing is broken. Sets q->refusal where something is wrong. */
+bool head_check(struct request *q);
 
-/* ---- head.c, body.c: both set q->refusal where something is wrong ---- */
+/* ---- auth.c ---- */
 
-/* True where the answer must not wait for the body: it is too long, or the client waits for a word
- * (Expect), or the framing is broken. */
-bool head_check(struct request *q, const char *method, const char *version);
-void body_append(struct request *q, const char *data, size_t n);
+bool auth_check(struct request *q);
+/* Of the whole body, as it was sent. */
+bool signature_check(struct request *q);
+struct tokens *tokens_open(const struct weir_host *h, struct weir_str path, struct weir_error *err);
+void tokens_close(struct tokens *take_t);
+/* One token a line; false with err. */
+bool tokens_file_check(const char *path, char *ret_why, size_t cap);
+
+/* ---- cors.c ---- */
+
+/* False: this origin may not. Sets q->cors. */
+bool cors_allows(struct request *q);
+bool cors_is_preflight(const struct request *q);
+/* The headers that every answer to an allowed origin has. */
+void cors_headers(const struct request *q, struct text *t);
+void cors_preflight_headers(const struct request *q, struct text *t);
+void cors_check(const struct cors_config *cf, const struct weir_report *report);
 
 /* ---- items.c ---- */
 
@@ -328,9 +400,7 @@ size_t request_take(struct request *q, struct weir_batch *b);
 void reply_refusal(struct request *q);
 void reply_accepted(struct request *q, uint32_t n);
 void reply_ends(struct request *q, const struct weir_ends *ends);
-/* Writes the refusal past libmicrohttpd, which cannot answer before it has read a body. What the
- * client sends is read on for a moment: a reset would take the answer away from it. */
-void reply_cut(struct request *q);
+void reply_preflight(struct request *q);
 void answer_open(struct lane *s);
 void answer_close(struct lane *s);
 

@@ -142,6 +142,14 @@ static void log_listening(const struct weir_host *h, int fd)
     h->log(h, WEIR_LOG_INFO, "listening", kv, 1);
 }
 
+static bool open_secrets(const struct weir_host *h, const struct config *cf, struct shared *sh,
+                         struct weir_error *err)
+{
+    if (cf->tls.cert.len != 0 && (sh->tls = tls_open(h, &cf->tls, err)) == NULL)
+        return false;
+    return cf->token_file.len == 0 || (sh->tokens = tokens_open(h, cf->token_file, err)) != NULL;
+}
+
 void *shared_create(const struct weir_host *h, const void *config, struct weir_error *err)
 {
     const struct config *cf = config;
@@ -157,6 +165,10 @@ void *shared_create(const struct weir_host *h, const void *config, struct weir_e
     }
     sh->free = h->free;
     sh->listen_fd = fd;
+    if (!open_secrets(h, cf, sh, err)) {
+        shared_destroy(sh);
+        return NULL;
+    }
     atomic_store(&sh->listening, true);
     log_listening(h, fd);
     return sh;
@@ -168,6 +180,8 @@ void shared_destroy(void *take_shared)
     if (sh == NULL)
         return;
     close(sh->listen_fd);
+    tls_close(sh->tls);
+    tokens_close(sh->tokens);
     pthread_mutex_destroy(&sh->mutex);
     sh->free(sh);
 }

@@ -2,14 +2,14 @@
  *
  * The lane's side of the source: open, poll, wake, answer, stop, close.
  *
- * A poll first gives out requests that waited for room, then runs libmicrohttpd once without
- * waiting (answers that were queued since the last poll go out there), and only then sleeps, on
- * libmicrohttpd's descriptor, the listening socket and an eventfd.
+ * A poll is a number of turns: what epoll and the work list say, what time brings, then the
+ * complete requests as long as there is room. It sleeps in epoll_wait only, where the connections,
+ * the listening socket and an eventfd for wake-ups meet. Answers are sent as they come, from
+ * source_answer.
  */
 #include "http_source.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <string.h>
 #include <unistd.h>
 #include <sys/eventfd.h>
@@ -18,28 +18,32 @@
 #define AT_LIMIT_NS (50 * WEIR_NS_PER_MS)
 #define CLOSE_TURNS 50
 #define LINGER_NS WEIR_NS_PER_S
-#define LOOK_NS WEIR_NS_PER_MS
+#define EVENTS_A_TURN 128
 
 /* ---- Opening and closing ---- */
+
+static bool watch(struct lane *s, int fd, uint32_t events, void *ptr)
+{
+    struct epoll_event event = {.events = events, .data.ptr = ptr};
+    return epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0;
+}
 
 static bool lane_init(struct lane *s, struct weir_error *err)
 {
     const struct config *cf = s->config;
     s->now = s->h->now(s->h);
-    s->headers_in_place = head_stays_in_place();
     s->deadlines[DEADLINE_IDLE].ttl_ns = cf->keep_alive;
     s->deadlines[DEADLINE_REQUEST].ttl_ns = cf->request_timeout;
     s->deadlines[DEADLINE_SEND].ttl_ns = cf->request_timeout;
     s->deadlines[DEADLINE_LINGER].ttl_ns = LINGER_NS;
     answer_open(s);
     s->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    s->daemon = s->event_fd >= 0 ? conn_daemon_start(s) : NULL;
-    if (s->daemon == NULL) {
+    s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (s->event_fd < 0 || s->epoll_fd < 0 || !watch(s, s->event_fd, EPOLLIN, &s->event_fd)) {
         (void)s->h->error(err, WEIR_E_FATAL, "http_server", "cannot start the HTTP server: %s",
                           strerrordesc_np(errno));
         return false;
     }
-    s->epoll_fd = MHD_get_daemon_info(s->daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
     s->shared = s->h->shared(s->h, shared_create, shared_destroy, err);
     if (s->shared == NULL)
         return false;
@@ -58,7 +62,7 @@ enum weir_status source_open(const struct weir_host *h, const void *config, void
         return h->error(err, WEIR_E_NOMEM, "no_memory", "no memory for the http source");
     s->h = h;
     s->config = config;
-    s->event_fd = -1;
+    s->event_fd = s->epoll_fd = -1;
     if (!lane_init(s, err)) {
         source_close(s);
         return err != NULL && err->status < 0 ? err->status : WEIR_E_FATAL;
@@ -67,58 +71,56 @@ enum weir_status source_open(const struct weir_host *h, const void *config, void
     return WEIR_OK;
 }
 
-static void run(struct lane *s)
-{
-    s->now = s->h->now(s->h);
-    s->resumed = false;
-    (void)MHD_run(s->daemon);
-    conn_missed(s);
-}
+/* ---- Turns ---- */
 
-/* Nothing may be suspended when the daemon stops, and what was answered last should arrive. */
-static void drain(struct lane *s)
+/* The listening socket is watched only while a connection would be taken. */
+static void watch_listener(struct lane *s)
 {
-    conn_release_all(s);
-    run(s);
-    for (int i = 0; i < CLOSE_TURNS && s->deadlines[DEADLINE_SEND].head != NULL; i++) {
-        struct pollfd fd = {s->epoll_fd, POLLIN, 0};
-        (void)poll(&fd, 1, 10);
-        run(s);
-    }
-}
-
-void source_close(void *take_self)
-{
-    struct lane *s = take_self;
-    if (s == NULL)
+    bool wanted = listen_wanted(s);
+    if (wanted == s->listens)
         return;
-    if (s->shared != NULL) {
-        listen_leave(s);
-        listen_inbox(s);
-        drain(s);
-    }
-    if (s->daemon != NULL)
-        MHD_stop_daemon(s->daemon);
-    if (s->event_fd >= 0)
-        close(s->event_fd);
-    if (s->inflate_ready)
-        (void)inflateEnd(&s->inflate);
-    answer_close(s);
-    while (s->free_requests != NULL) {
-        struct request *q = s->free_requests;
-        s->free_requests = q->next;
-        s->h->free(q);
-    }
-    s->h->free(s);
+    if (wanted)
+        s->listens = watch(s, s->shared->listen_fd, EPOLLIN | EPOLLEXCLUSIVE, &s->listens);
+    else if (epoll_ctl(s->epoll_fd, EPOLL_CTL_DEL, s->shared->listen_fd, NULL) == 0)
+        s->listens = false;
 }
 
-/* ---- Waking ---- */
-
-void source_wake(void *self)
+static void conn_event(struct conn *c, uint32_t events)
 {
-    struct lane *s = self;
-    if (!atomic_exchange(&s->woken, true) && atomic_load(&s->sleeping))
-        (void)!eventfd_write(s->event_fd, 1);
+    if (c->phase == PHASE_CLOSED)
+        return;
+    if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0)
+        c->readable = true;
+    if ((events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0)
+        c->hung_up = true;
+    if ((events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) != 0)
+        c->writable = true;
+    conn_work(c);
+}
+
+static void handle_event(struct lane *s, const struct epoll_event *event)
+{
+    eventfd_t count = 0;
+    if (event->data.ptr == &s->event_fd) {
+        (void)!eventfd_read(s->event_fd, &count);
+        listen_inbox(s);
+    } else if (event->data.ptr == &s->listens) {
+        listen_accept(s);
+    } else {
+        conn_event(event->data.ptr, event->events);
+    }
+}
+
+/* What is on the work list now; what comes to it meanwhile has its turn later. */
+static void run_work(struct lane *s)
+{
+    struct conn *last = s->work.tail, *c = NULL;
+    while (last != NULL && c != last && (c = s->work.head) != NULL) {
+        s->work.head = c->work_next;
+        *(c->work_next != NULL ? &c->work_next->work_prev : &s->work.tail) = NULL;
+        c->queued = false;
+        conn_work(c);
+    }
 }
 
 static void show(struct lane *s)
@@ -129,40 +131,71 @@ static void show(struct lane *s)
                      (double)atomic_load_explicit(&sh->in_flight, memory_order_relaxed));
 }
 
-/* Waits for anything, at most `left`; then takes the connections that have come. */
-static void look(struct lane *s, int64_t left)
+/* One turn: waits until `until` for something to happen. Either wake sees `sleeping`, or this sees
+ * `woken`. */
+static void turn(struct lane *s, int64_t until)
 {
-    struct timespec ts = {.tv_sec = left / WEIR_NS_PER_S, .tv_nsec = left % WEIR_NS_PER_S};
-    struct pollfd fds[] = {{s->event_fd, POLLIN, 0},
-                           {s->epoll_fd, POLLIN, 0},
-                           {listen_wanted(s) ? s->shared->listen_fd : -1, POLLIN, 0}};
-    (void)ppoll(fds, sizeof(fds) / sizeof(fds[0]), &ts, NULL);
-    s->now = s->looked_ns = s->h->now(s->h);
-    eventfd_t count = 0;
-    if (fds[0].revents != 0) {
-        (void)!eventfd_read(s->event_fd, &count);
-        listen_inbox(s);
+    struct epoll_event events[EVENTS_A_TURN];
+    int64_t left = s->work.head == NULL && until > s->now ? until - s->now : 0;
+    int64_t ms = (left + WEIR_NS_PER_MS - 1) / WEIR_NS_PER_MS;
+    watch_listener(s);
+    if (left > 0) {
+        show(s);
+        atomic_store(&s->sleeping, true);
+        if (atomic_load(&s->woken))
+            ms = 0;
     }
-    if (fds[2].revents != 0)
-        listen_accept(s);
+    int n = epoll_wait(s->epoll_fd, events, EVENTS_A_TURN, ms < 60000 ? (int)ms : 60000);
+    if (left > 0)
+        atomic_store(&s->sleeping, false);
+    s->now = s->h->now(s->h);
+    for (int i = 0; i < n; i++)
+        handle_event(s, &events[i]);
+    run_work(s);
+    conn_free_dead(s);
 }
 
-/* Sleeps until something happens or `until`. Either wake sees `sleeping`, or this sees `woken`. */
-static void sleep_until(struct lane *s, int64_t until)
+/* What was answered last should arrive. */
+static void drain(struct lane *s)
 {
-    MHD_UNSIGNED_LONG_LONG at_once = 0;
-    if (s->resumed || (MHD_get_timeout(s->daemon, &at_once) == MHD_YES && at_once == 0))
-        until = s->now;
-    bool at_limit = !listen_wanted(s) && !s->stopping;
-    if (at_limit && until > s->now + AT_LIMIT_NS)
-        until = s->now + AT_LIMIT_NS;
-    if (until <= s->now)
+    conn_release_all(s);
+    for (int i = 0; i < CLOSE_TURNS && conn_sending(s); i++) {
+        turn(s, s->now + 10 * WEIR_NS_PER_MS);
+        conn_expire(s);
+    }
+}
+
+void source_close(void *take_self)
+{
+    struct lane *s = take_self;
+    if (s == NULL)
         return;
-    show(s);
-    atomic_store(&s->sleeping, true);
-    if (!atomic_load(&s->woken))
-        look(s, until - s->now);
-    atomic_store(&s->sleeping, false);
+    if (s->shared != NULL) {
+        s->stopping = true;
+        listen_leave(s);
+        listen_inbox(s);
+        drain(s);
+        conn_close_all(s);
+    }
+    if (s->event_fd >= 0)
+        close(s->event_fd);
+    if (s->epoll_fd >= 0)
+        close(s->epoll_fd);
+    decoders_close(s);
+    answer_close(s);
+    requests_close(s);
+    while (s->n_free_inbufs != 0)
+        s->h->free(s->free_inbufs[--s->n_free_inbufs]);
+    s->h->free(s);
+}
+
+/* ---- Waking ---- */
+
+void source_wake(void *self)
+{
+    struct lane *s = self;
+    if (!atomic_exchange(&s->woken, true) && atomic_load(&s->sleeping))
+        (void)!eventfd_write(s->event_fd, 1);
 }
 
 /* ---- Polling ---- */
@@ -180,24 +213,32 @@ static bool ended(const struct lane *s)
     return s->stopping && s->ready.head == NULL;
 }
 
+/* How long a turn may wait. */
+static int64_t turn_until(struct lane *s, uint32_t room, int64_t deadline_ns)
+{
+    int64_t until = conn_next_deadline(s);
+    if (until > deadline_ns)
+        until = deadline_ns;
+    if (!listen_wanted(s) && !s->stopping && until > s->now + AT_LIMIT_NS)
+        until = s->now + AT_LIMIT_NS; /* another lane's connection may end */
+    if (ended(s) || (s->ready.head != NULL && room != 0))
+        until = s->now;
+    return until;
+}
+
 enum weir_status source_poll(void *self, struct weir_batch *b, uint32_t room, int64_t deadline_ns,
                              struct weir_error *err)
 {
     struct lane *s = self;
     size_t looked_at = 0;
     (void)err;
-    for (;;) {
-        run(s);
+    s->now = s->h->now(s->h);
+    do {
+        turn(s, turn_until(s, room, deadline_ns));
         conn_expire(s);
-        if (s->now - s->looked_ns > LOOK_NS) /* a lane that never sleeps takes connections too */
-            look(s, 0);
         take_ready(s, b, room, &looked_at);
-        if (b->n_events != 0 || looked_at >= BATCH_BYTES || s->now >= deadline_ns ||
-            atomic_exchange(&s->woken, false) || ended(s))
-            break;
-        int64_t next = conn_next_deadline(s);
-        sleep_until(s, next < deadline_ns ? next : deadline_ns);
-    }
+    } while (b->n_events == 0 && looked_at < BATCH_BYTES && s->now < deadline_ns &&
+             !atomic_exchange(&s->woken, false) && !ended(s));
     show(s);
     return b->n_events != 0 ? WEIR_OK : ended(s) ? WEIR_END : WEIR_AGAIN;
 }
@@ -211,7 +252,7 @@ void source_answer(void *self, void *user, const struct weir_ends *ends)
     s->now = s->h->now(s->h);
     if (q->conn == NULL)
         request_free(q);
-    else if (q->state == REQUEST_TAKEN)
+    else
         reply_ends(q, ends);
 }
 

@@ -8,8 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define COPY_MAX 4096u /* bodies up to this go into the batch's own memory */
-
 struct taking {
     struct lane *lane;
     struct request *q;
@@ -20,13 +18,6 @@ struct taking {
     const struct weir_origin *origin;
     int64_t wall;
 };
-
-static bool refuse_memory(struct refusal *why)
-{
-    refuse(why, MHD_HTTP_SERVICE_UNAVAILABLE, "no_memory",
-           "this server has no memory for the request now: send it again later");
-    return false;
-}
 
 /* ---- Where the bytes live ---- */
 
@@ -48,17 +39,17 @@ static bool decode(struct request *q)
     if (q->decoder == NULL)
         return true;
     size_t max = decoded_max(q);
-    struct weir_str in =
-        q->body != NULL ? weir_str_n(q->body->data, q->body->len) : weir_str_n("", 0);
-    struct body *out = q->decoder->decode(s, in, max, &q->refusal);
-    if (q->refusal.status == MHD_HTTP_CONTENT_TOO_LARGE &&
+    struct decode_limits limits = {max, (size_t)s->config->max_ratio};
+    struct body *out = q->decoder->decode(s, request_bytes(q), limits, &q->refusal);
+    if (out == NULL && strcmp(q->refusal.code, "body_too_large") == 0 &&
         max < (size_t)s->config->max_decompressed)
-        refuse(&q->refusal, MHD_HTTP_TOO_MANY_REQUESTS, "busy",
+        refuse(&q->refusal, HTTP_TOO_MANY_REQUESTS, "busy",
                "other requests wait for their delivery, and this one decompressed has no room "
                "beside them: send it again later");
     request_drop_body(q);
     request_charge(q, (out != NULL ? (int64_t)out->cap : 0) - q->charged);
     q->body = out;
+    q->in_place = false;
     return out != NULL;
 }
 
@@ -66,8 +57,7 @@ static bool decode(struct request *q)
  * once they are attached. */
 static bool place(struct taking *t)
 {
-    struct body *body = t->q->body;
-    t->text = weir_str_n(body != NULL ? body->data : "", body != NULL ? body->len : 0);
+    t->text = request_bytes(t->q);
     if (t->text.len == 0 || t->text.len > COPY_MAX)
         return true;
     t->text = t->lane->h->arena_copy(t->b->arena, t->text);
@@ -84,28 +74,79 @@ static bool attach(struct taking *t)
 
 /* ---- What the head says of every event ---- */
 
+static bool add_metadata(struct taking *t, struct weir_header *headers, struct weir_str name,
+                         struct weir_str value)
+{
+    struct weir_str copy = t->lane->h->arena_copy(t->b->arena, value);
+    if (copy.ptr == NULL && value.len != 0)
+        return false;
+    headers[t->n_headers++] = (struct weir_header){name, copy};
+    return true;
+}
+
+/* A header that came several times is one list, as RFC 9110 joins it. */
+static bool add_header(struct taking *t, struct weir_header *headers, struct weir_str name)
+{
+    struct weir_str lines = t->q->head.lines, found, value;
+    uint32_t at = t->n_headers;
+    while (header_next(&lines, &found, &value)) {
+        if (!str_same(found, name))
+            continue;
+        if (t->n_headers == at) {
+            if (!add_metadata(t, headers, name, value))
+                return false;
+            continue;
+        }
+        struct weir_str *all = &headers[at].value;
+        *all = t->lane->h->arena_printf(t->b->arena, "%.*s, %.*s", (int)all->len, all->ptr,
+                                        (int)value.len, value.ptr);
+        if (all->ptr == NULL)
+            return false;
+    }
+    return true;
+}
+
+/* Percent-encoding undone; false with q->refusal set. */
+static bool add_decoded(struct taking *t, struct weir_header *headers, struct weir_str name,
+                        struct weir_str encoded, bool plus)
+{
+    char *out = t->lane->h->arena_alloc(t->b->arena, encoded.len + 1);
+    size_t len = 0;
+    if (out == NULL)
+        return refuse_memory(&t->q->refusal);
+    if (!percent_decode(encoded, plus, out, &len)) {
+        refuse(&t->q->refusal, HTTP_BAD_REQUEST, "bad_target",
+               "the %s '%.*s' of the target is not percent-encoded text without NUL",
+               plus ? "query parameter" : "path parameter", (int)name.len, name.ptr);
+        return false;
+    }
+    headers[t->n_headers++] = (struct weir_header){name, weir_str_n(out, len)};
+    return true;
+}
+
+/* Path parameters, query parameters and headers, in this order. */
 static bool take_headers(struct taking *t)
 {
     const struct weir_host *h = t->lane->h;
     const struct config *cf = t->lane->config;
+    const struct params *params = &t->q->params;
+    uint32_t max = params->n + cf->query.n + cf->headers.n;
     struct weir_header *headers =
-        cf->headers.n != 0 ? h->arena_alloc(t->b->arena, cf->headers.n * sizeof(*headers)) : NULL;
-    for (uint32_t i = 0; i < cf->headers.n; i++) {
-        struct weir_str name = list_str(&cf->headers, i);
-        const char *value = NULL;
-        size_t len = 0;
-        if (headers == NULL)
-            return false;
-        if (MHD_lookup_connection_value_n(t->q->conn->mhd, MHD_HEADER_KIND, name.ptr, name.len,
-                                          &value, &len) != MHD_YES ||
-            value == NULL)
-            continue;
-        struct weir_str copy = h->arena_copy(t->b->arena, weir_str_n(value, len));
-        if (copy.ptr == NULL && len != 0)
-            return false;
-        headers[t->n_headers++] = (struct weir_header){name, copy};
-    }
+        max != 0 ? h->arena_alloc(t->b->arena, max * sizeof(*headers)) : NULL;
+    struct weir_str value;
+    if (max != 0 && headers == NULL)
+        return refuse_memory(&t->q->refusal);
     t->headers = headers;
+    for (uint32_t i = 0; i < params->n; i++)
+        if (!add_decoded(t, headers, params->name[i], params->value[i], false))
+            return false;
+    for (uint32_t i = 0; i < cf->query.n; i++)
+        if (query_find(t->q->query, list_str(&cf->query, i), &value) &&
+            !add_decoded(t, headers, list_str(&cf->query, i), value, true))
+            return false;
+    for (uint32_t i = 0; i < cf->headers.n; i++)
+        if (!add_header(t, headers, list_str(&cf->headers, i)))
+            return refuse_memory(&t->q->refusal);
     return true;
 }
 
@@ -183,7 +224,7 @@ static bool take_id(struct taking *t, struct weir_event *ev, uint32_t item, bool
     if (ev->id.len == 0)
         ev->id = field_text(t, ev->value, &t->lane->config->id_field);
     if (ev->id.len > ITEM_ID_MAX) {
-        refuse(why, MHD_HTTP_BAD_REQUEST, "bad_id",
+        refuse(why, HTTP_BAD_REQUEST, "bad_id",
                "the field that holds the item's id has %zu bytes, and an id at most %d", ev->id.len,
                ITEM_ID_MAX);
         return false;
@@ -219,7 +260,7 @@ static bool check_payload(struct taking *t, struct weir_event *ev, struct refusa
         return true;
     if (err.status == WEIR_E_NOMEM)
         return refuse_memory(why);
-    refuse(why, MHD_HTTP_BAD_REQUEST, err.code != NULL ? err.code : "bad_json",
+    refuse(why, HTTP_BAD_REQUEST, err.code != NULL ? err.code : "bad_json",
            "the item is not JSON: %s", err.text);
     if (err.offset >= 0)
         why->offset = ev->payload.ptr - t->text.ptr + err.offset;
@@ -258,7 +299,7 @@ static bool leave_out(struct taking *t, uint32_t item, const struct refusal *why
 {
     struct request *q = t->q;
     const struct weir_host *h = t->lane->h;
-    if (!t->lane->config->partial || why->status != MHD_HTTP_BAD_REQUEST)
+    if (!t->lane->config->partial || why->status != HTTP_BAD_REQUEST)
         return false;
     if (q->n_rejects == q->cap_rejects) {
         uint32_t cap = q->cap_rejects == 0 ? 8 : q->cap_rejects * 2;
@@ -280,7 +321,7 @@ static bool take_item(struct taking *t, struct weir_str item, uint32_t index, bo
     struct refusal why = {0};
     uint32_t before = t->b->n_events;
     if (index >= (uint32_t)t->lane->config->max_events) {
-        refuse(&t->q->refusal, MHD_HTTP_CONTENT_TOO_LARGE, "too_many_events",
+        refuse(&t->q->refusal, HTTP_CONTENT_TOO_LARGE, "too_many_events",
                "the body has more than the %lld items that a request may have",
                (long long)t->lane->config->max_events);
         return false;
@@ -290,7 +331,7 @@ static bool take_item(struct taking *t, struct weir_str item, uint32_t index, bo
     t->lane->h->batch_truncate(t->b, before);
     if (leave_out(t, index, &why))
         return true;
-    why.item = single || why.status != MHD_HTTP_BAD_REQUEST ? -1 : (int64_t)index;
+    why.item = single || why.status != HTTP_BAD_REQUEST ? -1 : (int64_t)index;
     t->q->refusal = why;
     return false;
 }
@@ -309,11 +350,11 @@ static bool take_items(struct taking *t, uint32_t *ret_n)
         (*ret_n)++;
     }
     if (step == ITEMS_BAD) {
-        refuse(&t->q->refusal, MHD_HTTP_BAD_REQUEST, "bad_json", "the body is not JSON: %s", why);
+        refuse(&t->q->refusal, HTTP_BAD_REQUEST, "bad_json", "the body is not JSON: %s", why);
         t->q->refusal.item = *ret_n;
         t->q->refusal.offset = item.ptr - t->text.ptr;
     } else if (*ret_n == 0 && (it.lines || it.single)) {
-        refuse(&t->q->refusal, MHD_HTTP_BAD_REQUEST, "empty_body",
+        refuse(&t->q->refusal, HTTP_BAD_REQUEST, "empty_body",
                "the body is empty: send a JSON object, an array, or a JSON text a line");
     }
     return t->q->refusal.status == 0;
@@ -347,22 +388,22 @@ size_t request_take(struct request *q, struct weir_batch *b)
     struct taking t = {.lane = s, .q = q, .b = b, .wall = s->h->wall(s->h)};
     uint32_t first = b->n_events, n_items = 0;
     request_unqueue(q);
-    size_t looked_at = q->body != NULL ? q->body->len : 0;
+    q->state = REQUEST_READING;
+    size_t looked_at = request_bytes(q).len;
     bool ok = decode(q);
-    if (ok && (!place(&t) || !take_headers(&t) || !take_origin(&t)))
+    if (ok && (!place(&t) || !take_origin(&t)))
         ok = refuse_memory(&q->refusal);
+    ok = ok && take_headers(&t);
     looked_at += t.text.len;
     ok = ok && take_items(&t, &n_items);
     if (!ok)
         s->h->batch_truncate(b, first);
     else if (b->n_events == first && q->n_rejects != 0)
-        refuse(&q->refusal, MHD_HTTP_BAD_REQUEST, "bad_items",
-               "none of the %u items could be taken", n_items);
+        refuse(&q->refusal, HTTP_BAD_REQUEST, "bad_items", "none of the %u items could be taken",
+               n_items);
     if (q->refusal.status != 0) {
-        request_drop_body(q);
         reply_refusal(q);
     } else if (b->n_events == first) {
-        request_drop_body(q);
         reply_accepted(q, 0);
     } else {
         hand_in(&t, first);

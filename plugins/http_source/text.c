@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A growing buffer that JSON answers are written into. One a lane, used again for each answer.
- * Where memory is used up it remembers that and goes on, so that callers ask once, at the end.
+ * A growing buffer that answers are written into. One a lane, used again for each answer. Where
+ * memory is used up it remembers that and goes on, so that callers ask once, at the end. Also what
+ * several files ask of bytes, and how a refusal is filled.
  */
-#include "http_source.h"
+#include "text.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 static bool text_reserve(struct text *t, size_t more)
 {
@@ -114,4 +117,68 @@ void text_done(struct text *t)
     if (t->h != NULL)
         t->h->free(t->ptr);
     *t = (struct text){.h = t->h};
+}
+
+/* ---- Bytes ---- */
+
+struct weir_str str_trim(struct weir_str s)
+{
+    while (s.len != 0 && (s.ptr[0] == ' ' || s.ptr[0] == '\t'))
+        s = weir_str_n(s.ptr + 1, s.len - 1);
+    while (s.len != 0 && (s.ptr[s.len - 1] == ' ' || s.ptr[s.len - 1] == '\t'))
+        s.len--;
+    return s;
+}
+
+bool str_is(struct weir_str s, const char *word)
+{
+    return s.len == strlen(word) && strncasecmp(s.ptr, word, s.len) == 0;
+}
+
+bool str_same(struct weir_str a, struct weir_str b)
+{
+    return a.len == b.len && (a.len == 0 || strncasecmp(a.ptr, b.ptr, a.len) == 0);
+}
+
+bool str_next(struct weir_str *rest, char c, struct weir_str *ret)
+{
+    if (rest->ptr == NULL)
+        return false;
+    const char *end = rest->len != 0 ? memchr(rest->ptr, c, rest->len) : NULL;
+    size_t len = end != NULL ? (size_t)(end - rest->ptr) : rest->len;
+    *ret = str_trim(weir_str_n(rest->ptr, len));
+    *rest = end != NULL ? weir_str_n(end + 1, rest->len - len - 1) : weir_str_n(NULL, 0);
+    return true;
+}
+
+int base64_digit(char c)
+{
+    if (c >= 'A' && c <= 'Z')
+        return c - 'A';
+    if (c >= 'a' && c <= 'z')
+        return c - 'a' + 26;
+    if (c >= '0' && c <= '9')
+        return c - '0' + 52;
+    return c == '+' ? 62 : c == '/' ? 63 : -1;
+}
+
+/* ---- Refusals ---- */
+
+void refuse(struct refusal *r, unsigned status, const char *code, const char *fmt, ...)
+{
+    va_list ap;
+    r->status = status;
+    r->code = code;
+    r->item = -1;
+    r->offset = -1;
+    va_start(ap, fmt);
+    (void)vsnprintf(r->message, sizeof(r->message), fmt, ap);
+    va_end(ap);
+}
+
+bool refuse_memory(struct refusal *r)
+{
+    refuse(r, HTTP_UNAVAILABLE, "no_memory",
+           "this server has no memory for the request now: send it again later");
+    return false;
 }

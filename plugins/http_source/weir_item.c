@@ -25,7 +25,7 @@ struct reader {
 
 static bool bad_member(struct reader *rd, const char *name, const char *expected)
 {
-    refuse(rd->why, MHD_HTTP_BAD_REQUEST, "bad_item", "member %s of the item is not %s", name,
+    refuse(rd->why, HTTP_BAD_REQUEST, "bad_item", "member %s of the item is not %s", name,
            expected);
     return false;
 }
@@ -52,17 +52,6 @@ static bool read_string(struct reader *rd, struct weir_str text, struct weir_str
         return false;
     *ret = rd->lane->h->value_str(v);
     return true;
-}
-
-static int base64_digit(char c)
-{
-    if (c >= 'A' && c <= 'Z')
-        return c - 'A';
-    if (c >= 'a' && c <= 'z')
-        return c - 'a' + 26;
-    if (c >= '0' && c <= '9')
-        return c - '0' + 52;
-    return c == '+' ? 62 : c == '/' ? 63 : -1;
 }
 
 static bool base64_read(struct reader *rd, struct weir_str in, struct weir_str *ret)
@@ -228,7 +217,7 @@ bool weir_item_read(struct lane *s, struct weir_batch *b, struct weir_str line,
     if (wrong == NULL)
         wrong = rd.tombstone ? "a tombstone has no payload"
                              : "it has no payload, and does not say \"tombstone\":true";
-    refuse(why, MHD_HTTP_BAD_REQUEST, "bad_item",
+    refuse(why, HTTP_BAD_REQUEST, "bad_item",
            "the line is not an item {\"id\", \"key\", \"headers\", \"payload\"}: %s", wrong);
     why->offset = (int64_t)at;
     return false;

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A weir with an http source, and clients for it: what the tests of that source share."""
+import http.client
+import json
+import socket
+
+from weirtest import free_port
+
+JSON = {"Content-Type": "application/json"}
+NDJSON = {"Content-Type": "application/x-ndjson"}
+WEIR = {"Content-Type": "application/x-weir+ndjson"}
+
+
+def pipeline(port, options="", sink="{type: file, path: out.ndjson, format: full, on_reject: drop}",
+             more=""):
+    return f"""
+name: edge
+sources:
+  in:
+    type: http
+    address: 127.0.0.1:{port}
+    {options}
+sinks:
+  out: {sink}
+{more}
+"""
+
+
+class Edge:
+    """A weir with an http source that keeps what it takes in out.ndjson."""
+
+    def __init__(self, weir, options="", **kwargs):
+        self.port = free_port()
+        self.folder = weir.folder
+        self.running = weir.start(pipeline(self.port, options, **kwargs))
+
+    def connect(self, timeout=20):
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+
+    def post(self, body, headers=JSON, path="/events", method="POST", conn=None):
+        """One request; gives (status, the answer's JSON, its headers)."""
+        conn = conn or self.connect()
+        conn.request(method, path, body, headers)
+        answer = conn.getresponse()
+        text = answer.read()
+        return answer.status, json.loads(text) if text else None, answer.headers
+
+    def raw(self, data, timeout=20):
+        """Bytes on a connection of their own; all that comes back until it is closed."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout) as s:
+            s.sendall(data)
+            return read_all(s)
+
+    def socket(self, timeout=20):
+        return socket.create_connection(("127.0.0.1", self.port), timeout)
+
+    def kept(self):
+        path = self.folder / "out.ndjson"
+        text = path.read_bytes() if path.exists() else b""
+        return [json.loads(line) for line in text.splitlines()]
+
+    def payloads(self):
+        return [event["payload"] for event in self.kept()]
+
+
+def read_all(s):
+    data = b""
+    while True:
+        try:
+            part = s.recv(65536)
+        except ConnectionResetError:
+            return data
+        if not part:
+            return data
+        data += part
+
+
+def read_answers(s, n):
+    """n answers from a socket as (status, JSON)."""
+    reader, found = s.makefile("rb"), []
+    for _ in range(n):
+        status = int(reader.readline().split()[1])
+        length = 0
+        while (line := reader.readline().strip()):
+            if line.lower().startswith(b"content-length:"):
+                length = int(line.split(b":")[1])
+        found.append((status, json.loads(reader.read(length))))
+    return found
+
+
+def request(body, headers="", method="POST", path="/events", version="1.1"):
+    return (f"{method} {path} HTTP/{version}\r\nHost: x\r\nContent-Type: application/json\r\n"
+            f"{headers}Content-Length: {len(body)}\r\n\r\n").encode() + body
