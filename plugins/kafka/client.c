@@ -21,7 +21,7 @@ void client_init(struct client *c, const struct weir_host *host, const struct cl
                                                 "other"};
     c->host = host;
     c->cfg = cfg;
-    pthread_mutex_init(&c->log_mutex, NULL);
+    pthread_mutex_init(&c->mutex, NULL);
     for (int i = 0; i < N_FAULTS; i++) {
         const char *labels[] = {"error", words[i], NULL};
         c->faults[i] =
@@ -31,14 +31,17 @@ void client_init(struct client *c, const struct weir_host *host, const struct cl
 
 void client_done(struct client *c)
 {
-    pthread_mutex_destroy(&c->log_mutex);
+    if (!c->muted)
+        stats_done(c);
+    pthread_mutex_destroy(&c->mutex);
 }
 
 void client_mute(struct client *c)
 {
-    pthread_mutex_lock(&c->log_mutex);
+    stats_done(c);
+    pthread_mutex_lock(&c->mutex);
     c->muted = true;
-    pthread_mutex_unlock(&c->log_mutex);
+    pthread_mutex_unlock(&c->mutex);
 }
 
 int ms_until(const struct weir_host *host, int64_t deadline_ns, int most)
@@ -94,13 +97,21 @@ static const struct fault_row other_fault = {RD_KAFKA_RESP_ERR_UNKNOWN, FAULT_OT
 void client_fault(struct client *c, rd_kafka_resp_err_t code, const char *reason, const char *topic)
 {
     const struct fault_row *row = &other_fault;
+    /* A connection that ends in the middle of a login says nothing of the login. */
+    if (code == RD_KAFKA_RESP_ERR__AUTHENTICATION &&
+        strstr(reason, "failed: Local: Broker transport failure") != NULL)
+        code = RD_KAFKA_RESP_ERR__TRANSPORT;
     for (size_t i = 0; i < sizeof(fault_rows) / sizeof(fault_rows[0]); i++)
         if (fault_rows[i].code == code)
             row = &fault_rows[i];
     c->host->metric_add(c->faults[row->fault], 1);
+    const char *message = row->message;
+    if (row->fault == FAULT_AUTHENTICATION && scram_is_old(c->cfg))
+        message = "Kafka refuses the login: check `sasl`; at Kafka 4 SCRAM needs librdkafka 2.6.1 "
+                  "and later";
     struct weir_kv kv[3] = {weir_kv_text("error", rd_kafka_err2name(code)),
                             weir_kv_text("reason", reason), weir_kv_text("topic", topic)};
-    c->host->log(c->host, row->level, row->message, kv, topic != NULL ? 3 : 2);
+    c->host->log(c->host, row->level, message, kv, topic != NULL ? 3 : 2);
 }
 
 static void on_error(rd_kafka_t *rk, int code, const char *reason, void *opaque)
@@ -140,10 +151,10 @@ static void pass_log(struct client *c, int level, const char *fac, const char *t
 static void on_log(const rd_kafka_t *rk, int level, const char *fac, const char *text)
 {
     struct client *c = rd_kafka_opaque(rk);
-    pthread_mutex_lock(&c->log_mutex);
+    pthread_mutex_lock(&c->mutex);
     if (!c->muted)
         pass_log(c, level, fac, text);
-    pthread_mutex_unlock(&c->log_mutex);
+    pthread_mutex_unlock(&c->mutex);
 }
 
 /* ---- Making one ---------------------------------------------------------------------------- */
@@ -184,6 +195,12 @@ static bool conf_name(rd_kafka_conf_t *conf, struct client *c, struct problems *
     return p->n == 0;
 }
 
+static bool start_login(const struct client *c, rd_kafka_t *rk, struct weir_error *err)
+{
+    return c->cfg->sasl.mechanism != SASL_OAUTHBEARER ||
+           oauth_start(rk, &c->cfg->sasl.oauth, c->host, err);
+}
+
 rd_kafka_t *client_new(struct client *c, rd_kafka_type_t type, rd_kafka_conf_t *take_conf,
                        struct weir_error *err)
 {
@@ -196,11 +213,18 @@ rd_kafka_t *client_new(struct client *c, rd_kafka_type_t type, rd_kafka_conf_t *
     rd_kafka_conf_set_opaque(take_conf, c);
     rd_kafka_conf_set_log_cb(take_conf, on_log);
     rd_kafka_conf_set_error_cb(take_conf, on_error);
+    if (!stats_init(c, type == RD_KAFKA_CONSUMER ? WEIR_SOURCE : WEIR_SINK, take_conf, err)) {
+        rd_kafka_conf_destroy(take_conf);
+        return NULL;
+    }
     rd_kafka_t *rk = rd_kafka_new(type, take_conf, text, sizeof(text));
     if (rk == NULL) {
         rd_kafka_conf_destroy(take_conf);
         c->host->error(err, WEIR_E_CONFIG, "kafka_config", "librdkafka cannot start a client: %s",
                        text);
+    } else if (!start_login(c, rk, err)) {
+        rd_kafka_destroy(rk);
+        rk = NULL;
     }
     return rk;
 }
@@ -262,7 +286,9 @@ static rd_kafka_t *probe_client(struct probe *p, struct weir_error *err)
 {
     struct problems problems = {.host = p->client.host, .err = err};
     char text[WEIR_ERROR_TEXT];
-    rd_kafka_conf_t *conf = client_conf(p->client.cfg, &problems);
+    struct client_config cfg = *p->client.cfg;
+    cfg.statistics = 0;
+    rd_kafka_conf_t *conf = client_conf(&cfg, &problems);
     client_conf_raw(conf, p->client.cfg, p->kind, &problems);
     if (!conf_name(conf, &p->client, &problems)) {
         rd_kafka_conf_destroy(conf);
@@ -277,6 +303,9 @@ static rd_kafka_t *probe_client(struct probe *p, struct weir_error *err)
         rd_kafka_conf_destroy(conf);
         p->client.host->error(err, WEIR_E_CONFIG, "kafka_config",
                               "librdkafka cannot start a client: %s", text);
+    } else if (!start_login(&p->client, rk, err)) {
+        rd_kafka_destroy(rk);
+        rk = NULL;
     }
     return rk;
 }
@@ -286,9 +315,12 @@ enum weir_status client_probe(const struct weir_host *host, enum weir_kind kind,
                               uint32_t n, int64_t deadline_ns, struct weir_error *err)
 {
     struct probe p = {.client = {.host = host, .cfg = cfg}, .kind = kind};
+    pthread_mutex_init(&p.client.mutex, NULL);
     rd_kafka_t *rk = probe_client(&p, err);
-    if (rk == NULL)
+    if (rk == NULL) {
+        pthread_mutex_destroy(&p.client.mutex);
         return WEIR_E_CONFIG;
+    }
     const rd_kafka_metadata_t *md = NULL;
     rd_kafka_resp_err_t code;
     do {
@@ -307,5 +339,6 @@ enum weir_status client_probe(const struct weir_host *host, enum weir_kind kind,
     if (md != NULL)
         rd_kafka_metadata_destroy(md);
     rd_kafka_destroy(rk);
+    pthread_mutex_destroy(&p.client.mutex);
     return status;
 }

@@ -20,12 +20,22 @@ struct tls_config {
     bool verify;
 };
 
-enum sasl_mechanism { SASL_NONE, SASL_PLAIN, SASL_SCRAM_256, SASL_SCRAM_512 };
+enum sasl_mechanism { SASL_NONE, SASL_PLAIN, SASL_SCRAM_256, SASL_SCRAM_512, SASL_OAUTHBEARER };
+
+struct oauth_config {
+    struct weir_str file;
+    struct weir_str url;
+    struct weir_str client_id;
+    struct weir_str client_secret;
+    struct weir_str scope;
+    struct weir_list extensions; /* struct weir_pair, STRING */
+};
 
 struct sasl_config {
     int mechanism;
     struct weir_str user;
     struct weir_str password;
+    struct oauth_config oauth;
 };
 
 struct client_config {
@@ -33,12 +43,14 @@ struct client_config {
     struct weir_str client_id;
     struct tls_config tls;
     struct sasl_config sasl;
+    int64_t statistics;       /* ns; 0: none */
     struct weir_list rdkafka; /* struct weir_pair, STRING */
 };
 
 extern const char *const sasl_mechanisms[];
 extern const struct weir_option tls_options[6];
-extern const struct weir_option sasl_options[3];
+extern const struct weir_option sasl_options[4];
+extern const struct weir_option oauth_options[6];
 
 /* The rows of an option table that fill `member`, a struct client_config in `type`. */
 #define CLIENT_OPTIONS(config_type, member)                                                        \
@@ -47,34 +59,44 @@ extern const struct weir_option sasl_options[3];
      .of = WEIR_OPT_STRING,                                                                        \
      .flags = WEIR_OPT_REQUIRED | WEIR_OPT_NONEMPTY,                                               \
      .offset = offsetof(config_type, member.brokers),                                              \
-     .doc = "Addresses to find the cluster by, host:port.",                                         \
+     .doc = "Addresses to find the cluster by, host:port.",                                        \
      .example = "[kafka-1:9092, kafka-2:9092]"},                                                   \
         {.name = "client_id",                                                                      \
          .type = WEIR_OPT_STRING,                                                                  \
          .flags = WEIR_OPT_ADVANCED,                                                               \
          .offset = offsetof(config_type, member.client_id),                                        \
          .doc = "Name of this client in the brokers' logs and quotas; default "                    \
-                "weir-PIPELINE-COMPONENT.",                                                         \
+                "weir-PIPELINE-COMPONENT.",                                                        \
          .example = "weir-orders"},                                                                \
         {.name = "tls",                                                                            \
          .type = WEIR_OPT_TABLE,                                                                   \
          .offset = offsetof(config_type, member.tls),                                              \
          WEIR_FIELDS(tls_options),                                                                 \
          .fields_size = sizeof(struct tls_config),                                                 \
-         .doc = "Encryption; on where it is enabled or one of its files is named.",                 \
+         .doc = "Encryption; on where it is enabled or one of its files is named.",                \
          .example = "{ca: certs/ca.pem}"},                                                         \
         {.name = "sasl",                                                                           \
          .type = WEIR_OPT_TABLE,                                                                   \
          .offset = offsetof(config_type, member.sasl),                                             \
          WEIR_FIELDS(sasl_options),                                                                \
          .fields_size = sizeof(struct sasl_config),                                                \
-         .doc = "Login at the brokers.",                                                            \
+         .doc = "Login at the brokers.",                                                           \
          .example =                                                                                \
              "{mechanism: SCRAM-SHA-512, user: weir, password: \"${env:KAFKA_PASSWORD}\"}"},       \
+        {.name = "statistics",                                                                     \
+         .type = WEIR_OPT_DURATION,                                                                \
+         .flags = WEIR_OPT_ADVANCED,                                                               \
+         .offset = offsetof(config_type, member.statistics),                                       \
+         .def = "10s",                                                                             \
+         .min = 0,                                                                                 \
+         .max = 3600 * WEIR_NS_PER_S,                                                              \
+         .doc =                                                                                    \
+             "How often the client's metrics are renewed, in whole seconds; 0 leaves them out.",   \
+         .example = "30s"},                                                                        \
     {                                                                                              \
         .name = "rdkafka", .type = WEIR_OPT_MAP, .of = WEIR_OPT_STRING,                            \
         .flags = WEIR_OPT_ADVANCED, .offset = offsetof(config_type, member.rdkafka),               \
-        .doc = "Raw settings of librdkafka; those that would break a promise are refused.",         \
+        .doc = "Raw settings of librdkafka; those that would break a promise are refused.",        \
         .example = "{socket.timeout.ms: 20000}"                                                    \
     }
 
@@ -95,8 +117,9 @@ struct client {
     const struct weir_host *host;
     const struct client_config *cfg;
     struct weir_metric *faults[N_FAULTS];
-    pthread_mutex_t log_mutex; /* librdkafka's threads log; guards muted */
+    pthread_mutex_t mutex; /* librdkafka's threads log and ask for tokens; guards muted */
     bool muted;
+    struct stats *stats; /* NULL: none */
 };
 
 /* Where a configuration's errors go: all of them to `report`, or the first one to `err`. */
@@ -148,6 +171,23 @@ void client_fault(struct client *c, rd_kafka_resp_err_t code, const char *reason
 enum weir_status client_probe(const struct weir_host *host, enum weir_kind kind,
                               const struct client_config *cfg, const struct weir_str *topics,
                               uint32_t n, int64_t deadline_ns, struct weir_error *err);
+
+/* True where this librdkafka repeats a part of its SCRAM message that Kafka 4 wants once. */
+bool scram_is_old(const struct client_config *cfg);
+
+/* ---- oauth.c */
+void oauth_conf(rd_kafka_conf_t *conf, const struct oauth_config *cfg, struct problems *p);
+/* Lets the library ask for tokens. False with err. */
+bool oauth_start(rd_kafka_t *rk, const struct oauth_config *cfg, const struct weir_host *h,
+                 struct weir_error *err);
+void oauth_check(const struct oauth_config *cfg, bool used, struct problems *p);
+
+/* ---- stats.c */
+/* Makes the metrics, where they are wanted. False with err. */
+bool stats_init(struct client *c, enum weir_kind kind, rd_kafka_conf_t *conf,
+                struct weir_error *err);
+/* After the last poll. */
+void stats_done(struct client *c);
 
 /* True for [a-zA-Z0-9._-]{1,249} but not "." and "..". */
 bool topic_name_valid(struct weir_str name);

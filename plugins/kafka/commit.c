@@ -79,7 +79,7 @@ void commit_receive(struct source *s, int timeout_ms)
 void commit_step(struct source *s, int64_t now)
 {
     commit_receive(s, 0);
-    if (!s->dirty || s->committing || now < s->commit_ns)
+    if (!s->dirty || s->committing || now < s->commit_ns || s->rebalance.joining)
         return;
     s->commit_ns = now + s->cfg->commit_interval;
     commit_send(s, false);

@@ -16,7 +16,11 @@
 #include <string.h>
 #include <unistd.h>
 
-const char *const sasl_mechanisms[] = {"none", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", NULL};
+/* librdkafka#4895 */
+#define VERSION_SCRAM 0x020601ff
+
+const char *const sasl_mechanisms[] = {"none",          "PLAIN",       "SCRAM-SHA-256",
+                                       "SCRAM-SHA-512", "OAUTHBEARER", NULL};
 
 const struct weir_option tls_options[6] = {
     {.name = "enabled",
@@ -52,7 +56,7 @@ const struct weir_option tls_options[6] = {
      .doc = "Check the brokers' certificates and host names."},
 };
 
-const struct weir_option sasl_options[3] = {
+const struct weir_option sasl_options[4] = {
     {.name = "mechanism",
      .type = WEIR_OPT_ENUM,
      .offset = offsetof(struct sasl_config, mechanism),
@@ -71,6 +75,13 @@ const struct weir_option sasl_options[3] = {
      .offset = offsetof(struct sasl_config, password),
      .doc = "Password.",
      .example = "${env:KAFKA_PASSWORD}"},
+    {.name = "oauth",
+     .type = WEIR_OPT_TABLE,
+     .offset = offsetof(struct sasl_config, oauth),
+     WEIR_FIELDS(oauth_options),
+     .fields_size = sizeof(struct oauth_config),
+     .doc = "Where the token of OAUTHBEARER comes from.",
+     .example = "{file: /var/run/secrets/kafka/token}"},
 };
 
 /* ---- Problems ------------------------------------------------------------------------------ */
@@ -152,6 +163,8 @@ static void conf_security(rd_kafka_conf_t *conf, const struct client_config *cfg
         set(conf, p, "sasl.mechanism", "sasl.mechanisms", sasl_mechanisms[cfg->sasl.mechanism]);
         set_text(conf, p, "sasl.user", "sasl.username", cfg->sasl.user);
         set_text(conf, p, "sasl.password", "sasl.password", cfg->sasl.password);
+        if (cfg->sasl.mechanism == SASL_OAUTHBEARER)
+            oauth_conf(conf, &cfg->sasl.oauth, p);
     }
 }
 
@@ -165,6 +178,8 @@ rd_kafka_conf_t *client_conf(const struct client_config *cfg, struct problems *p
     set(conf, p, "", "reconnect.backoff.max.ms", "2000");
     set(conf, p, "", "log.connection.close", "false");
     set(conf, p, "", "socket.keepalive.enable", "true");
+    int64_t seconds = (cfg->statistics + WEIR_NS_PER_S - 1) / WEIR_NS_PER_S;
+    set_number(conf, p, "statistics", "statistics.interval.ms", seconds * 1000);
     conf_security(conf, cfg, p);
     return conf;
 }
@@ -241,6 +256,12 @@ static void check_file(struct problems *p, const char *path, struct weir_str fil
         problem(p, path, "'%s' cannot be read: %s", file.ptr, strerror(errno));
 }
 
+bool scram_is_old(const struct client_config *cfg)
+{
+    bool scram = cfg->sasl.mechanism == SASL_SCRAM_256 || cfg->sasl.mechanism == SASL_SCRAM_512;
+    return scram && rd_kafka_version() < VERSION_SCRAM;
+}
+
 static void check_security(const struct client_config *cfg, struct problems *p)
 {
     const struct tls_config *tls = &cfg->tls;
@@ -252,6 +273,7 @@ static void check_security(const struct client_config *cfg, struct problems *p)
                 "a certificate and its key go together: also set tls.%s",
                 tls->key.len != 0 ? "certificate" : "key");
     const struct sasl_config *sasl = &cfg->sasl;
+    oauth_check(&sasl->oauth, sasl->mechanism == SASL_OAUTHBEARER, p);
     if (sasl->mechanism == SASL_NONE) {
         if (sasl->user.len != 0 || sasl->password.len != 0)
             problem(p, "sasl",
@@ -259,13 +281,26 @@ static void check_security(const struct client_config *cfg, struct problems *p)
                     "to PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512");
         return;
     }
+    if (scram_is_old(cfg) && p->report != NULL)
+        p->report->warning(p->report, "sasl.mechanism", -1,
+                           "librdkafka %s logs in by SCRAM at brokers before Kafka 4 only: for "
+                           "others use librdkafka 2.6.1 and later, or PLAIN with tls",
+                           rd_kafka_version_str());
+    if (!tls_on(tls) && p->report != NULL &&
+        (sasl->mechanism == SASL_PLAIN || sasl->mechanism == SASL_OAUTHBEARER))
+        p->report->warning(p->report, "sasl.mechanism", -1,
+                           "%s without tls sends the %s readable over the network",
+                           sasl_mechanisms[sasl->mechanism],
+                           sasl->mechanism == SASL_PLAIN ? "password" : "token");
+    if (sasl->mechanism == SASL_OAUTHBEARER) {
+        if (sasl->user.len != 0 || sasl->password.len != 0)
+            problem(p, "sasl", "mechanism OAUTHBEARER takes no user and password: use sasl.oauth");
+        return;
+    }
     if (sasl->user.len == 0)
         problem(p, "sasl", "mechanism %s needs sasl.user", sasl_mechanisms[sasl->mechanism]);
     if (sasl->password.len == 0)
         problem(p, "sasl", "mechanism %s needs sasl.password", sasl_mechanisms[sasl->mechanism]);
-    if (sasl->mechanism == SASL_PLAIN && !tls_on(tls) && p->report != NULL)
-        p->report->warning(p->report, "sasl.mechanism", -1,
-                           "PLAIN without tls sends the password readable over the network");
 }
 
 void client_check(const struct client_config *cfg, struct problems *p)

@@ -3,8 +3,8 @@
  * How far behind the partitions are: the metric kafka_watermark_lag. What counts is the watermark,
  * because an event that is read but under way may have to be read again.
  *
- * The thread only carries the question for the partitions' ends to the brokers and back; all else
- * runs on the lane. It calls nothing of the host.
+ * Where a partition ends is asked of the brokers: the library knows only what its last fetch told,
+ * and fetches nothing while its queue is full or the partitions are paused.
  */
 #include "source.h"
 
@@ -12,7 +12,6 @@
 
 #define LOOK_INTERVAL WEIR_NS_PER_S
 #define ASK_INTERVAL (10 * WEIR_NS_PER_S)
-#define ASK_TIMEOUT_MS 1000
 
 struct weir_metric *lag_metric(const struct weir_host *h, const char *topic, int32_t partition)
 {
@@ -23,51 +22,7 @@ struct weir_metric *lag_metric(const struct weir_host *h, const char *topic, int
                     "Messages between the end of the partition and the watermark.", labels);
 }
 
-/* ---- Asking -------------------------------------------------------------------------------- */
-
-static void *answer(void *arg)
-{
-    struct source *s = arg;
-    struct lag *lag = &s->lag;
-    pthread_mutex_lock(&lag->mutex);
-    while (!lag->stop) {
-        if (lag->list == NULL || lag->answered) {
-            pthread_cond_wait(&lag->changed, &lag->mutex);
-            continue;
-        }
-        rd_kafka_topic_partition_list_t *list = lag->list;
-        pthread_mutex_unlock(&lag->mutex);
-        /* What fails keeps the question, which is no offset, as its answer. */
-        (void)rd_kafka_offsets_for_times(s->rk, list, ASK_TIMEOUT_MS);
-        pthread_mutex_lock(&lag->mutex);
-        lag->answered = true;
-    }
-    pthread_mutex_unlock(&lag->mutex);
-    return NULL;
-}
-
-void lag_init(struct source *s)
-{
-    pthread_mutex_init(&s->lag.mutex, NULL);
-    pthread_cond_init(&s->lag.changed, NULL);
-}
-
-void lag_done(struct source *s)
-{
-    struct lag *lag = &s->lag;
-    pthread_mutex_lock(&lag->mutex);
-    lag->stop = true;
-    pthread_cond_signal(&lag->changed);
-    pthread_mutex_unlock(&lag->mutex);
-    if (lag->has_thread)
-        pthread_join(lag->thread, NULL);
-    if (lag->list != NULL)
-        rd_kafka_topic_partition_list_destroy(lag->list);
-    pthread_mutex_destroy(&lag->mutex);
-    pthread_cond_destroy(&lag->changed);
-}
-
-/* Takes in what the thread has found. */
+/* Takes in what was found. What failed keeps the question, which is no offset. */
 static void take_ends(struct source *s, const rd_kafka_topic_partition_list_t *list)
 {
     for (int i = 0; i < list->cnt; i++) {
@@ -78,28 +33,33 @@ static void take_ends(struct source *s, const rd_kafka_topic_partition_list_t *l
     }
 }
 
-static void exchange(struct source *s, int64_t now)
+void lag_ask(struct source *s, int64_t now)
 {
-    struct lag *lag = &s->lag;
-    pthread_mutex_lock(&lag->mutex);
-    if (lag->answered) {
-        take_ends(s, lag->list);
-        rd_kafka_topic_partition_list_destroy(lag->list);
-        lag->list = NULL;
-        lag->answered = false;
+    struct question q;
+    enum ask_state state = ask_answer(s, ASK_ENDS, &q);
+    if (state == ASK_OPEN)
+        return;
+    if (state == ASK_ANSWERED) {
+        take_ends(s, q.list);
+        rd_kafka_topic_partition_list_destroy(q.list);
     }
-    if (lag->list == NULL && now >= lag->ask_ns && s->n_parts > 0) {
-        lag->ask_ns = now + ASK_INTERVAL;
-        lag->list = rd_kafka_topic_partition_list_new((int)s->n_parts);
-        for (uint32_t i = 0; i < s->n_parts; i++)
-            rd_kafka_topic_partition_list_add(lag->list, s->parts[i]->topic,
-                                              s->parts[i]->origin.partition)
-                ->offset = RD_KAFKA_OFFSET_END;
-        pthread_cond_signal(&lag->changed);
+    s->lag.ask_ns = now + ASK_INTERVAL;
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)s->n_parts);
+    for (uint32_t i = 0; i < s->n_parts; i++)
+        rd_kafka_topic_partition_list_add(list, s->parts[i]->topic, s->parts[i]->origin.partition)
+            ->offset = RD_KAFKA_OFFSET_END;
+    ask(s, ASK_ENDS, list, 0);
+}
+
+static void look(struct source *s, int64_t now)
+{
+    struct question q;
+    if (ask_answer(s, ASK_ENDS, &q) == ASK_ANSWERED) {
+        take_ends(s, q.list);
+        rd_kafka_topic_partition_list_destroy(q.list);
     }
-    pthread_mutex_unlock(&lag->mutex);
-    if (!lag->has_thread)
-        lag->has_thread = pthread_create(&lag->thread, NULL, answer, s) == 0;
+    if (now >= s->lag.ask_ns && s->n_parts > 0)
+        lag_ask(s, now);
 }
 
 /* ---- Measuring ----------------------------------------------------------------------------- */
@@ -133,7 +93,7 @@ int64_t lag_step(struct source *s, int64_t now)
 {
     if (now >= s->lag.look_ns) {
         s->lag.look_ns = now + LOOK_INTERVAL;
-        exchange(s, now);
+        look(s, now);
         for (uint32_t i = 0; i < s->n_parts; i++)
             measure(s, s->parts[i]);
     }

@@ -93,9 +93,8 @@ static size_t header_bytes(rd_kafka_message_t *m, rd_kafka_headers_t **ret)
     *ret = NULL;
     if (rd_kafka_message_headers(m, ret) != RD_KAFKA_RESP_ERR_NO_ERROR)
         return 0;
-    for (size_t i = 0; rd_kafka_header_get_all(*ret, i, &name, &value, &size) ==
-                       RD_KAFKA_RESP_ERR_NO_ERROR;
-         i++)
+    for (size_t i = 0;
+         rd_kafka_header_get_all(*ret, i, &name, &value, &size) == RD_KAFKA_RESP_ERR_NO_ERROR; i++)
         bytes += strlen(name) + size;
     return bytes;
 }

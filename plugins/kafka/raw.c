@@ -11,7 +11,8 @@
 
 enum { SOURCE = 1, SINK = 2, BOTH = SOURCE | SINK };
 
-/* What the raw map may not set. A name that ends in '*' stands for all that begin so. */
+/* What the raw map may not set. A name that ends in '*' stands for all that begin so; one with a
+ * '=' for that value only. */
 static const struct refused {
     const char *name;
     unsigned kinds;
@@ -25,6 +26,13 @@ static const struct refused {
     {"sasl.mechanisms", BOTH, "use the option sasl.mechanism"},
     {"sasl.username", BOTH, "use the option sasl.user"},
     {"sasl.password", BOTH, "use the option sasl.password, which is never printed"},
+    {"sasl.oauthbearer.*", BOTH, "use the option sasl.oauth, whose secrets are never printed"},
+    {"enable.sasl.oauthbearer.unsecure.jwt", BOTH,
+     "it makes tokens that anybody can make: use the option sasl.oauth"},
+    {"sasl.kerberos.*", BOTH, "weir logs in by PLAIN, SCRAM and OAUTHBEARER: see sasl.mechanism"},
+    {"ssl.ca.pem", BOTH, "use the option tls.ca"},
+    {"ssl.certificate.pem", BOTH, "use the option tls.certificate"},
+    {"ssl.keystore.location", BOTH, "use the options tls.certificate and tls.key"},
     {"ssl.ca.location", BOTH, "use the option tls.ca"},
     {"ssl.certificate.location", BOTH, "use the option tls.certificate"},
     {"ssl.key.location", BOTH, "use the option tls.key"},
@@ -35,6 +43,7 @@ static const struct refused {
     {"enable.ssl.certificate.verification", BOTH, "use the option tls.verify"},
     {"ssl.endpoint.identification.algorithm", BOTH, "use the option tls.verify"},
     {"plugin.library.paths", BOTH, "it loads foreign code into the process"},
+    {"statistics.interval.ms", BOTH, "use the option statistics"},
     {"log.queue", BOTH, "weir reads librdkafka's log by a callback"},
     {"enabled_events", BOTH, "weir serves librdkafka by callbacks"},
     {"test.mock.num.brokers", BOTH, "a cluster inside the process keeps nothing"},
@@ -44,7 +53,8 @@ static const struct refused {
     {"group.remote.assignor", SOURCE, "weir hands partitions over by the classic protocol"},
     {"partition.assignment.strategy", SOURCE,
      "use the option assignment, which knows what is sound in this version of librdkafka"},
-    {"auto.offset.reset", SOURCE, "use the option start"},
+    {"auto.offset.reset", SOURCE,
+     "use the option start; where a committed offset is gone weir goes on with what is left"},
     {"enable.auto.commit", SOURCE,
      "weir commits an offset once everything before it has been delivered"},
     {"auto.commit.enable", SOURCE,
@@ -70,6 +80,7 @@ static const struct refused {
     {"transactional.id", SINK, "weir writes without transactions"},
     {"enable.gapless.guarantee", SINK, "one event that is refused would end the producer"},
     {"delivery.report.only.error", SINK, "without reports no event would ever be acknowledged"},
+    {"partitioner=random", SINK, "events of a key must stay in order, and so in one partition"},
     {"queuing.strategy", SINK, "events of a key must stay in order"},
     {"linger.ms", SINK, "use the option linger"},
     {"queue.buffering.max.ms", SINK, "use the option linger"},
@@ -79,16 +90,23 @@ static const struct refused {
     {"message.max.bytes", SINK, "use the option max_message"},
 };
 
-static const struct refused *refusal_of(const char *name, unsigned kind)
+static bool is_refused(const struct refused *r, const char *name, const char *value)
 {
-    for (size_t i = 0; i < sizeof(refusals) / sizeof(refusals[0]); i++) {
-        const struct refused *r = &refusals[i];
-        size_t n = strlen(r->name);
-        bool same =
-            r->name[n - 1] == '*' ? strncmp(r->name, name, n - 1) == 0 : strcmp(r->name, name) == 0;
-        if (same && (r->kinds & kind) != 0)
-            return r;
-    }
+    size_t n = strlen(r->name);
+    const char *equals = strchr(r->name, '=');
+    if (r->name[n - 1] == '*')
+        return strncmp(r->name, name, n - 1) == 0;
+    if (equals == NULL)
+        return strcmp(r->name, name) == 0;
+    n = (size_t)(equals - r->name);
+    return strncmp(r->name, name, n) == 0 && name[n] == '\0' && strcmp(equals + 1, value) == 0;
+}
+
+static const struct refused *refusal_of(const char *name, const char *value, unsigned kind)
+{
+    for (size_t i = 0; i < sizeof(refusals) / sizeof(refusals[0]); i++)
+        if ((refusals[i].kinds & kind) != 0 && is_refused(&refusals[i], name, value))
+            return &refusals[i];
     return NULL;
 }
 
@@ -118,9 +136,11 @@ void client_conf_raw(rd_kafka_conf_t *conf, const struct client_config *cfg, enu
         const char *name = pairs[i].key.ptr;
         char path[160];
         snprintf(path, sizeof(path), "rdkafka.%s", name);
-        const struct refused *r = refusal_of(name, kind == WEIR_SOURCE ? SOURCE : SINK);
+        const struct refused *r =
+            refusal_of(name, pairs[i].value.str.ptr, kind == WEIR_SOURCE ? SOURCE : SINK);
         if (r != NULL)
-            problem(p, path, "'%s' cannot be set here: %s", name, r->reason);
+            problem(p, path, "'%s' cannot be set here: %s",
+                    r->name[strlen(r->name) - 1] == '*' ? name : r->name, r->reason);
         else if (strlen(name) != pairs[i].key.len)
             problem(p, path, "a setting's name cannot hold a NUL byte");
         else

@@ -2,7 +2,7 @@
  *
  * Taking partitions on and handing them over.
  *
- *   callback (inside a poll) ──marks──▶ ASSIGN ─────────────────────────────▶ assign
+ *   callback (inside a poll) ──marks──▶ ASSIGN ──with `start`──▶ LOOKUP ────▶ assign
  *                                       DRAIN ──nothing under way──▶ STORE ──▶ unassign
  *                                         └──deadline──────────────▶   │
  *
@@ -13,10 +13,13 @@
  */
 #include "source.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* How long the commit of a hand-over may take. */
 #define STORE_DEADLINE (5 * WEIR_NS_PER_S)
+/* After brokers that could not say where to begin. */
+#define LOOKUP_PAUSE WEIR_NS_PER_S
 
 static void say(const struct source *s, enum weir_log_level level, const char *message,
                 uint64_t partitions, uint64_t events)
@@ -69,6 +72,15 @@ static void library_unassign(struct source *s)
 
 /* ---- Taking on ----------------------------------------------------------------------------- */
 
+/* Where the group had no offset, the place that was found is kept there at once. */
+static void keep_start(struct source *s, const rd_kafka_topic_partition_t *o, struct part *p)
+{
+    if (o->opaque == NULL)
+        return;
+    commit_mark(s, p, o->offset);
+    s->commit_ns = 0;
+}
+
 static void take_on(struct source *s)
 {
     struct rebalance *r = &s->rebalance;
@@ -76,20 +88,87 @@ static void take_on(struct source *s)
     for (uint32_t i = 0; i < s->n_parts; i++)
         s->parts[i]->giving_up = s->parts[i]->draining = !r->incremental;
     parts_close(s);
-    for (int i = 0; i < r->list->cnt; i++)
-        if (part_open(s, r->list->elems[i].topic, r->list->elems[i].partition) == NULL) {
+    for (int i = 0; i < r->list->cnt; i++) {
+        const rd_kafka_topic_partition_t *o = &r->list->elems[i];
+        struct part *p = part_open(s, o->topic, o->partition);
+        if (p == NULL) {
             s->fatal = true;
             s->client.host->error(&s->fatal_error, WEIR_E_NOMEM, "no_memory",
                                   "memory is used up: cannot take on partition %d of topic '%s'",
-                                  (int)r->list->elems[i].partition, r->list->elems[i].topic);
+                                  (int)o->partition, o->topic);
             return;
         }
+        keep_start(s, o, p);
+    }
     library_assign(s);
     if (s->paused)
         parts_pause(s);
     r->assigned = true;
+    r->joining = false;
     say(s, WEIR_LOG_INFO, "partitions taken on", (uint64_t)r->list->cnt, 0);
     finished(r);
+}
+
+static void lookup_failed(struct source *s, rd_kafka_resp_err_t code)
+{
+    char text[WEIR_ERROR_TEXT / 2];
+    snprintf(text, sizeof(text), "looking where to begin failed, trying again: %s",
+             rd_kafka_err2str(code));
+    client_fault(&s->client, code, text, NULL);
+}
+
+/* Asks where to begin, or takes the answer in. An answer to an older assignment has lapsed. */
+static void step_lookup(struct source *s, int64_t now)
+{
+    struct rebalance *r = &s->rebalance;
+    struct question q;
+    enum ask_state state = ask_answer(s, ASK_STARTS, &q);
+    if (state == ASK_OPEN || (state == ASK_NONE && now < r->deadline_ns))
+        return;
+    if (state == ASK_NONE) {
+        ask(s, ASK_STARTS, rd_kafka_topic_partition_list_copy(r->list), r->number);
+        return;
+    }
+    if (q.number != r->number || q.code != RD_KAFKA_RESP_ERR_NO_ERROR) {
+        bool lapsed = q.number != r->number;
+        r->deadline_ns = lapsed ? now : now + LOOKUP_PAUSE;
+        if (!lapsed)
+            lookup_failed(s, q.code);
+        rd_kafka_topic_partition_list_destroy(q.list);
+        return;
+    }
+    rd_kafka_topic_partition_list_destroy(r->list);
+    r->list = q.list;
+    take_on(s);
+}
+
+/* Before anything is assigned: a topic that is not there yet is new when it comes. */
+static void prime(struct source *s, int64_t now)
+{
+    struct rebalance *r = &s->rebalance;
+    struct question q;
+    if (r->primed || !start_is_asked(s->cfg))
+        return;
+    enum ask_state state = ask_answer(s, ASK_STARTS, &q);
+    if (state == ASK_NONE && now >= r->deadline_ns)
+        ask(s, ASK_STARTS, rd_kafka_topic_partition_list_new(1), r->number);
+    if (state != ASK_ANSWERED)
+        return;
+    r->primed = q.code == RD_KAFKA_RESP_ERR_NO_ERROR;
+    r->deadline_ns = now + LOOKUP_PAUSE;
+    rd_kafka_topic_partition_list_destroy(q.list);
+}
+
+static void begin_assign(struct source *s, int64_t now)
+{
+    struct rebalance *r = &s->rebalance;
+    if (!start_is_asked(s->cfg) || r->list->cnt == 0) {
+        take_on(s);
+        return;
+    }
+    r->state = REBALANCE_LOOKUP;
+    r->deadline_ns = now;
+    step_lookup(s, now);
 }
 
 /* ---- Handing over -------------------------------------------------------------------------- */
@@ -114,6 +193,7 @@ static void give_up(struct source *s, bool lost)
     library_unassign(s);
     n -= s->n_parts;
     s->rebalance.assigned = false;
+    s->rebalance.joining = s->rebalance.incremental && !lost;
     if (lost)
         say(s, WEIR_LOG_WARN, "partitions lost: the group has given them to others", n, pending);
     else if (pending > 0)
@@ -156,9 +236,13 @@ void rebalance_step(struct source *s, int64_t now)
 {
     switch (s->rebalance.state) {
     case REBALANCE_NONE:
+        prime(s, now);
         return;
     case REBALANCE_ASSIGN:
-        take_on(s);
+        begin_assign(s, now);
+        return;
+    case REBALANCE_LOOKUP:
+        step_lookup(s, now);
         return;
     case REBALANCE_DRAIN:
         step_drain(s, now);
@@ -179,7 +263,7 @@ bool rebalance_due(const struct source *s)
 
 static void carry_out_closing(struct source *s)
 {
-    if (s->rebalance.state == REBALANCE_ASSIGN) {
+    if (s->rebalance.state == REBALANCE_ASSIGN || s->rebalance.state == REBALANCE_LOOKUP) {
         library_assign(s);
     } else {
         mark_drain(s);

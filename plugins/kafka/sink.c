@@ -13,7 +13,6 @@
 
 #define WEIR_ID "weir-id"
 #define RECORD_BYTES 70 /* of a record beside its key, value and headers, at most */
-#define CLOSE_DEADLINE (2 * WEIR_NS_PER_S)
 
 /* ---- Slots --------------------------------------------------------------------------------- */
 
@@ -55,9 +54,8 @@ static struct weir_result judge(const struct sink *s, rd_kafka_resp_err_t code,
         r = verdict_of(RD_KAFKA_RESP_ERR__FATAL, m, false, false, 0);
         r.message = h->arena_printf(a, "the producer can do nothing more: %s", text);
     } else {
-        r.message =
-            h->arena_printf(a, "topic '%s': %.*s", slot->topic->name, (int)r.message.len,
-                            r.message.ptr);
+        r.message = h->arena_printf(a, "topic '%s': %.*s", slot->topic->name, (int)r.message.len,
+                                    r.message.ptr);
     }
     return r;
 }
@@ -72,7 +70,7 @@ static struct weir_result failed(const struct sink *s, const rd_kafka_message_t 
     return judge(s, m->err, m, slot);
 }
 
-static void on_report(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque)
+void on_report(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque)
 {
     (void)rk;
     struct sink *s = opaque;
@@ -81,6 +79,7 @@ static void on_report(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque)
     uint32_t index = slot->index;
     struct weir_result r = {.verdict = WEIR_VERDICT_OK};
     slot->topic->under_way -= slot->bytes;
+    s->n_pending--;
     if (m->err != RD_KAFKA_RESP_ERR_NO_ERROR)
         r = failed(s, m, slot);
     else
@@ -116,7 +115,7 @@ static bool render(const struct sink *s, const struct weir_template *t, struct w
 }
 
 static struct topic *topic_for(struct sink *s, struct weir_batch *b, struct weir_event *ev,
-                                   struct weir_result *r)
+                               struct weir_result *r)
 {
     struct weir_str name;
     if (s->literal != NULL)
@@ -254,6 +253,7 @@ static void write_message(struct sink *s, struct slot *take_slot, struct weir_ba
         code = produce(s, vu, 6, deadline_ns);
     if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
         slot->topic->under_way += slot->bytes;
+        s->n_pending++;
         return;
     }
     rd_kafka_headers_destroy(take_headers);
@@ -292,6 +292,7 @@ static void sink_write(void *self, struct weir_batch *b, int64_t deadline_ns,
     struct weir_result refusal = {.verdict = WEIR_VERDICT_NONE};
     if (atomic_load(&s->cancelled))
         refusal = verdict_of(RD_KAFKA_RESP_ERR__PURGE_QUEUE, NULL, true, true, 0);
+    pthread_mutex_lock(&s->polling);
     s->writing = results;
     s->writing_ticket = b->ticket;
     for (uint32_t i = 0; i < b->n_events; i++) {
@@ -306,14 +307,17 @@ static void sink_write(void *self, struct weir_batch *b, int64_t deadline_ns,
             refusal = *r;
     }
     s->writing = NULL;
+    pthread_mutex_unlock(&s->polling);
 }
 
 static void sink_progress(void *self, int64_t deadline_ns)
 {
     struct sink *s = self;
     bool woken = atomic_exchange(&s->woken, false);
+    pthread_mutex_lock(&s->polling);
     rd_kafka_queue_poll_callback(s->main_queue,
                                  woken ? 0 : ms_until(s->client.host, deadline_ns, 60000));
+    pthread_mutex_unlock(&s->polling);
 }
 
 static void sink_wake(void *self)
@@ -326,7 +330,9 @@ static void sink_wake(void *self)
 static void sink_flush(void *self, int64_t deadline_ns)
 {
     struct sink *s = self;
+    pthread_mutex_lock(&s->polling);
     rd_kafka_flush(s->rk, ms_until(s->client.host, deadline_ns, 600000));
+    pthread_mutex_unlock(&s->polling);
 }
 
 static void sink_cancel(void *self)
@@ -350,78 +356,3 @@ const struct weir_sink kafka_sink_calls = {
     .flush = sink_flush,
     .cancel = sink_cancel,
 };
-
-/* ---- Open and close ------------------------------------------------------------------------ */
-
-/* What the library still holds is given up, so that every write hears of its events. */
-static void empty(struct sink *s)
-{
-    const struct weir_host *h = s->client.host;
-    int64_t deadline = h->now(h) + CLOSE_DEADLINE;
-    if (rd_kafka_outq_len(s->rk) > 0)
-        rd_kafka_purge(s->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
-    while (rd_kafka_outq_len(s->rk) > 0 && h->now(h) < deadline)
-        rd_kafka_poll(s->rk, 20);
-}
-
-void sink_close(void *take_self)
-{
-    struct sink *s = take_self;
-    if (s == NULL)
-        return;
-    const struct weir_host *h = s->client.host;
-    if (s->rk != NULL) {
-        empty(s);
-        topics_done(&s->topics, h);
-        rd_kafka_queue_destroy(s->main_queue);
-        rd_kafka_destroy(s->rk);
-    }
-    for (struct slot_chunk *next, *at = s->chunks; at != NULL; at = next) {
-        next = at->next;
-        h->free(at);
-    }
-    client_done(&s->client);
-    h->free(s);
-}
-
-static enum weir_status connect_producer(struct sink *s, struct weir_error *err)
-{
-    const struct weir_host *h = s->client.host;
-    struct problems p = {.host = h, .err = err};
-    struct weir_str name;
-    struct weir_result r = {.verdict = WEIR_VERDICT_NONE};
-    rd_kafka_conf_t *conf = sink_conf(s->cfg, &p);
-    check_topic(s->cfg, h, &p);
-    if (p.n > 0) {
-        rd_kafka_conf_destroy(conf);
-        return WEIR_E_CONFIG;
-    }
-    rd_kafka_conf_set_dr_msg_cb(conf, on_report);
-    s->rk = client_new(&s->client, RD_KAFKA_PRODUCER, conf, err);
-    if (s->rk == NULL)
-        return WEIR_E_CONFIG;
-    s->main_queue = rd_kafka_queue_get_main(s->rk);
-    if (!h->template_is_literal(s->cfg->topic, &name))
-        return WEIR_OK;
-    s->literal = topics_get(&s->topics, h, s->rk, name, &r);
-    if (s->literal != NULL)
-        return WEIR_OK;
-    return h->error(err, WEIR_E_NOMEM, r.code, "memory is used up");
-}
-
-enum weir_status sink_open(const struct weir_host *h, const void *config, void **ret_self,
-                           struct weir_error *err)
-{
-    struct sink *s = h->alloc(sizeof(*s));
-    if (s == NULL)
-        return h->error(err, WEIR_E_NOMEM, "no_memory", "memory is used up");
-    s->cfg = config;
-    client_init(&s->client, h, &s->cfg->client);
-    enum weir_status status = connect_producer(s, err);
-    if (status != WEIR_OK) {
-        sink_close(s);
-        return status;
-    }
-    *ret_self = s;
-    return WEIR_OK;
-}

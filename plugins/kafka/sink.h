@@ -3,11 +3,13 @@
  * sink.h: the parts of one Kafka sink instance, which is one idempotent producer.
  *
  *   sink_options.c  the type: options and checks
- *   sink.c          open and close, write, progress, flush, cancel
+ *   sink.c          write, progress, flush, cancel
+ *   sink_open.c     open and close
  *   topics.c        handles of the topics written to
  *   report.c        librdkafka's errors → verdicts
+ *   serve.c         errors and statistics while nothing is written
  *
- * All of it runs on the outlet, but for wake() and cancel().
+ * All of it runs on the outlet, but for wake(), cancel() and serve.c's thread.
  */
 #ifndef KAFKA_SINK_H
 #define KAFKA_SINK_H
@@ -68,7 +70,8 @@ void topics_done(struct topics *t, const struct weir_host *h);
 /* ---- report.c */
 
 /* What an error means for the event. `m` is the delivery report, NULL where produce refused it;
- * `alone`: no other event was in its request; `literal`: the topic's name does not depend on the event. Texts are static. */
+ * `alone`: no other event was in its request; `literal`: the topic's name does not depend on the
+ * event. Texts are static. */
 struct weir_result verdict_of(rd_kafka_resp_err_t code, const rd_kafka_message_t *m, bool alone,
                               bool literal, int64_t wall_ns);
 
@@ -91,13 +94,25 @@ struct slot_chunk {
     struct slot slots[SLOTS_A_CHUNK];
 };
 
+/* Serves the library while the outlet has nothing to write. */
+struct server {
+    pthread_t thread;
+    bool running;
+    pthread_mutex_t mutex; /* guards stop */
+    pthread_cond_t changed;
+    bool stop;
+};
+
 struct sink {
     struct client client; /* first: the opaque of the handle */
     const struct sink_config *cfg;
     rd_kafka_t *rk;
     rd_kafka_queue_t *main_queue;
     struct topics topics;
-    struct topic *literal; /* where the topic is one */
+    struct topic *literal;   /* where the topic is one */
+    pthread_mutex_t polling; /* held by whoever polls the library; guards what follows */
+    struct server server;
+    uint64_t n_pending; /* messages of which no report has come */
     struct slot *free_slots;
     struct slot_chunk *chunks;
     struct weir_results *writing; /* the write that runs: reports for it go here */
@@ -106,9 +121,23 @@ struct sink {
     _Atomic bool woken; /* a poll inside a write may swallow the yield */
 };
 
+/* ---- serve.c */
+void serve_init(struct sink *s);
+/* Once the handle is there. False with err. */
+bool serve_start(struct sink *s, struct weir_error *err);
+/* Before the handle goes. */
+void serve_done(struct sink *s);
+
+/* ---- sink.c */
 extern const struct weir_sink kafka_sink_calls;
+/* The library's delivery report of one message. */
+void on_report(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque);
+
+/* ---- sink_options.c */
 void check_topic(const struct sink_config *cfg, const struct weir_host *h, struct problems *p);
 rd_kafka_conf_t *sink_conf(const struct sink_config *cfg, struct problems *p);
+
+/* ---- sink_open.c */
 enum weir_status sink_open(const struct weir_host *h, const void *config, void **ret_self,
                            struct weir_error *err);
 void sink_close(void *take_self);

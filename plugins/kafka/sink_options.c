@@ -164,7 +164,13 @@ const struct weir_type kafka_sink_type = {
            "The partition follows from the key as in Java's clients. The header `weir-id` carries "
            "the event's id; a tombstone is written without a value. A topic that does not exist "
            "is waited for where `topic` is a plain name; where it is a template the event is "
-           "rejected.",
+           "rejected.\n\n"
+           "Metrics of the client, every `statistics`: `weir_kafka_tx_messages_total`, "
+           "`weir_kafka_tx_bytes_total`, `weir_kafka_producer_queue_messages`, "
+           "`weir_kafka_producer_queue_bytes`, `weir_kafka_broker_rtt_seconds` and "
+           "`weir_kafka_broker_connected` (of up to 32 brokers), "
+           "`weir_kafka_requests_timed_out_total`, `weir_kafka_requests_retried_total`, "
+           "`weir_kafka_connects_total`. Always: `weir_kafka_errors_total`.",
     .needs_always = WEIR_NEEDS_PAYLOAD | WEIR_NEEDS_ID,
     .options = WEIR_OPTIONS(options, struct sink_config),
     .sink = &kafka_sink_calls,

@@ -132,6 +132,7 @@ static bool take_messages(struct source *s, struct weir_batch *b, uint32_t room)
             return false;
         }
         bytes += n;
+        s->taken_bytes = bytes;
     }
     return true;
 }
@@ -209,7 +210,7 @@ static int64_t step(struct source *s, int64_t now)
 {
     commit_step(s, now);
     rebalance_step(s, now);
-    int64_t due = lag_step(s, now);
+    int64_t due = earlier(lag_step(s, now), fetch_step(s, now));
     if (s->rebalance.state != REBALANCE_NONE)
         due = earlier(due, now + DRAIN_LOOK);
     if (s->dirty && !s->committing)
@@ -227,7 +228,9 @@ static bool finished(const struct source *s)
 static int64_t take_or_wait(struct source *s, struct weir_batch *b, uint32_t room, int64_t now)
 {
     bool free = s->rebalance.state == REBALANCE_NONE && !s->stopping;
+    uint32_t before = b->n_events;
     if (room > 0 && free && take_messages(s, b, room)) {
+        fetch_note(s, b->n_events - before, s->taken_bytes);
         s->no_room_ns = 0;
         return WEIR_NEVER;
     }

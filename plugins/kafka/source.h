@@ -7,11 +7,14 @@
  *   source_open.c     open and close
  *   parts.c           the assigned partitions: look-up, pause, resume
  *   lag.c             how far behind they are
+ *   fetch.c           keeps the library fetching
+ *   start.c           where to begin in a partition
+ *   ask.c             questions to the brokers, by a thread
  *   commit.c          watermarks into the consumer group
  *   rebalance.c       taking partitions on and handing them over
  *   message.c         a message of librdkafka → an event
  *
- * All of it runs on the lane, but for wake() and lag.c's thread.
+ * All of it runs on the lane, but for wake() and the thread of ask.c.
  */
 #ifndef KAFKA_SOURCE_H
 #define KAFKA_SOURCE_H
@@ -24,15 +27,19 @@ struct source_config {
     struct client_config client;
     struct weir_list topics; /* of struct weir_str */
     struct weir_str group;
-    int start;      /* index into start_words */
+    int start; /* enum start */
+    struct weir_str start_time;
+    int64_t start_ago;
+    int64_t start_offset;
     int assignment; /* enum assignment */
     struct weir_str instance_id;
     int64_t commit_interval;
     int64_t drain_deadline; /* 0: from max.poll.interval.ms */
-    int64_t prefetch;       /* bytes; 0: by the version of librdkafka */
+    int64_t prefetch;       /* bytes */
     bool stop_at_end;
 };
 
+enum start { START_EARLIEST, START_LATEST, START_TIME, START_OFFSET };
 enum assignment { ASSIGN_AUTO, ASSIGN_RANGE, ASSIGN_ROUNDROBIN, ASSIGN_COOPERATIVE };
 
 /* No offset known. */
@@ -64,6 +71,7 @@ struct part {
 enum rebalance_state {
     REBALANCE_NONE,
     REBALANCE_ASSIGN, /* partitions to take on, at the next step */
+    REBALANCE_LOOKUP, /* where to begin in them is being asked */
     REBALANCE_DRAIN,  /* partitions to give up, once nothing of them is under way */
     REBALANCE_STORE   /* their watermarks are being committed */
 };
@@ -75,23 +83,47 @@ struct rebalance {
     uint64_t number; /* of callbacks so far */
     rd_kafka_topic_partition_list_t *list;
     bool incremental;
-    bool marked;   /* the partitions to give up know it */
-    bool lost;     /* the group has already given them to others */
-    bool closing;  /* the consumer closes: carry out at once */
-    bool assigned; /* nothing was given up since the last assignment */
-    int64_t deadline_ns;
+    bool marked;         /* the partitions to give up know it */
+    bool lost;           /* the group has already given them to others */
+    bool closing;        /* the consumer closes: carry out at once */
+    bool joining;        /* cooperative: partitions were given up and the group forms anew */
+    bool assigned;       /* nothing was given up since the last assignment */
+    bool primed;         /* the partitions that are there at the start are known */
+    int64_t deadline_ns; /* of a hand-over; when to ask again in a look-up */
 };
 
-/* The ends of the partitions, asked for in a thread of its own: the library knows only what its
- * last fetch told, and fetches nothing while its queue is full or the partitions are paused. */
-struct lag {
+/* Questions that a thread carries to the brokers; see ask.c. */
+enum ask_kind { ASK_STARTS, ASK_ENDS, N_QUESTIONS };
+enum ask_state { ASK_NONE, ASK_OPEN, ASK_ANSWERED };
+
+struct question {
+    rd_kafka_topic_partition_list_t *list; /* the question, then the answer; NULL: nothing asked */
+    rd_kafka_resp_err_t code;
+    bool answered;
+    uint64_t number; /* of the rebalance that asks */
+};
+
+struct asker {
     pthread_t thread;
     bool has_thread;
     pthread_mutex_t mutex; /* guards what follows */
     pthread_cond_t changed;
-    rd_kafka_topic_partition_list_t *list; /* the question, then the answer; NULL: nothing asked */
-    bool answered;
-    bool stop;
+    struct question questions[N_QUESTIONS];
+    _Atomic bool stop; /* also read without the mutex */
+};
+
+/* Whether the library has to be woken to fetch; see fetch.c. */
+struct fetch {
+    bool stops;        /* this version does, when its queue is full */
+    bool was_full;     /* and no fetch has come since */
+    int64_t cap_bytes; /* of the queue */
+    int64_t weight;    /* bytes of an event, a moving average, shifted */
+    int64_t length;    /* of the queue, at the last look */
+    int64_t next_ns;   /* when to wake it next */
+    int64_t pause_ns;  /* and how long after that again */
+};
+
+struct lag {
     int64_t look_ns; /* when to set the metrics next */
     int64_t ask_ns;  /* when to ask next */
 };
@@ -121,10 +153,15 @@ struct source {
 
     _Atomic uint64_t n_attached; /* messages that events still point into */
 
+    struct asker asker;
+    struct fetch fetch;
     struct lag lag;
+    const rd_kafka_metadata_t *known; /* of asker's thread: the partitions that were there first */
     struct rebalance rebalance;
     int64_t drain_ns;
+    int64_t opened_wall_ns;
     int64_t no_room_ns; /* since when there is none; 0 = there is */
+    size_t taken_bytes; /* by the poll that runs */
     int64_t serve_ns;   /* when to serve the queue next, while there is no room */
     int64_t commit_ns;  /* when to commit next */
     bool committing;    /* a reply is to come */
@@ -165,10 +202,38 @@ void parts_resume(struct source *s);
 uint64_t parts_pending(const struct source *s);
 bool parts_at_end(const struct source *s);
 
-/* ---- lag.c */
-void lag_init(struct source *s);
+/* ---- ask.c */
+void ask_init(struct source *s);
 /* Before the handle goes. */
-void lag_done(struct source *s);
+void ask_done(struct source *s);
+/* Opens a question; there must be none of that kind. */
+void ask(struct source *s, enum ask_kind kind, rd_kafka_topic_partition_list_t *take_list,
+         uint64_t number);
+/* Where it is answered *ret_take is the caller's, and the place is free again. */
+enum ask_state ask_answer(struct source *s, enum ask_kind kind, struct question *ret_take);
+
+/* ---- start.c */
+extern const char *const start_words[];
+void check_start(const struct source_config *cfg, struct problems *p);
+/* False where the group's offsets and the library's own reset are enough. */
+bool start_is_asked(const struct source_config *cfg);
+/* Sets the offset of each partition: the group's, or where it has none by `start`; the latter's
+ * opaque is set then. Blocks. [the thread of ask.c] */
+rd_kafka_resp_err_t start_find(struct source *s, rd_kafka_topic_partition_list_t *list,
+                               int timeout_ms);
+
+/* ---- fetch.c */
+/* From this version on a full queue need not stop fetching for a second. */
+#define VERSION_BACKOFF 0x020200ff
+void fetch_init(struct source *s, const rd_kafka_conf_t *conf);
+/* So many events were taken out of the queue. */
+void fetch_note(struct source *s, uint32_t events, size_t bytes);
+/* Wakes the library where it is time to fetch. Returns when it wants to be called again. */
+int64_t fetch_step(struct source *s, int64_t now);
+
+/* ---- lag.c */
+/* Asks for the partitions' ends now, unless that is under way. */
+void lag_ask(struct source *s, int64_t now);
 struct weir_metric *lag_metric(const struct weir_host *h, const char *topic, int32_t partition);
 /* Sets the metrics every second. Returns when it wants to be called again. */
 int64_t lag_step(struct source *s, int64_t now);

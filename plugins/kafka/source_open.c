@@ -80,7 +80,9 @@ static void close_consumer(struct source *take_s)
     commit_finish(s, deadline);
     held_clear(s);
     rebalance_close(s);
-    lag_done(s);
+    ask_done(s);
+    if (s->known != NULL)
+        rd_kafka_metadata_destroy(s->known);
     for (uint32_t i = 0; i < s->n_parts; i++)
         s->parts[i]->giving_up = true;
     parts_close(s);
@@ -132,11 +134,12 @@ static enum weir_status connect_consumer(struct source *s, struct weir_error *er
         rd_kafka_conf_destroy(conf);
         return WEIR_E_CONFIG;
     }
+    fetch_init(s, conf);
     rd_kafka_conf_set_rebalance_cb(conf, on_rebalance);
     s->rk = client_new(&s->client, RD_KAFKA_CONSUMER, conf, err);
     if (s->rk == NULL)
         return WEIR_E_CONFIG;
-    lag_init(s);
+    ask_init(s);
     rd_kafka_poll_set_consumer(s->rk);
     s->queue = rd_kafka_queue_get_consumer(s->rk);
     s->replies = rd_kafka_queue_new(s->rk);
@@ -162,6 +165,7 @@ enum weir_status source_open(const struct weir_host *h, const void *config, void
         return h->error(err, WEIR_E_NOMEM, "no_memory", "memory is used up");
     s->cfg = config;
     s->free = h->free;
+    s->opened_wall_ns = h->wall(h);
     client_init(&s->client, h, &s->cfg->client);
     s->n_rebalances = h->counter(h, "kafka_rebalances_total",
                                  "Times that the group gave or took partitions.", NULL);

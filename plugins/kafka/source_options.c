@@ -9,12 +9,13 @@
 #include <stdio.h>
 #include <string.h>
 
-/* From these versions on the library's cooperative assignor neither aborts nor hangs, and a full
- * queue need not stop fetching for a second. */
+/* From this version on the library's cooperative assignor neither aborts nor hangs. */
 #define VERSION_COOPERATIVE 0x020601ff
-#define VERSION_BACKOFF 0x020200ff
 
-static const char *const start_words[] = {"earliest", "latest", NULL};
+/* Bytes of one fetch request. */
+#define FETCH_LEAST (INT64_C(4) << 20)
+#define FETCH_MOST (INT64_C(50) << 20)
+
 static const char *const assignment_words[] = {"auto", "range", "roundrobin", "cooperative-sticky",
                                                NULL};
 
@@ -38,7 +39,29 @@ static const struct weir_option options[] = {
      .offset = offsetof(struct source_config, start),
      .def = "earliest",
      .choices = start_words,
-     .doc = "Where to begin in a partition of which the group holds no offset."},
+     .doc = "Where to begin in a partition of which the group holds no offset; one that appears "
+            "while weir runs is always read from its beginning."},
+    {.name = "start_time",
+     .type = WEIR_OPT_STRING,
+     .offset = offsetof(struct source_config, start_time),
+     .doc = "With `start: time`: begin at the first message with this time or a later one.",
+     .example = "2026-01-31T12:00:00Z"},
+    {.name = "start_ago",
+     .type = WEIR_OPT_DURATION,
+     .offset = offsetof(struct source_config, start_ago),
+     .min = 1,
+     .max = INT64_C(100) * 365 * 86400 * WEIR_NS_PER_S,
+     .doc = "With `start: time`: the same, so long before weir starts.",
+     .example = "2h"},
+    {.name = "start_offset",
+     .type = WEIR_OPT_INT,
+     .offset = offsetof(struct source_config, start_offset),
+     .def = "0",
+     .min = INT64_MIN + 1,
+     .max = INT64_MAX,
+     .doc = "With `start: offset`: begin at this offset of each partition; a negative one counts "
+            "from its end.",
+     .example = "-1000"},
     {.name = "stop_at_end",
      .type = WEIR_OPT_BOOL,
      .offset = offsetof(struct source_config, stop_at_end),
@@ -56,8 +79,10 @@ static const struct weir_option options[] = {
      .offset = offsetof(struct source_config, assignment),
      .def = "auto",
      .choices = assignment_words,
-     .doc = "How the group shares partitions; all members need the same; auto is "
-            "cooperative-sticky with librdkafka 2.6.1 and later, else range and roundrobin."},
+     .doc =
+         "How the group shares partitions; all members need the same. auto: range, or "
+         "roundrobin where the others want that. cooperative-sticky (librdkafka 2.6.1 and later) "
+         "stops fewer partitions while members come and go, but may repeat events then."},
     {.name = "commit_interval",
      .type = WEIR_OPT_DURATION,
      .flags = WEIR_OPT_ADVANCED,
@@ -80,31 +105,37 @@ static const struct weir_option options[] = {
      .type = WEIR_OPT_SIZE,
      .flags = WEIR_OPT_ADVANCED,
      .offset = offsetof(struct source_config, prefetch),
+     .def = "16MiB",
      .min = INT64_C(1) << 20,
      .max = INT64_C(2047) << 20,
-     .doc = "Memory a lane for messages fetched ahead; default 64MiB, or 128MiB with librdkafka "
-            "before 2.2, which stops fetching for a second when it is full.",
-     .example = "32MiB"},
+     .doc = "Memory a lane for messages fetched ahead, besides about 300 bytes for each of them.",
+     .example = "64MiB"},
 };
 
 /* ---- Configuration ------------------------------------------------------------------------- */
 
+/* Never cooperative by itself: a commit that meets a generation's end costs the library all its
+ * partitions then, and with them the events under way. Eager members have nothing left to commit.
+ */
 static const char *assignor(const struct source_config *cfg)
 {
     if (cfg->assignment != ASSIGN_AUTO)
         return assignment_words[cfg->assignment];
-    return rd_kafka_version() >= VERSION_COOPERATIVE ? "cooperative-sticky" : "range,roundrobin";
+    return "range,roundrobin";
 }
 
 static void conf_prefetch(rd_kafka_conf_t *conf, const struct source_config *cfg,
                           struct problems *p)
 {
     bool backoff = rd_kafka_version() >= VERSION_BACKOFF;
-    int64_t bytes = cfg->prefetch != 0 ? cfg->prefetch : INT64_C(1) << (backoff ? 26 : 27);
+    int64_t bytes = cfg->prefetch;
     set_number(conf, p, "prefetch", "queued.max.messages.kbytes", bytes >> 10);
     set(conf, p, "prefetch", "queued.min.messages", "1000000");
     if (backoff)
-        set(conf, p, "prefetch", "fetch.queue.backoff.ms", "20");
+        set(conf, p, "prefetch", "fetch.queue.backoff.ms", "5");
+    /* What a request brings comes on top, and packed. */
+    int64_t request = bytes > FETCH_LEAST ? bytes : FETCH_LEAST;
+    set_number(conf, p, "prefetch", "fetch.max.bytes", request < FETCH_MOST ? request : FETCH_MOST);
 }
 
 rd_kafka_conf_t *source_conf(const struct source_config *cfg, uint32_t lane, struct problems *p)
@@ -119,7 +150,8 @@ rd_kafka_conf_t *source_conf(const struct source_config *cfg, uint32_t lane, str
             set(conf, p, "instance_id", "group.instance.id", id);
     }
     set_text(conf, p, "group", "group.id", cfg->group);
-    set(conf, p, "start", "auto.offset.reset", start_words[cfg->start]);
+    /* Also where a committed offset is gone from the topic: what is left is read. */
+    set(conf, p, "start", "auto.offset.reset", "earliest");
     set(conf, p, "assignment", "partition.assignment.strategy", assignor(cfg));
     set(conf, p, "", "enable.auto.commit", "false");
     set(conf, p, "", "enable.auto.offset.store", "false");
@@ -196,6 +228,7 @@ static void source_check(const void *config, const struct weir_report *report)
     client_check(&cfg->client, &p);
     check_topics(cfg, &p);
     check_assignment(cfg, &p);
+    check_start(cfg, &p);
     rd_kafka_conf_t *conf = source_conf(cfg, 0, &p);
     drain_time(cfg, conf, &p);
     if (p.n == 0)
@@ -227,11 +260,20 @@ const struct weir_type kafka_source_type = {
     .kind = WEIR_SOURCE,
     .name = "kafka",
     .summary = "Reads topics as a member of a consumer group.",
-    .doc = "Each lane is a consumer of its own in the group. Offsets are committed once everything "
-           "before them has ended: delivered, filtered, or kept as a dead letter. When a partition "
-           "moves to another member, its events end first.\n\n"
-           "The header `weir-id` gives an event its id; without it the id is "
-           "`topic-partition-offset`. A message without a value is a tombstone and passes as one.",
+    .doc =
+        "Each lane is a consumer of its own in the group. Offsets are committed once everything "
+        "before them has ended: delivered, filtered, or kept as a dead letter. When a partition "
+        "moves to another member, its events end first.\n\n"
+        "The header `weir-id` gives an event its id; without it the id is "
+        "`topic-partition-offset`. A message without a value is a tombstone and passes as one.\n\n"
+        "Metrics of the client, every `statistics`: `weir_kafka_rx_messages_total`, "
+        "`weir_kafka_rx_bytes_total`, `weir_kafka_fetch_queue_messages`, "
+        "`weir_kafka_fetch_queue_bytes`, `weir_kafka_broker_rtt_seconds` and "
+        "`weir_kafka_broker_connected` (of up to 32 brokers), "
+        "`weir_kafka_requests_timed_out_total`, `weir_kafka_requests_retried_total`, "
+        "`weir_kafka_connects_total`. Always: `weir_kafka_watermark_lag` (messages behind what "
+        "has ended), `weir_kafka_rebalances_total`, `weir_kafka_commits_total`, "
+        "`weir_kafka_errors_total`.",
     .options = WEIR_OPTIONS(options, struct source_config),
     .source = &kafka_source_calls,
     .check = source_check,

@@ -279,7 +279,7 @@ def test_hands_over_at_the_deadline_when_the_sink_is_stuck(weir, kafka, own_kafk
     first.wait_log("partitions taken on")
     stuck.pause()
     try:
-        kafka.produce(topic, [{"n": n} for n in range(total)])
+        kafka.produce(topic, [{"n": n} for n in range(total)], key=lambda i, _: str(i))
         first.wait_metric("weir_component_received_events_total", total, component="in")
         second = weir.start(pipeline(kafka, topic, group, to_topic(kafka, target), more))
         began = time.monotonic()

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The plugin `kafka` on a cluster of three brokers, of which one is killed under load."""
+import collections
+import shutil
+import tempfile
+import threading
+import time
+
+import pytest
+
+from kafka_rig import Cluster
+from weirtest import wait_until
+
+pytestmark = [pytest.mark.long(60), pytest.mark.xdist_group("kafka_cluster")]
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    folder = tempfile.mkdtemp(prefix="weir-cluster-")
+    made = Cluster(folder, n_nodes=3, more=["min.insync.replicas=2"])
+    try:
+        yield made.start()
+    finally:
+        made.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def text(cluster, source, target, group, more=""):
+    return f"""
+name: copy
+sources:
+  in:
+    type: kafka
+    brokers: "{cluster.brokers}"
+    topics: [{source}]
+    group: {group}
+    commit_interval: 200ms
+    {more}
+sinks:
+  out: {{type: kafka, brokers: "{cluster.brokers}", topic: {target}, on_reject: drop}}
+"""
+
+
+class Stream(threading.Thread):
+    """Writes {"n": 0}, ... with the keys 0 to 49 until stop()."""
+
+    def __init__(self, cluster, topic):
+        super().__init__()
+        self.cluster, self.topic, self.n, self.ended = cluster, topic, 0, threading.Event()
+        self.start()
+
+    def run(self):
+        while not self.ended.wait(0.05):
+            self.cluster.produce(self.topic, [{"n": n} for n in range(self.n, self.n + 200)],
+                                 key=lambda i, v: str(v["n"] % 50))
+            self.n += 200
+
+    def stop(self):
+        self.ended.set()
+        self.join()
+        return self.n
+
+
+def test_a_broker_that_is_killed_under_load_costs_nothing(weir, cluster, unique):
+    source, target, group = cluster.topic(partitions=6), cluster.topic(partitions=6), unique("g")
+    running = weir.start(text(cluster, source, target, group, "lanes: 2"))
+    stream = Stream(cluster, source)
+    victim = cluster.nodes[1]
+    try:
+        running.wait_metric("weir_component_sent_events_total", 2000, timeout=60, component="out")
+        victim.kill()
+        at = running.metric("weir_component_sent_events_total", component="out")
+        # The other two elect leaders and take over the group.
+        running.wait_metric("weir_component_sent_events_total", at + 10000, timeout=90, component="out")
+        victim.start()
+        wait_until(cluster.answers, 90, "all three answer")
+        at = running.metric("weir_component_sent_events_total", component="out")
+        running.wait_metric("weir_component_sent_events_total", at + 2000, timeout=60, component="out")
+    finally:
+        total = stream.stop()
+        if victim.process.poll() is not None:
+            victim.start()
+    wait_until(lambda: sum(cluster.committed(group, source).values()) >= total, 90)
+    running.stop()
+    got = cluster.consume(target, total, timeout=90)
+    found = collections.Counter(m.json["n"] for m in got)
+    assert set(found) == set(range(total))
+    assert [n for n, times in found.items() if times > 1] == []
+    by_key = collections.defaultdict(list)
+    for m in got:
+        by_key[m.key].append(m.json["n"])
+    assert all(numbers == sorted(numbers) for numbers in by_key.values())
+    assert running.find_log("Kafka connection failed")
+
+
+def test_too_few_replicas_are_waited_for(weir, cluster, unique):
+    source, target, group = cluster.topic(), cluster.topic(partitions=3), unique("g")
+    running = weir.start(text(cluster, source, target, group))
+    running.wait_log("partitions taken on", timeout=60)
+    stopped = cluster.nodes[1:]
+    try:
+        # Of three controllers two have to be there, or nobody elects leaders: one goes, one sleeps.
+        stopped[0].kill()
+        wait_until(lambda: cluster.admin.list_topics(target, timeout=10), 60)
+        cluster.produce(source, [{"n": n} for n in range(500)], key=lambda i, v: str(i))
+        stopped[1].process.send_signal(19)
+        cluster.forget()
+        time.sleep(1)
+        stopped[1].process.send_signal(18)
+    finally:
+        stopped[0].start()
+        wait_until(cluster.answers, 90, "all three answer")
+    found = [m.json["n"] for m in cluster.consume(target, 500, timeout=90, quiet=1)]
+    assert sorted(found) == list(range(500))
+    running.stop()
+
+
+def test_statistics_name_each_broker(weir, cluster, unique):
+    source, target, group = cluster.topic(partitions=6), cluster.topic(partitions=6), unique("g")
+    cluster.produce(source, [{"n": n} for n in range(3000)], key=lambda i, _: str(i))
+    running = weir.start(text(cluster, source, target, group, "statistics: 1s").replace(
+        "on_reject: drop", "on_reject: drop, statistics: 1s"))
+    addresses = {node.address for node in cluster.nodes}
+
+    def connected(component):
+        return {a for a in addresses
+                if running.metric("weir_kafka_broker_connected", broker=a, component=component) == 1}
+
+    for component in ("in", "out"):
+        wait_until(lambda: connected(component) == addresses, 30, "all brokers are connected")
+        for address in addresses:
+            rtt = running.metric("weir_kafka_broker_rtt_seconds", broker=address, component=component)
+            assert 0 < rtt < 60
+    running.wait_metric("weir_kafka_rx_messages_total", 3000, component="in")
+    running.wait_metric("weir_kafka_tx_messages_total", 3000, component="out")
+    running.stop()
