@@ -5,6 +5,7 @@
 #ifndef FILE_H
 #define FILE_H
 
+#include <sys/types.h>
 #include <weir/plugin.h>
 
 extern const struct weir_type type_file_source;
@@ -14,6 +15,11 @@ extern const struct weir_type type_stdout_sink;
 /* ---- Blocks: memory that lines point into (lines.c) ------------------------------------------ */
 
 struct pool;
+
+/* Shared by readers on one lane. NULL when memory is used up. */
+struct pool *pool_new(const struct weir_host *h);
+/* Blocks that are still in use keep it. */
+void pool_close(struct pool *take_pool);
 
 /* Bytes of the input. Lines are views into it; batches that hold such lines hold a reference. */
 struct block;
@@ -41,6 +47,10 @@ struct lines {
     enum skip skip;
     int fd;
     bool eof;
+    bool follow; /* there may be more behind the end: it is no end, and lines_fill says EAGAIN */
+    /* Where the bytes come from; NULL: read(2) of fd. Results as read's. */
+    ssize_t (*read)(void *arg, char *ptr, size_t len);
+    void *read_arg;
 };
 
 enum line_result {
@@ -57,12 +67,18 @@ struct line {
     int64_t next;         /* of the byte behind its end */
 };
 
-/* False when memory is used up. */
-bool lines_init(struct lines *l, const struct weir_host *h, int fd, size_t max_line);
+void lines_init(struct lines *l, const struct weir_host *h, struct pool *pool, int fd,
+                size_t max_line);
 void lines_done(struct lines *l);
 
 /* Reads from byte `start` of a file on, from the first line that begins at or behind it. */
 bool lines_seek(struct lines *l, int64_t start);
+
+/* Goes on at byte `start`, where a line begins; the descriptor is there already. */
+void lines_begin(struct lines *l, int64_t start);
+
+/* Gives the block back while nothing is in it. */
+void lines_rest(struct lines *l);
 
 enum line_result lines_next(struct lines *l, struct line *ret_line);
 

@@ -35,7 +35,7 @@ struct block {
     char data[];
 };
 
-static struct pool *pool_new(const struct weir_host *h)
+struct pool *pool_new(const struct weir_host *h)
 {
     struct pool *pool = h->alloc(sizeof(*pool));
     if (pool == NULL)
@@ -55,8 +55,11 @@ static void pool_unref(struct pool *pool)
 }
 
 /* The reader lets go: spare blocks are freed, and no block becomes spare any more. */
-static void pool_close(struct pool *pool)
+void pool_close(struct pool *take_pool)
 {
+    struct pool *pool = take_pool;
+    if (pool == NULL)
+        return;
     pthread_mutex_lock(&pool->lock);
     struct block *block = pool->spare;
     pool->spare = NULL;
@@ -121,20 +124,16 @@ void block_unref(void *take_block)
     pool_unref(pool);
 }
 
-bool lines_init(struct lines *l, const struct weir_host *h, int fd, size_t max_line)
+void lines_init(struct lines *l, const struct weir_host *h, struct pool *pool, int fd,
+                size_t max_line)
 {
-    *l = (struct lines){.h = h, .fd = fd, .max_line = max_line, .limit = INT64_MAX};
-    l->pool = pool_new(h);
-    return l->pool != NULL;
+    *l = (struct lines){.h = h, .pool = pool, .fd = fd, .max_line = max_line, .limit = INT64_MAX};
 }
 
 void lines_done(struct lines *l)
 {
     block_unref(l->block);
-    if (l->pool != NULL)
-        pool_close(l->pool);
     l->block = NULL;
-    l->pool = NULL;
 }
 
 bool lines_seek(struct lines *l, int64_t start)
@@ -145,6 +144,21 @@ bool lines_seek(struct lines *l, int64_t start)
     l->base = start - 1;
     l->skip = SKIP_FIRST_PART;
     return lseek(l->fd, (off_t)l->base, SEEK_SET) == (off_t)l->base;
+}
+
+void lines_begin(struct lines *l, int64_t start)
+{
+    l->base = start;
+}
+
+void lines_rest(struct lines *l)
+{
+    if (l->block == NULL || l->at != l->end)
+        return;
+    l->base += (int64_t)l->at;
+    l->at = l->scan = l->end = 0;
+    block_unref(l->block);
+    l->block = NULL;
 }
 
 /* Drops what is read up to the end of the line that is skipped; true when that end was there. */
@@ -249,11 +263,15 @@ int lines_fill(struct lines *l)
     if (!make_room(l))
         return ENOMEM;
     ssize_t n;
+    char *at = l->block->data + l->end;
     do
-        n = read(l->fd, l->block->data + l->end, l->block->cap - l->end);
+        n = l->read != NULL ? l->read(l->read_arg, at, l->block->cap - l->end)
+                            : read(l->fd, at, l->block->cap - l->end);
     while (n < 0 && errno == EINTR);
     if (n < 0)
         return errno;
+    if (n == 0 && l->follow)
+        return EAGAIN;
     l->eof = n == 0;
     l->end += (size_t)n;
     skip_mark(l);

@@ -2,60 +2,77 @@
  *
  * Sinks `file` and `stdout`: an event a line.
  *
- * A batch is put together in one buffer and written in few calls. Of a regular file a batch that
- * failed half way is cut off again, so that its repetition doubles nothing; where that cannot be
- * (pipes, terminals), the events that went out whole are delivered and a line that was torn is
- * ended before the next one. One instance serves all shards, under a lock: a file has one end.
+ * The events of a batch that go to one file are put together in one buffer and written in few calls
+ * (write.c). Which files are open, what they are called and when they are made durable, rotated and
+ * finished: target.c and targets.c. One instance serves all shards, under a lock: a file has one
+ * end.
  */
-#include "file.h"
-#include "format.h"
+#include "sink.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
-#include <poll.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define CHUNK_BYTES ((size_t)1 << 20) /* between two looks at the clock */
-#define KEEP_BYTES ((size_t)8 << 20)  /* a buffer beyond that is freed after its write */
-
 enum mode { MODE_APPEND, MODE_TRUNCATE };
-enum sync_when { FSYNC_NEVER, FSYNC_BATCH };
+enum compression { COMPRESSION_NONE, COMPRESSION_GZIP };
 
 static const char *const mode_words[] = {"append", "truncate", NULL};
-static const char *const fsync_words[] = {"never", "batch", NULL};
+static const char *const fsync_words[] = {"never", "batch", "interval", NULL};
+static const char *const compression_words[] = {"none", "gzip", NULL};
+
+struct rotate_config {
+    int64_t size;
+    int64_t every_ns;
+    int64_t keep;
+};
 
 struct file_config {
     struct weir_str path;
+    const struct weir_value *name;
     int mode;
     int sync;
+    int64_t fsync_interval_ns;
     int format;
+    int compression;
+    struct rotate_config rotate;
+    bool part;
+    struct weir_str permissions;
+    int64_t max_open;
+    int64_t idle_ns;
 };
 
 struct stdout_config {
     int format;
 };
 
-struct sink {
-    const struct weir_host *h;
-    struct weir_str path; /* for messages */
-    pthread_mutex_t lock; /* guards all below but the atomic */
-    struct text text;     /* the batch that is written */
-    struct weir_arena *arena;
-    enum format format;
-    int fd;
-    int cancel_fd;
-    bool regular;  /* writes never wait for a reader */
-    bool can_undo; /* what was written can be cut off again: nobody else writes there */
-    bool sync;
-    bool torn; /* the last line has no end */
-    atomic_bool canceled;
+static const struct weir_option rotate_options[] = {
+    {.name = "size",
+     .type = WEIR_OPT_SIZE,
+     .offset = offsetof(struct rotate_config, size),
+     .def = "0",
+     .min = 0,
+     .max = INT64_C(1) << 50,
+     .doc = "Before it would grow beyond that; a batch is never split. 0: not by size.",
+     .example = "100MiB"},
+    {.name = "every",
+     .type = WEIR_OPT_DURATION,
+     .offset = offsetof(struct rotate_config, every_ns),
+     .def = "0",
+     .min = 0,
+     .max = INT64_C(366) * 86400 * WEIR_NS_PER_S,
+     .doc = "At the multiples of that time, in UTC: 1h is at every full hour. 0: not by time.",
+     .example = "1h"},
+    {.name = "keep",
+     .type = WEIR_OPT_INT,
+     .offset = offsetof(struct rotate_config, keep),
+     .def = "0",
+     .min = 0,
+     .max = 100000,
+     .doc = "How many rotated files stay; older ones are deleted. 0: all.",
+     .example = "24"},
 };
 
 static const struct weir_option file_options[] = {
@@ -63,8 +80,16 @@ static const struct weir_option file_options[] = {
      .type = WEIR_OPT_PATH,
      .offset = offsetof(struct file_config, path),
      .flags = WEIR_OPT_REQUIRED | WEIR_OPT_NONEMPTY,
-     .doc = "The file to write; made where it is not there, its folder must be.",
+     .doc = "The file to write; made where it is not there, its folder must be. With `name`: the "
+            "folder.",
      .example = "out.ndjson"},
+    {.name = "name",
+     .type = WEIR_OPT_VALUE,
+     .offset = offsetof(struct file_config, name),
+     .flags = WEIR_OPT_TEMPLATES,
+     .doc = "Files below `path` by event: a template, in which `%Y %m %d %H %M %S %j %y %F` are of "
+            "the event's time in UTC (of now where it has none). Folders are made.",
+     .example = "\"{{ type }}/%Y-%m-%d.ndjson\""},
     {.name = "mode",
      .type = WEIR_OPT_ENUM,
      .offset = offsetof(struct file_config, mode),
@@ -77,9 +102,20 @@ static const struct weir_option file_options[] = {
      .offset = offsetof(struct file_config, sync),
      .def = "never",
      .choices = fsync_words,
-     .doc = "`batch` counts events as delivered only when the disk has them; `never` leaves that "
-            "to the system, which keeps them through a crash of weir but not of the machine.",
+     .doc =
+         "`batch` counts events as delivered only when the disk has them; `interval` makes files "
+         "durable every `fsync_interval`; `never` leaves that to the system, which keeps them "
+         "through a crash of weir but not of the machine.",
      .example = "batch"},
+    {.name = "fsync_interval",
+     .type = WEIR_OPT_DURATION,
+     .flags = WEIR_OPT_ADVANCED,
+     .offset = offsetof(struct file_config, fsync_interval_ns),
+     .def = "1s",
+     .min = 10 * WEIR_NS_PER_MS,
+     .max = 3600 * WEIR_NS_PER_S,
+     .doc = "What a crash of the machine may cost with `fsync: interval`.",
+     .example = "200ms"},
     {.name = "format",
      .type = WEIR_OPT_ENUM,
      .offset = offsetof(struct file_config, format),
@@ -88,6 +124,54 @@ static const struct weir_option file_options[] = {
      .doc = "`payload`: the payload alone; `full`: an object of id, time, key, origin, headers and "
             "payload.",
      .example = "full"},
+    {.name = "compression",
+     .type = WEIR_OPT_ENUM,
+     .offset = offsetof(struct file_config, compression),
+     .def = "none",
+     .choices = compression_words,
+     .doc = "`gzip` packs: each batch is a whole member of the file, so that bigger batches pack "
+            "better.",
+     .example = "gzip"},
+    {.name = "rotate",
+     .type = WEIR_OPT_TABLE,
+     .offset = offsetof(struct file_config, rotate),
+     WEIR_FIELDS(rotate_options),
+     .doc = "When a new file is begun; the old one gets the time into its name: "
+            "`out.20260131T120000Z.ndjson`.",
+     .example = "{size: 100MiB, every: 1h, keep: 24}"},
+    {.name = "part",
+     .type = WEIR_OPT_BOOL,
+     .offset = offsetof(struct file_config, part),
+     .def = "false",
+     .doc = "Write to `NAME.part` and give it its name when it is finished: rotated, or `idle`, or "
+            "at the end. Whoever reads sees whole files only.",
+     .example = "true"},
+    {.name = "permissions",
+     .type = WEIR_OPT_STRING,
+     .offset = offsetof(struct file_config, permissions),
+     .def = "\"0640\"",
+     .flags = WEIR_OPT_NONEMPTY,
+     .doc = "Of new files, in octal, less the umask; folders get the right to search as well.",
+     .example = "\"0600\""},
+    {.name = "max_open",
+     .type = WEIR_OPT_INT,
+     .flags = WEIR_OPT_ADVANCED,
+     .offset = offsetof(struct file_config, max_open),
+     .def = "128",
+     .min = 1,
+     .max = 65536,
+     .doc =
+         "With `name`: how many files are open at once; the least used is finished for a new one.",
+     .example = "500"},
+    {.name = "idle",
+     .type = WEIR_OPT_DURATION,
+     .flags = WEIR_OPT_ADVANCED,
+     .offset = offsetof(struct file_config, idle_ns),
+     .def = "1m",
+     .min = 0,
+     .max = INT64_C(366) * 86400 * WEIR_NS_PER_S,
+     .doc = "With `name`: a file to which nothing came for so long is finished. 0: never.",
+     .example = "10m"},
 };
 
 static const struct weir_option stdout_options[] = {
@@ -127,6 +211,62 @@ static uint32_t sink_traits(const struct weir_host *h, const void *config)
     return WEIR_TRAIT_SHARED;
 }
 
+/* ---- check ----------------------------------------------------------------------------------- */
+
+static bool read_permissions(struct weir_str text, mode_t *ret)
+{
+    unsigned v = 0;
+    if (text.len == 0 || text.len > 4)
+        return false;
+    for (size_t i = 0; i < text.len; i++) {
+        if (text.ptr[i] < '0' || text.ptr[i] > '7')
+            return false;
+        v = v * 8 + (unsigned)(text.ptr[i] - '0');
+    }
+    *ret = (mode_t)v;
+    return v <= 0777 && (v & 0200) != 0;
+}
+
+static void check_name(const struct file_config *cf, const struct weir_report *report)
+{
+    const struct weir_host *h = report->host;
+    struct weir_error err = {.offset = -1};
+    struct name name;
+    if (h->value_type(cf->name) != WEIR_STRING) {
+        report->error(report, "name", -1, "a template is expected, as text");
+        return;
+    }
+    struct weir_arena *a = h->arena_new(h);
+    if (a != NULL && name_compile(h, a, h->value_str(cf->name), &name, &err) != WEIR_OK)
+        report->error(report, "name", err.offset, "%s", err.text);
+    if (a != NULL)
+        h->arena_free(a);
+    if (cf->mode == MODE_TRUNCATE)
+        report->error(report, "mode", -1,
+                      "`truncate` empties one file at the start; with `name` files come and go");
+}
+
+static void file_check(const void *config, const struct weir_report *report)
+{
+    const struct file_config *cf = config;
+    mode_t permissions;
+    if (cf->name != NULL)
+        check_name(cf, report);
+    if (!read_permissions(cf->permissions, &permissions))
+        report->error(report, "permissions", -1,
+                      "expected octal digits such as \"0640\" with the right to write for the "
+                      "owner, found \"%s\"",
+                      cf->permissions.ptr);
+    if (cf->rotate.keep != 0 && cf->rotate.size == 0 && cf->rotate.every_ns == 0)
+        report->error(report, "rotate.keep", -1,
+                      "nothing is rotated: give `size` or `every` as well");
+    if (cf->rotate.every_ns != 0 && cf->rotate.every_ns < WEIR_NS_PER_S)
+        report->error(report, "rotate.every", -1, "at least 1s is expected");
+    if (cf->path.len > 0 && cf->path.ptr[cf->path.len - 1] == '/' && cf->name == NULL)
+        report->error(report, "path", -1, "\"%s\" is a folder: a file is expected, or `name`",
+                      cf->path.ptr);
+}
+
 /* ---- Opening and closing --------------------------------------------------------------------- */
 
 static void sink_close(void *take_self)
@@ -134,11 +274,13 @@ static void sink_close(void *take_self)
     struct sink *self = take_self;
     if (self == NULL)
         return;
+    targets_stop(&self->targets);
     text_done(&self->text);
+    zip_done(self);
     if (self->arena != NULL)
         self->h->arena_free(self->arena);
-    if (self->fd > STDERR_FILENO)
-        close(self->fd);
+    if (self->names != NULL)
+        self->h->arena_free(self->names);
     if (self->cancel_fd >= 0)
         close(self->cancel_fd);
     pthread_mutex_destroy(&self->lock);
@@ -153,10 +295,11 @@ static struct sink *sink_new(const struct weir_host *h, int format, struct weir_
         return NULL;
     }
     self->h = h;
-    self->fd = -1;
     self->format = (enum format)format;
     self->text.h = h;
+    self->packed.h = h;
     pthread_mutex_init(&self->lock, NULL);
+    self->targets = (struct targets){.h = h, .lock = &self->lock, .keeper_fd = -1, .max_open = 1};
     self->cancel_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     self->arena = h->arena_new(h);
     if (self->cancel_fd >= 0 && self->arena != NULL)
@@ -166,73 +309,62 @@ static struct sink *sink_new(const struct weir_host *h, int format, struct weir_
     return NULL;
 }
 
-static enum weir_status open_file(struct sink *self, struct weir_error *err)
+static void set_options(struct sink *self, const struct file_config *cf)
+{
+    struct targets *ts = &self->targets;
+    ts->opt = (struct target_options){.sync = (enum sync_when)cf->sync,
+                                      .gzip = cf->compression == COMPRESSION_GZIP,
+                                      .part = cf->part,
+                                      .rotate_bytes = cf->rotate.size,
+                                      .rotate_ns = cf->rotate.every_ns,
+                                      .keep = cf->rotate.keep};
+    (void)read_permissions(cf->permissions, &ts->opt.permissions);
+    ts->interval_ns = cf->fsync_interval_ns;
+    ts->idle_ns = cf->idle_ns;
+}
+
+/* With `name`: the folder must be there, and names be made. */
+static enum weir_status setup_names(struct sink *self, const struct file_config *cf,
+                                    struct weir_error *err)
 {
     const struct weir_host *h = self->h;
-    const char *path = self->path.ptr;
-    const int flags = O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
-    self->fd = open(path, O_RDWR | flags, 0640);
-    if (self->fd < 0 && errno == EACCES)
-        self->fd = open(path, O_WRONLY | flags, 0640);
-    if (self->fd < 0)
-        return h->error(err, WEIR_E_CONFIG, "open_failed",
-                        "cannot open \"%s\" to write it: %s; check option `path`, its folder and "
-                        "permissions",
-                        path, strerror(errno));
     struct stat st;
-    if (fstat(self->fd, &st) != 0)
-        return h->error(err, WEIR_E_CONFIG, "open_failed", "cannot use \"%s\": %s", path,
-                        strerror(errno));
-    if (!S_ISREG(st.st_mode) && !S_ISCHR(st.st_mode))
-        return h->error(err, WEIR_E_CONFIG, "not_a_file",
-                        "\"%s\" is not a regular file; sink `file` writes no pipes and sockets "
-                        "(sink `stdout` does)",
-                        path);
-    self->regular = S_ISREG(st.st_mode);
-    self->can_undo = self->regular;
-    return WEIR_OK;
-}
-
-/* Two writers would cut off each other's lines. */
-static enum weir_status lock_file(struct sink *self, struct weir_error *err)
-{
-    if (!self->regular || flock(self->fd, LOCK_EX | LOCK_NB) == 0)
-        return WEIR_OK;
-    if (errno == EWOULDBLOCK)
-        return self->h->error(err, WEIR_E_CONFIG, "locked",
-                              "\"%s\" is being written by another sink or another weir; give each "
-                              "its own `path`",
-                              self->path.ptr);
-    self->can_undo = false; /* this file system has no locks: be careful instead */
-    return WEIR_OK;
-}
-
-/* A run that was cut off may have left half a line. */
-static void find_torn_end(struct sink *self)
-{
-    struct stat st;
-    char last;
-    if (!self->regular || fstat(self->fd, &st) != 0 || st.st_size == 0)
-        return;
-    if (pread(self->fd, &last, 1, st.st_size - 1) == 1)
-        self->torn = last != '\n';
+    if (stat(cf->path.ptr, &st) != 0 || !S_ISDIR(st.st_mode))
+        return h->error(
+            err, WEIR_E_CONFIG, "open_failed",
+            "cannot write below \"%s\": %s; with `name`, option `path` is a folder that "
+            "is there",
+            cf->path.ptr, errno == ENOENT ? strerror(errno) : "it is no folder");
+    if (access(cf->path.ptr, W_OK | X_OK) != 0)
+        return h->error(err, WEIR_E_CONFIG, "open_failed", "cannot write below \"%s\": %s",
+                        cf->path.ptr, strerror(errno));
+    self->targets.folder = cf->path.ptr;
+    self->targets.max_open = (uint32_t)cf->max_open;
+    self->names = h->arena_new(h);
+    if (self->names == NULL)
+        return h->error(err, WEIR_E_NOMEM, "no_memory", "no memory for the sink's names");
+    self->named = true;
+    return name_compile(h, self->names, h->value_str(cf->name), &self->name, err);
 }
 
 static enum weir_status setup_file(struct sink *self, const struct file_config *cf,
                                    struct weir_error *err)
 {
-    self->path = cf->path;
-    self->sync = cf->sync == FSYNC_BATCH;
-    enum weir_status st = open_file(self, err);
-    if (st == WEIR_OK)
-        st = lock_file(self, err);
-    if (st != WEIR_OK)
-        return st;
-    if (cf->mode == MODE_TRUNCATE && self->regular && ftruncate(self->fd, 0) != 0)
-        return self->h->error(err, WEIR_E_CONFIG, "truncate_failed", "cannot empty \"%s\": %s",
-                              self->path.ptr, strerror(errno));
-    find_torn_end(self);
-    return WEIR_OK;
+    const struct weir_host *h = self->h;
+    set_options(self, cf);
+    enum weir_status st = WEIR_OK;
+    if (self->targets.opt.gzip && !zip_init(self))
+        return h->error(err, WEIR_E_NOMEM, "no_memory", "no memory to pack with gzip");
+    if (cf->name != NULL) {
+        st = setup_names(self, cf, err);
+    } else {
+        struct target *t = target_new(h, &self->targets.opt, cf->path.ptr);
+        if (t == NULL)
+            return h->error(err, WEIR_E_NOMEM, "no_memory", "no memory for the sink");
+        targets_add(&self->targets, t);
+        st = target_open(t, cf->mode == MODE_TRUNCATE, err);
+    }
+    return st == WEIR_OK ? targets_start(&self->targets, err) : st;
 }
 
 static enum weir_status file_open(const struct weir_host *h, const void *config, void **ret_self,
@@ -256,214 +388,22 @@ static enum weir_status stdout_open(const struct weir_host *h, const void *confi
 {
     const struct stdout_config *cf = config;
     struct stat st;
-    if (fstat(STDOUT_FILENO, &st) != 0)
-        return h->error(err, WEIR_E_CONFIG, "no_stdout", "standard output cannot be used: %s",
-                        strerror(errno));
+    int flags = fcntl(STDOUT_FILENO, F_GETFL);
+    if (fstat(STDOUT_FILENO, &st) != 0 || flags < 0 || (flags & O_ACCMODE) == O_RDONLY)
+        return h->error(err, WEIR_E_CONFIG, "no_stdout",
+                        "standard output is closed: nothing can be written there");
     struct sink *self = sink_new(h, cf->format, err);
-    if (self == NULL)
-        return WEIR_E_NOMEM;
-    self->path = weir_cstr("standard output");
-    self->fd = STDOUT_FILENO;
-    self->regular = S_ISREG(st.st_mode);
+    struct target *t = self != NULL ? target_new(h, &self->targets.opt, "standard output") : NULL;
+    if (t == NULL) {
+        sink_close(self);
+        return h->error(err, WEIR_E_NOMEM, "no_memory", "no memory for the sink");
+    }
+    t->fd = STDOUT_FILENO;
+    t->regular = S_ISREG(st.st_mode);
+    self->is_stdout = true;
+    targets_add(&self->targets, t);
     *ret_self = self;
     return WEIR_OK;
-}
-
-/* ---- Writing --------------------------------------------------------------------------------- */
-
-static int timeout_ms(const struct weir_host *h, int64_t deadline_ns)
-{
-    if (deadline_ns == WEIR_NEVER)
-        return -1;
-    int64_t left_ns = deadline_ns - h->now(h);
-    if (left_ns <= 0)
-        return 0;
-    int64_t ms = (left_ns + WEIR_NS_PER_MS - 1) / WEIR_NS_PER_MS;
-    return ms > 3600000 ? 3600000 : (int)ms;
-}
-
-/* 0 when PIPE_BUF bytes can be written without waiting, else an errno value. */
-static int wait_writable(struct sink *self, int64_t deadline_ns)
-{
-    struct pollfd fds[2] = {{.fd = self->cancel_fd, .events = POLLIN},
-                            {.fd = self->fd, .events = POLLOUT}};
-    int n;
-    do
-        n = poll(fds, 2, timeout_ms(self->h, deadline_ns));
-    while (n < 0 && errno == EINTR);
-    if (n < 0)
-        return errno;
-    if (n == 0)
-        return ETIMEDOUT;
-    if (fds[0].revents != 0)
-        return ECANCELED;
-    return 0;
-}
-
-/* What may go out in one call: whole lines where they fit, so that writers do not mix them up. */
-static size_t pipe_piece(const char *p, size_t len)
-{
-    if (len <= PIPE_BUF)
-        return len;
-    const char *newline = memrchr(p, '\n', PIPE_BUF);
-    return newline == NULL ? PIPE_BUF : (size_t)(newline + 1 - p);
-}
-
-/* Writes the buffer. 0, or an errno value and how much went out. */
-static int write_all(struct sink *self, int64_t deadline_ns, size_t *ret_written)
-{
-    const struct text *t = &self->text;
-    size_t at = 0;
-    int error = 0;
-    while (at < t->len && error == 0) {
-        size_t n = t->len - at;
-        if (self->regular) {
-            n = n < CHUNK_BYTES ? n : CHUNK_BYTES;
-            error = atomic_load(&self->canceled) ? ECANCELED : 0;
-        } else {
-            n = pipe_piece(t->ptr + at, n);
-            error = wait_writable(self, deadline_ns);
-        }
-        if (error != 0)
-            break;
-        ssize_t got = write(self->fd, t->ptr + at, n);
-        if (got > 0)
-            at += (size_t)got;
-        else if (got == 0)
-            error = EIO;
-        else if (errno != EINTR && errno != EAGAIN)
-            error = errno;
-        if (error == 0 && at < t->len && self->regular && self->h->now(self->h) >= deadline_ns)
-            error = ETIMEDOUT;
-    }
-    *ret_written = at;
-    return error;
-}
-
-/* Writes the buffer and, where asked, makes it durable. What could be cut off again is not counted
- * in *ret_written. */
-static int write_out(struct sink *self, int64_t deadline_ns, size_t *ret_written)
-{
-    struct stat before;
-    *ret_written = 0;
-    if (self->can_undo && fstat(self->fd, &before) != 0)
-        return errno;
-    int error = write_all(self, deadline_ns, ret_written);
-    if (error == 0 && self->sync && self->regular && fdatasync(self->fd) != 0)
-        error = errno;
-    if (error != 0 && self->can_undo && ftruncate(self->fd, before.st_size) == 0) {
-        *ret_written = 0;
-    } else if (*ret_written > 0) {
-        self->torn = self->text.ptr[*ret_written - 1] != '\n';
-        /* Not made durable and not cut off: those lines are there, and are repeated. */
-        if (error != 0 && self->sync && *ret_written == self->text.len)
-            *ret_written = 0;
-    }
-    return error;
-}
-
-static const char *code_of(int error)
-{
-    static const struct {
-        int number;
-        const char *code;
-    } codes[] = {
-        {ENOSPC, "no_space"},   {EDQUOT, "quota"},       {EIO, "io_error"},
-        {EROFS, "read_only"},   {EFBIG, "file_too_big"}, {EPIPE, "reader_gone"},
-        {ETIMEDOUT, "timeout"}, {ECANCELED, "canceled"}, {ENOMEM, "no_memory"},
-    };
-    for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
-        if (codes[i].number == error)
-            return codes[i].code;
-    }
-    return "write_failed";
-}
-
-/* Appends every event's line; ends[i] is where it ends, 0 where there is none. */
-static void format_batch(struct sink *self, struct weir_batch *b, size_t *ends,
-                         struct weir_results *results)
-{
-    for (uint32_t i = 0; i < b->n_events; i++) {
-        struct weir_result *r = weir_result_at(results, i);
-        ends[i] = 0;
-        switch (format_event(&self->text, self->format, b, weir_event_at(b, i), self->arena)) {
-        case FORMAT_OK:
-            ends[i] = self->text.len;
-            break;
-        case FORMAT_NO_MEMORY:
-            *r = (struct weir_result){.verdict = WEIR_VERDICT_UNAVAILABLE,
-                                      .code = "no_memory",
-                                      .message = weir_cstr("no memory for the event's line")};
-            break;
-        case FORMAT_TOMBSTONE:
-            *r = (struct weir_result){
-                .verdict = WEIR_VERDICT_REJECTED,
-                .code = "tombstone",
-                .message = weir_cstr("a tombstone has no payload to write; use `format: full`")};
-            break;
-        case FORMAT_LINE_BREAK:
-            *r = (struct weir_result){
-                .verdict = WEIR_VERDICT_REJECTED,
-                .code = "line_break",
-                .message = weir_cstr("the raw payload holds a line break, and a line can not; use "
-                                     "`format: full`")};
-            break;
-        }
-    }
-}
-
-/* Gives the events with a line their verdicts. */
-static void settle(const struct weir_batch *b, const size_t *ends, size_t written, int error,
-                   struct weir_results *results)
-{
-    struct weir_result failed = {.verdict = WEIR_VERDICT_UNAVAILABLE, .number = error};
-    if (error != 0) {
-        failed.code = code_of(error);
-        failed.message = weir_cstr(strerrordesc_np(error)); /* static: other shards write too */
-    }
-    for (uint32_t i = 0; i < b->n_events; i++) {
-        if (ends[i] == 0)
-            continue;
-        if (ends[i] <= written)
-            weir_result_at(results, i)->verdict = WEIR_VERDICT_OK;
-        else
-            *weir_result_at(results, i) = failed;
-    }
-}
-
-static void fail_all(const struct weir_batch *b, struct weir_results *results)
-{
-    for (uint32_t i = 0; i < b->n_events; i++)
-        *weir_result_at(results, i) =
-            (struct weir_result){.verdict = WEIR_VERDICT_UNAVAILABLE,
-                                 .code = "no_memory",
-                                 .message = weir_cstr("no memory to write the batch")};
-}
-
-static void sink_write(void *self_, struct weir_batch *b, int64_t deadline_ns,
-                       struct weir_results *results)
-{
-    struct sink *self = self_;
-    pthread_mutex_lock(&self->lock);
-    self->h->arena_clear(self->arena);
-    self->text.len = 0;
-    self->text.failed = false;
-    if (self->torn)
-        text_put(&self->text, "\n", 1);
-    size_t *ends = self->h->arena_alloc(self->arena, sizeof(*ends) * (b->n_events + 1));
-    if (ends == NULL || self->text.failed) {
-        fail_all(b, results);
-    } else {
-        size_t written = 0;
-        int error = 0;
-        format_batch(self, b, ends, results);
-        if (self->text.len > (self->torn ? 1 : 0))
-            error = write_out(self, deadline_ns, &written);
-        settle(b, ends, written, error, results);
-    }
-    if (self->text.cap > KEEP_BYTES)
-        text_done(&self->text);
-    pthread_mutex_unlock(&self->lock);
 }
 
 static void sink_cancel(void *self_)
@@ -491,8 +431,13 @@ const struct weir_type type_file_sink = {
     .summary = "Writes an event a line to a file.",
     .doc =
         "A batch is written whole or not at all: when the disk is full half way, what was "
-        "written is cut off again and the batch is tried later. The file is locked while the "
-        "pipeline runs.\n\n"
+        "written is cut off again and the batch is tried later. Files are locked while they are "
+        "open. One that somebody renames or deletes meanwhile is left, and a new one begun, so "
+        "logrotate needs no signal (and no `copytruncate`).\n\n"
+        "With `name` each event goes to the file that it names. What comes out of an event cannot "
+        "leave the folder: an event whose fields hold a `/`, a NUL or another control character, "
+        "or "
+        "make a part of the name empty, `.`, `..` or longer than 255 bytes, is rejected.\n\n"
         "Line breaks between the tokens of a JSON payload become spaces; every other byte is "
         "written as it is. A raw payload (`codec: raw`) with a line break inside, and a "
         "tombstone, are rejected unless `format: full`, where what is no JSON stands in base64 in "
@@ -501,6 +446,7 @@ const struct weir_type type_file_sink = {
     .sink = &sink,
     .needs = file_needs,
     .traits = sink_traits,
+    .check = file_check,
     .open = file_open,
     .close = sink_close,
 };

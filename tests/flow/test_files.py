@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import subprocess
+import threading
 import time
 
 import pytest
@@ -176,6 +177,35 @@ def test_stdin_pipe_is_read_as_it_comes_and_can_be_stopped(weir):
     # What has no end yet is not a line: it was not taken.
     assert output(weir) == b'{"a":1}\n{"b":2}\n'
     os.close(write)
+
+
+@pytest.mark.sanitize
+def test_a_pipe_without_line_ends_can_be_stopped(weir):
+    """Input that makes no event, all the time: the wake-up is not lost in it."""
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    r = weir.start(copy(weir).replace("path: in.ndjson", 'path: "-", max_line: 1KiB, on_long: skip'),
+                   stdin=read)
+    os.close(read)
+    stop = threading.Event()
+
+    def flood():
+        while not stop.is_set():
+            try:
+                os.write(write, b"x" * 100)
+            except (BlockingIOError, BrokenPipeError):
+                pass
+            time.sleep(0.0001)
+
+    thread = threading.Thread(target=flood)
+    thread.start()
+    try:
+        r.wait_log("longer than max_line")
+        r.stop()
+    finally:
+        stop.set()
+        thread.join()
+        os.close(write)
 
 
 def test_stdin_pipe_ends_with_its_writer(weir):
@@ -503,7 +533,7 @@ def test_blackhole_reads_values(weir):
 @pytest.mark.parametrize("kind, options, path, message", [
     ("file", "", "sources.in", "path"),
     ("file", 'path: ""', "sources.in.path", ""),
-    ("file", "path: [a, b]", "sources.in.path", "list"),
+    ("file", "path: {a: b}", "sources.in.path", "list"),
     ("file", "paht: a", "sources.in.paht", 'did you mean "path"'),
     ("file", "path: a, max_line: 0", "sources.in.max_line", "1B to 1GiB"),
     ("file", "path: a, max_line: 2GiB", "sources.in.max_line", "1GiB"),
