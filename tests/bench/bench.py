@@ -1,263 +1,241 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The scenarios of scripts/bench: weir beside the raw limit of the library under it, in one run.
+"""Runs the scenarios: weir beside the raw limit of the library under it, in one run.
 
-Figures of one run are for comparing with each other: the machine's noise is in all of them alike.
-"""
+Figures of one run are for comparing with each other: the machine's noise is in all of them alike. The
+contenders of a scenario take turns, another first each round, and their medians are printed."""
 import argparse
+import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
-import time
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/flow"))
+sys.path.insert(0, str(Path(__file__).parent))
 
-from weirtest.servers import Kafka, MongoDB, Redis  # noqa: E402
-from weirtest.tools import free_port, unique_name, wait_until  # noqa: E402
+from weirtest.servers import Kafka, Redis  # noqa: E402
+from weirtest.tools import unique_name  # noqa: E402
 
-BUILD = Path(os.environ.get("WEIR_BUILD", ROOT / "build/release"))
+from measure import BUILD, Middle, run_limit  # noqa: E402
+from scenarios import FLOWS, REPORTS  # noqa: E402
 
-HOOK = """
-function process(event, meta)
-  if event.type == "heartbeat" then return nil end
-  event.user = event.user_id
-  event.user_id = nil
-  event.seen = 1
-  return event
-end
-"""
-
-WRK = """
-local n = 0
-function init(args)
-  math.randomseed(os.time())
-  prefix = tostring(math.random(1, 1000000000))
-end
-function request()
-  local lines = {}
-  for i = 1, PER_REQUEST do
-    n = n + 1
-    lines[i] = string.format('{"id":"%s-%d","type":"page_view","ts":"2026-01-01T00:00:00.000Z","user_id":"u%08d",' ..
-      '"session_id":"s-0123456789abcdef","seq":%d,"context":{"ip":"10.1.2.3","agent":"Mozilla/5.0 (X11; Linux ' ..
-      'x86_64; rv:128.0) Gecko/20100101 Firefox/128.0","locale":"de-DE"},"props":{"path":"/products/1234/details",' ..
-      '"referrer":"https://www.example.com/search?q=weir","title":"A product","load_ms":132}}', prefix, n, n % 100000, n)
-  end
-  return wrk.format("POST", "/events", {["Content-Type"] = "application/x-ndjson"}, table.concat(lines, "\\n"))
-end
-"""
+HEAD = (f"{'':28s} {'events/s':>11s} {'spread':>6s} {'of limit':>8s} {'CPU us/ev':>9s} {'peak MiB':>8s} "
+        f"{'p99 ms':>7s} {'parsed':>11s}")
 
 
-class Run:
-    """What one process did: events, seconds, CPU seconds, peak memory in MiB."""
-
-    def __init__(self, events, seconds, cpu, peak_mib):
-        self.events, self.seconds, self.cpu, self.peak_mib = events, seconds, cpu, peak_mib
-
-    @property
-    def rate(self):
-        return self.events / self.seconds
-
-    def row(self, name, limit=None):
-        ratio = f"{self.rate / limit.rate:6.2f}" if limit else "     -"
-        return (f"{name:34s} {self.rate:12,.0f} {ratio} {self.cpu / self.events * 1e6:10.2f} "
-                f"{self.peak_mib:8.0f}")
-
-
-HEAD = f"{'':34s} {'events/s':>12s} {'ratio':>6s} {'CPU us/ev':>10s} {'peak MiB':>8s}"
-
-
-def peak_kib_of(pid):
-    try:
-        return int(Path(f"/proc/{pid}/status").read_text().split("VmHWM:")[1].split()[0])
-    except (OSError, IndexError):
-        return 0
-
-
-def finish(process, began, events, peak_kib=0):
-    """Waits for the process and takes its resource use. Peak memory is read while it runs: what wait4 says
-    of it begins with this interpreter's."""
-    done = 0
-    while not done:
-        peak_kib = max(peak_kib, peak_kib_of(process.pid))
-        done, status, usage = os.wait4(process.pid, os.WNOHANG)
-        if not done:
-            time.sleep(0.02)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
-        raise SystemExit(f"{process.args}: exit code {process.returncode}")
-    return Run(events, time.monotonic() - began, usage.ru_utime + usage.ru_stime,
-               peak_kib / 1024)
-
-
-def limit(program, *args):
-    """Runs a limit program; its own clock begins when it is connected."""
-    done = subprocess.run([str(BUILD / "bench" / program), *map(str, args)], check=True,
-                          capture_output=True, text=True)
-    events, seconds, cpu, peak = done.stdout.split()
-    return Run(int(events), float(seconds), float(cpu), int(peak) / 1024)
+def row(name, middle, limit):
+    ratio = f"{middle.rate / limit:8.2f}" if limit else f"{'':8s}"
+    p99 = f"{middle.p99:7.2f}" if middle.p99 is not None else f"{'':7s}"
+    parsed = f"{middle.parsed:11,d}" if middle.parsed is not None else ""
+    return (f"{name:28s} {middle.rate:11,.0f} {middle.spread:6.0%} {ratio} {middle.cpu_us:9.2f} "
+            f"{middle.peak_mib:8.0f} {p99} {parsed}").rstrip()
 
 
 class Bench:
-    def __init__(self, folder, scale):
-        self.folder, self.scale = Path(folder), scale
+    """What the scenarios share: servers, input files, topics, a folder."""
+
+    def __init__(self, folder, scale, peers):
+        self.folder, self.scale, self.peers = Path(folder), scale, peers
         self.servers = {}
+        self._warm = False
+        self._filled = {}
+        self._heartbeats = {}
 
     def server(self, kind):
         if kind not in self.servers:
             print(f"  starting {kind.name} ...", file=sys.stderr, flush=True)
-            server = kind(self.folder / kind.name)
-            server.start()
-            self.servers[kind] = server
+            args = ["--appendonly", "no"] if kind is Redis else []
+            self.servers[kind] = kind(self.folder / kind.name, args).start()
         return self.servers[kind]
 
     def close(self):
         for server in self.servers.values():
             server.stop()
 
-    def weir(self, text, *args):
-        """Starts `weir run` of a pipeline text; finish() takes its figures."""
-        path = self.folder / f"{unique_name('bench')}.yaml"
-        path.write_text(text)
-        log = open(self.folder / "weir.log", "ab")
-        return subprocess.Popen([str(BUILD / "bin/weir"), "run", str(path), "--plugin-dir",
-                                 str(BUILD / "plugins"), *args], stdout=log, stderr=log)
-
-    def whole(self, text, events):
-        """A pipeline that ends by itself."""
-        began = time.monotonic()
-        return finish(self.weir(text), began, events)
+    def scratch(self):
+        return tempfile.mkdtemp(dir=self.folder)
 
     def input_file(self, events):
+        """A file of generated events, all of it in the page cache."""
         path = self.folder / f"events-{events}.ndjson"
         if not path.exists():
-            self.whole(f"""
-sources: {{gen: {{type: generate, count: {events}}}}}
-sinks: {{out: {{type: file, path: {path}}}}}
-""", events)
+            (self.folder / "make.yaml").write_text(
+                f"sources: {{gen: {{type: generate, count: {events}}}}}\n"
+                f"sinks: {{out: {{type: file, path: {path}}}}}\n")
+            subprocess.run([str(BUILD / "bin/weir"), "run", "make.yaml", "--plugin-dir",
+                            str(BUILD / "plugins")], cwd=self.folder, check=True, capture_output=True)
+        run_limit("limit_json", "parse", path)
         return path
 
-    # ---- scenarios
+    def heartbeats(self, path):
+        """How many events of the type that the hook drops."""
+        if path not in self._heartbeats:
+            with path.open("rb") as file:
+                self._heartbeats[path] = sum(b'"type":"heartbeat"' in line for line in file)
+        return self._heartbeats[path]
 
-    def engine(self):
-        """engine: its own share of an event, a source and a sink that do nothing (ns CPU an event)"""
-        for batch in (16, 256, 512):
-            done = subprocess.run([str(BUILD / "bench/bench_engine"), str(int(10_000_000 * self.scale)),
-                                   str(batch)], check=True, capture_output=True, text=True)
-            print("  " + done.stdout.strip())
+    def warm_kafka(self):
+        """A broker is slow until Java has compiled what it does most."""
+        if not self._warm:
+            self._warm = True
+            with self.topic() as topic:
+                run_limit("limit_kafka", "write", self.server(Kafka).brokers, topic,
+                          max(1000, int(2_000_000 * self.scale)))
 
-    def file_lua_file(self):
-        """file-lua-file: file -> Lua (rename, add, drop one type) -> file; limit: yyjson doing the same"""
-        n = int(1_000_000 * self.scale)
-        path, out = self.input_file(n), self.folder / "out.ndjson"
-        (self.folder / "hook.lua").write_text(HOOK)
-        raw = limit("limit_json", path, out)
-        mine = self.whole(f"""
-sources: {{in: {{type: file, path: {path}}}}}
-transforms: {{hook: {{type: lua, script: {self.folder / 'hook.lua'}}}}}
-sinks: {{out: {{type: file, path: {out}, mode: truncate}}}}
-""", n)
-        print(HEAD)
-        print(raw.row("yyjson read, edit, write"))
-        print(mine.row("weir", raw))
-
-    def http_kafka(self):
-        """http-kafka: HTTP (100 events a request) -> Kafka, answered after acks=all; limit: librdkafka"""
+    @contextmanager
+    def topic(self):
+        """A topic of 4 partitions for one run."""
         kafka = self.server(Kafka)
-        topic = kafka.topic(partitions=4)
-        raw = limit("limit_kafka", kafka.brokers, topic, int(1_000_000 * self.scale))
-        print(HEAD)
-        print(raw.row("librdkafka produce, acks=all"))
-        for per_request, connections in ((100, 16), (1, 64)):
-            port = free_port()
-            process = self.weir(f"""
-sources: {{web: {{type: http, address: '127.0.0.1:{port}', max_body: 64MiB}}}}
-sinks: {{out: {{type: kafka, brokers: '{kafka.brokers}', topic: {topic}}}}}
-""")
-            wait_until(lambda: listening(port), what=f"weir on port {port}")
-            script = self.folder / "wrk.lua"
-            script.write_text(WRK.replace("PER_REQUEST", str(per_request)))
-            seconds = max(2, int(10 * self.scale))
-            before = kafka.count(topic)
-            began = time.monotonic()
-            done = subprocess.run(["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(script),
-                                   f"http://127.0.0.1:{port}/"], check=True, capture_output=True, text=True)
-            took = time.monotonic() - began
-            peak = peak_kib_of(process.pid)
-            process.terminate()
-            mine = finish(process, began, kafka.count(topic) - before, peak)
-            mine.seconds = took
-            print(mine.row(f"weir, {per_request} a request", raw))
-            for line in done.stdout.splitlines():
-                if "Non-2xx" in line or "Socket errors" in line:
-                    print("  " + line.strip())
+        name = kafka.topic(partitions=4)
+        yield name
+        for done in kafka.admin.delete_topics([name]).values():
+            done.result(20)
 
-    def kafka_stores(self):
-        """kafka-stores: Kafka -> MongoDB, Kafka -> Redis, and both; limits: libmongoc bulks, hiredis pipelines"""
-        kafka, mongodb, redis = self.server(Kafka), self.server(MongoDB), self.server(Redis)
-        n = int(200_000 * self.scale)
-        topic = kafka.topic(partitions=4)
-        limit("limit_kafka", kafka.brokers, topic, n)
-        mongo_raw = limit("limit_mongodb", mongodb.uri, unique_name("bench"), max(1000, n // 4))
-        redis_raw = limit("limit_redis", redis.host, redis.port, n)
-        source = (f"sources: {{in: {{type: kafka, brokers: '{kafka.brokers}', topics: [{topic}], "
-                  "group: GROUP, stop_at_end: true}}")
-        store = (f"store: {{{{type: mongodb, uri: '{mongodb.uri}', database: {{db}}, collection: events, "
-                 "inputs: [in]}}")
-        count = (f"count: {{type: redis, url: '{redis.url}', "
-                 "command: [HINCRBY, 'bench:counts', '{{ type }}', '1'], inputs: [in]}")
-
-        def pipeline(*sinks):
-            return (source.replace("GROUP", unique_name("g")) + "\nsinks:\n" +
-                    "".join(f"  {sink}\n" for sink in sinks))
-
-        print(HEAD)
-        print(mongo_raw.row("libmongoc, bulks of 1000"))
-        mine = self.whole(pipeline(store.format(db=unique_name("bench"))), n)
-        print(mine.row("weir, Kafka -> MongoDB", mongo_raw))
-        print(redis_raw.row("hiredis, pipelines of 1000"))
-        mine = self.whole(pipeline(count), n)
-        print(mine.row("weir, Kafka -> Redis", redis_raw))
-        mine = self.whole(pipeline(store.format(db=unique_name("bench")), count), n)
-        print(mine.row("weir, Kafka -> both", mongo_raw))
+    def filled_topic(self, events):
+        """A topic of 4 partitions with so many events, read once."""
+        if events not in self._filled:
+            kafka = self.server(Kafka)
+            self._filled[events] = kafka.topic(partitions=4)
+            run_limit("limit_kafka", "write", kafka.brokers, self._filled[events], events)
+            run_limit("limit_kafka", "read", kafka.brokers, self._filled[events], events)
+        return self._filled[events]
 
 
-def listening(port):
-    import socket
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        return True
-    except OSError:
-        return False
+def run_flow(kind, bench, rounds):
+    """All contenders in turns; gives {name: (role, Middle)}."""
+    scenario = kind(bench)
+    contenders = scenario.contenders()
+    runs = {name: [] for name in contenders}
+    names = list(contenders)
+    for r in range(rounds):
+        for name in names[r % len(names):] + names[:r % len(names)]:
+            done = contenders[name][1]() if runs[name] is not None else None
+            if done is None:
+                runs[name] = None  # a peer that has no such scenario
+            else:
+                runs[name].append(done)
+    return {name: (contenders[name][0], Middle(found)) for name, found in runs.items() if found}
 
 
-SCENARIOS = {"engine": Bench.engine, "file-lua-file": Bench.file_lua_file,
-             "http-kafka": Bench.http_kafka, "kafka-stores": Bench.kafka_stores}
+def print_flow(found):
+    limits = [middle.rate for role, middle in found.values() if role == "limit"]
+    print(HEAD)
+    for name, (role, middle) in found.items():
+        print(row(name, middle, None if role == "limit" else min(limits)), flush=True)
 
 
-def main():
+def as_json(found):
+    return {name: {"role": role, "events": m.events, "events_per_second": m.rate, "spread": m.spread,
+                   "cpu_us": m.cpu_us, "peak_mib": m.peak_mib, "parsed": m.parsed, "p99_ms": m.p99}
+            for name, (role, m) in found.items()}
+
+
+FIGURES = ("<!-- scripts/bench --readme writes from here -->\n", "<!-- to here -->\n")
+
+
+def markdown(results, command):
+    """The figures as a section of the README."""
+    model = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
+                  if line.startswith("model name")), "unknown processor")
+    system = next((line.split("=")[1].strip('"') for line in Path("/etc/os-release").read_text().splitlines()
+                   if line.startswith("PRETTY_NAME=")), "unknown system")
+    lines = [f"`{command}` on {os.cpu_count()} cores ({model}), {system}; servers and load on the same "
+             "cores.\n",
+             "| scenario | contender | events/s | of limit | CPU us an event | peak MiB | p99 ms | parsed |",
+             "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |"]
+    for name, found in results.items():
+        if name not in {kind.name for kind in FLOWS}:
+            continue
+        limit = min(r["events_per_second"] for r in found.values() if r["role"] == "limit")
+        for who, r in found.items():
+            rate = r["events_per_second"]
+            lines.append(f"| `{name}` | {who} | {rate:,.0f} | "
+                         f"{'' if r['role'] == 'limit' else format(rate / limit, '.2f')} | {r['cpu_us']:.2f} | "
+                         f"{r['peak_mib']:.0f} | {'' if r['p99_ms'] is None else format(r['p99_ms'], '.1f')} | "
+                         f"{'' if r['parsed'] is None else format(r['parsed'], ',')} |")
+    lines += ["", "| | | |", "| --- | --- | ---: |"]
+    for kind in REPORTS:
+        for what, value in results.get(kind.name, {}).items():
+            lines.append(f"| `{kind.name}` | {what} | {value:,.1f} {kind.unit} |")
+    return "\n".join(lines) + "\n"
+
+
+def write_readme(results, command):
+    path = Path(__file__).with_name("README.md")
+    before, rest = path.read_text().split(FIGURES[0])
+    path.write_text(before + FIGURES[0] + markdown(results, command) + FIGURES[1] + rest.split(FIGURES[1])[1])
+
+
+def run_all(args, bench):
+    results = {}
+    for kind in FLOWS + REPORTS:
+        if args.scenario and kind.name not in args.scenario:
+            continue
+        print(f"\n{kind.name}: {kind.summary}", flush=True)
+        if kind in FLOWS:
+            found = run_flow(kind, bench, args.rounds)
+            print_flow(found)
+            results[kind.name] = as_json(found)
+        else:
+            lines = list(kind(bench).run())
+            for name, value in lines:
+                print(f"{name:28s} {value:11,.1f} {kind.unit}", flush=True)
+            results[kind.name] = dict(lines)
+    return results
+
+
+def read_arguments():
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     parser.add_argument("scenario", nargs="*", help="which to run; none: all")
     parser.add_argument("--list", action="store_true", help="name the scenarios, a line each")
     parser.add_argument("--scale", type=float, default=1.0,
                         help="multiplies the number of events (0.05: a quick look)")
+    parser.add_argument("--rounds", type=int, default=3, help="runs of each contender (3)")
+    parser.add_argument("--peer", action="append", default=[], metavar="NAME=COMMAND",
+                        help="another contender; tests/bench/README.md says what COMMAND is given")
+    parser.add_argument("--readme", action="store_true",
+                        help="writes the figures into tests/bench/README.md; needs all scenarios")
+    parser.add_argument("--json", metavar="FILE", help="also writes the figures there")
     args = parser.parse_args()
-    if args.list:
-        for run in SCENARIOS.values():
-            print(run.__doc__)
-        return
-    unknown = [name for name in args.scenario if name not in SCENARIOS]
+    names = [kind.name for kind in FLOWS + REPORTS]
+    unknown = [name for name in args.scenario if name not in names]
     if unknown:
-        parser.error(f"unknown scenario {', '.join(unknown)}; there are {', '.join(SCENARIOS)}")
+        parser.error(f"unknown scenario {', '.join(unknown)}; there are {', '.join(names)}")
+    if args.scale <= 0 or args.rounds < 1:
+        parser.error("--scale and --rounds have to be above 0")
+    if args.readme and args.scenario:
+        parser.error("--readme needs all scenarios")
+    for peer in args.peer:
+        if not peer.partition("=")[0] or not peer.partition("=")[2]:
+            parser.error(f'--peer is given as NAME=COMMAND, not "{peer}"')
+    return args
+
+
+def main():
+    args = read_arguments()
+    if args.list:
+        for kind in FLOWS + REPORTS:
+            print(f"{kind.name}: {kind.summary}")
+        return
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory(prefix="weir-bench-") as folder:
-        bench = Bench(folder, args.scale)
+        bench = Bench(folder, args.scale, dict(peer.split("=", 1) for peer in args.peer))
         try:
-            for name in args.scenario or SCENARIOS:
-                print(f"\n{SCENARIOS[name].__doc__}", flush=True)
-                SCENARIOS[name](bench)
+            results = run_all(args, bench)
+        except KeyboardInterrupt:
+            sys.exit(130)
         finally:
             bench.close()
+    if args.readme:
+        write_readme(results, "scripts/bench" + (f" --scale {args.scale:g}" if args.scale != 1 else "")
+                     + (f" --rounds {args.rounds}" if args.rounds != 3 else "")
+                     + (" --peers" if args.peer else ""))
+    if args.json:
+        Path(args.json).write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":
