@@ -52,9 +52,9 @@ def test_quickstart_shows_events_processed(environment):
     shown = done.stdout
     assert "[5/5]" in shown and "everything is stopped" in shown
     assert '200 {"accepted":1}' in shown
-    assert '"id":"hello-1"' in shown and '"seen_at":' in shown
+    assert '"id": "hello-1"' in shown and '"seen_at":' in shown
     assert '"big":true' in shown
-    assert '"id":"hello-2"' not in shown, "the hook drops heartbeats"
+    assert "hello-2" not in shown.split("what became of them", 1)[1], "the hook drops heartbeats"
     assert_nothing_is_left(environment)
 
 
