@@ -64,7 +64,7 @@ static bool split(struct weir_str *s, char c, struct weir_str *ret_head)
     return true;
 }
 
-static bool read_uint(struct weir_str s, int64_t max, int64_t *ret)
+bool address_read_uint(struct weir_str s, int64_t max, int64_t *ret)
 {
     int64_t v = 0;
     if (s.len == 0 || s.len > 9)
@@ -104,7 +104,7 @@ static const char *read_host(struct weir_str s, struct address *a)
         port = s;
     }
     int64_t number = 0;
-    if (!read_uint(port, 65535, &number) || number == 0)
+    if (!address_read_uint(port, 65535, &number) || number == 0)
         return "the port is a number from 1 to 65535 (an IPv6 address stands in [ ])";
     memcpy(a->port, port.ptr, port.len);
     a->port[port.len] = '\0';
@@ -127,7 +127,7 @@ static const char *read_tcp(struct weir_str rest, struct address *a)
     if (place.len > 0 && memchr(place.ptr, '?', place.len) != NULL)
         return "a redis URL has no parameters behind ?; use the options beside it";
     struct weir_str host = place;
-    if (split(&place, '/', &host) && place.len > 0 && !read_uint(place, 1000000, &a->database))
+    if (split(&place, '/', &host) && place.len > 0 && !address_read_uint(place, 1000000, &a->database))
         return "behind the host stands / and the number of a database";
     return read_host(host, a);
 }

@@ -26,4 +26,7 @@ const char *address_parse(struct weir_str url, struct address *ret, size_t *ret_
 /* Reads "host", "host:port" or "[address]:port" into host and port; NULL, or what is wrong. */
 const char *address_parse_node(struct weir_str text, struct address *ret);
 
+/* Reads up to nine decimal digits and nothing else; false where that is no number, or above max. */
+bool address_read_uint(struct weir_str s, int64_t max, int64_t *ret);
+
 #endif

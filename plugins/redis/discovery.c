@@ -66,20 +66,6 @@ static bool read_port(int64_t number, char port[8])
     return true;
 }
 
-static bool read_number(struct weir_str s, int64_t max, int64_t *ret)
-{
-    int64_t v = 0;
-    if (s.len == 0 || s.len > 9)
-        return false;
-    for (size_t i = 0; i < s.len; i++) {
-        if (s.ptr[i] < '0' || s.ptr[i] > '9')
-            return false;
-        v = v * 10 + (s.ptr[i] - '0');
-    }
-    *ret = v;
-    return v <= max;
-}
-
 /* The word in front of the next space, and *s behind it. */
 static struct weir_str take_word(struct weir_str *s)
 {
@@ -103,7 +89,7 @@ bool discovery_read_redirect(struct weir_str text, bool *ret_ask, unsigned *ret_
     struct weir_str kind = take_word(&text);
     *ret_ask = is_word(kind, "ASK");
     if ((!*ret_ask && !is_word(kind, "MOVED")) ||
-        !read_number(take_word(&text), N_SLOTS - 1, &slot))
+        !address_read_uint(take_word(&text), N_SLOTS - 1, &slot))
         return false;
     struct weir_str place = take_word(&text);
     const char *colon = place.len > 0 ? memrchr(place.ptr, ':', place.len) : NULL;
@@ -112,7 +98,7 @@ bool discovery_read_redirect(struct weir_str text, bool *ret_ask, unsigned *ret_
     size_t n = (size_t)(colon - place.ptr);
     *ret_slot = (unsigned)slot;
     return read_text(weir_str_n(place.ptr, n), host, 256) &&
-           read_number(weir_str_n(colon + 1, place.len - n - 1), 65535, &number) &&
+           address_read_uint(weir_str_n(colon + 1, place.len - n - 1), 65535, &number) &&
            read_port(number, port);
 }
 
@@ -134,7 +120,7 @@ static bool take_master(struct servers *s, const struct reply *reply)
     if (reply->type != REPLY_ARRAY || reply->number != 2 || !record_next(&p, end, &list) ||
         !record_next(&p, end, &host_text) || !record_next(&p, end, &port_text) ||
         !read_text(host_text.text, host, sizeof(host)) || host[0] == '\0' ||
-        !read_number(port_text.text, 65535, &number) || !read_port(number, port)) {
+        !address_read_uint(port_text.text, 65535, &number) || !read_port(number, port)) {
         conn_break(&s->ask, "protocol", "the Sentinel at %s gave no address of a master",
                    s->ask.where);
         return false;

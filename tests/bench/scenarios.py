@@ -2,6 +2,7 @@
 """The scenarios of scripts/bench. Each names its contenders: the limits of the libraries, weir, and the
 peers that can do it. A contender is a function that does one run and gives a Run; it counts what arrived
 and ends the whole bench where that is not what it should be."""
+import abc
 import socket
 import subprocess
 import time
@@ -30,7 +31,7 @@ def must(found, expected, what):
         raise SystemExit(f"bench: {what}: {found:,} found, {expected:,} expected")
 
 
-class Scenario:
+class Scenario(abc.ABC):
     """One way of events. `base`: how many events at scale 1."""
 
     name = summary = ""
@@ -52,8 +53,9 @@ class Scenario:
     def limits(self):
         return {}
 
+    @abc.abstractmethod
     def weir(self):
-        raise NotImplementedError
+        """One round of weir: a Run."""
 
     def peer(self, command):
         """None: no peer can take part."""

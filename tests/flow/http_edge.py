@@ -2,6 +2,7 @@
 """A weir with an http source, and clients for it: what the tests of that source share."""
 import http.client
 import json
+import re
 import socket
 
 from weirtest import free_port
@@ -91,3 +92,17 @@ def read_answers(s, n):
 def request(body, headers="", method="POST", path="/events", version="1.1"):
     return (f"{method} {path} HTTP/{version}\r\nHost: x\r\nContent-Type: application/json\r\n"
             f"{headers}Content-Length: {len(body)}\r\n\r\n").encode() + body
+
+
+def assert_refused(weir, wrong):
+    """Each of the source's wrong options is refused at its place with its word."""
+    for options, word in wrong:
+        text = f"""
+sources:
+  in:
+    type: http
+    {options}
+sinks: {{out: {{type: blackhole, on_reject: drop}}}}
+"""
+        checked = weir.check(text, expect=1)
+        assert re.search(r":\d+:\d+: error", checked.text) and word in checked.text, (options, checked)

@@ -3,13 +3,12 @@
 clients."""
 import json
 import random
-import re
 import socket
 import threading
 
 import pytest
 
-from http_edge import JSON, NDJSON, WEIR, Edge, read_all, read_answers, request
+from http_edge import JSON, NDJSON, WEIR, Edge, read_all, read_answers, request, assert_refused
 from weirtest import wait_until
 
 
@@ -249,13 +248,4 @@ def test_wrong_configurations(weir):
         ("query: ['']", "128"), ("query: [a]\n    headers: [a]", "headers"), ("methods: [GET]", "POST"),
         ("methods: []", "methods"), ("max_ratio: 1", "max_ratio"), ("max_head: 2MiB", "max_head"),
     ]
-    for options, word in wrong:
-        text = f"""
-sources:
-  in:
-    type: http
-    {options}
-sinks: {{out: {{type: blackhole, on_reject: drop}}}}
-"""
-        checked = weir.check(text, expect=1)
-        assert re.search(r":\d+:\d+: error", checked.text) and word in checked.text, (options, checked)
+    assert_refused(weir, wrong)

@@ -212,6 +212,15 @@ static void test_replies_before_the_end(void **state)
     peer_end(&p);
 }
 
+static void expect_broken_while_idle(struct conn *c)
+{
+    for (int i = 0; i < 1000 && c->state == CONN_READY; i++) {
+        conn_check_idle(c);
+        usleep(1000);
+    }
+    assert_int_equal(c->state, CONN_BROKEN);
+}
+
 static void test_an_idle_end_is_seen(void **state)
 {
     (void)state;
@@ -223,11 +232,7 @@ static void test_an_idle_end_is_seen(void **state)
     conn_open(&c);
     drive(&c);
     assert_int_equal(c.state, CONN_READY);
-    for (int i = 0; i < 1000 && c.state == CONN_READY; i++) {
-        conn_check_idle(&c);
-        usleep(1000);
-    }
-    assert_int_equal(c.state, CONN_BROKEN);
+    expect_broken_while_idle(&c);
     conn_done(&c);
     peer_end(&p);
 }
@@ -243,11 +248,7 @@ static void test_an_unasked_reply_breaks_it(void **state)
     conn_init(&c, wr_host_control(), &cf, NULL, 1024, false);
     conn_open(&c);
     assert_int_equal(send_ping(&c), '+');
-    for (int i = 0; i < 1000 && c.state == CONN_READY; i++) {
-        conn_check_idle(&c);
-        usleep(1000);
-    }
-    assert_int_equal(c.state, CONN_BROKEN);
+    expect_broken_while_idle(&c);
     assert_string_equal(c.error.code, "protocol");
     conn_done(&c);
     peer_end(&p);
