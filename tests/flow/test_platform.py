@@ -67,7 +67,7 @@ class Platform:
 
     # ---- what arrived
 
-    def wait_stored(self, n, timeout=120):
+    def wait_stored(self, n, timeout=300):
         # The server counts one by one: ask too often, and it does nothing else.
         deadline = time.monotonic() + timeout
         while (there := self.stored()) < n:
