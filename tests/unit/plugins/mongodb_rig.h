@@ -30,7 +30,7 @@ struct text {
     size_t n;
 };
 
-static void add(struct text *t, const char *fmt, ...)
+static void __attribute__((format(printf, 2, 3))) add(struct text *t, const char *fmt, ...)
 {
     va_list args;
     va_start(args, fmt);
