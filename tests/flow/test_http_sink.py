@@ -253,6 +253,16 @@ def test_the_environment_does_not_choose_a_proxy(weir, server):
     assert len(s.events()) == 3
 
 
+def test_a_proxy_is_gone_through(weir, server):
+    proxy = server()
+    url = proxy.url.replace("http://", "http://user:pass%20word@")
+    weir.run(pipeline(weir, numbers(3), "http://stream.invalid:8099/events", f'proxy: "{url}"'))
+    assert sorted(ns(proxy.events())) == [0, 1, 2]
+    assert {r.path for r in proxy.requests} == {"http://stream.invalid:8099/events"}
+    assert {r.headers["Host"] for r in proxy.requests} == {"stream.invalid:8099"}
+    assert {r.headers["Proxy-Authorization"] for r in proxy.requests} == {"Basic dXNlcjpwYXNzIHdvcmQ="}
+
+
 # ---- What answers mean -------------------------------------------------------------------------
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204])

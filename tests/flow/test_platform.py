@@ -49,13 +49,13 @@ class Platform:
         mongodb.client.drop_database("platform")
         self.client.flushall()
 
-    def start(self, *names):
+    def start(self, *names, **more):
         return self.weir.start(*(PIPELINES / f"{name}.yaml" for name in names), env={
             "API_ADDRESS": self.api_address, "API_TOKEN": TOKEN, "API_DEAD_LETTERS": self.dead_file,
             "PRODUCER_ADDRESS": self.producer_address,
             "PRODUCER_URL": f"http://{self.producer_address}/events",
             "KAFKA_BROKERS": self.kafka.brokers, "KAFKA_GROUP": self.group, "REDIS_URL": self.redis.url,
-            "MONGO_URI": self.mongodb.uri})
+            "MONGO_URI": self.mongodb.uri, **more})
 
     def load(self, events, **options):
         return Load(self.url, events, token=TOKEN, **options)
@@ -154,6 +154,34 @@ def test_100_000_events_each_once_in_mongodb_and_counted_in_redis(platform):
     assert platform.lag() == 0
     assert platform.kafka.count(DEAD) == 0
     assert not platform.dead_file.exists() or platform.dead_file.read_text() == ""
+
+
+@pytest.mark.timeout(300)
+def test_two_of_each_pipeline_share_the_work(platform):
+    """Each scales by itself: twice the same files, other addresses. Consumers of a group share the partitions."""
+    events = make_events(20_000)
+    consumers = [platform.start("consumer") for _ in range(2)]
+    wait_until(lambda: all(c.find_log("partitions taken on") for c in consumers) and
+               sum(platform.kafka.shares(platform.group)) == 12, 60, "all partitions are shared out")
+    ends = [f"127.0.0.1:{free_port()}" for _ in range(2)]
+    producers = [platform.start("producer")] + [platform.start("producer", PRODUCER_ADDRESS=ends[0])]
+    apis = [platform.start("api")] + [platform.start(
+        "api", API_ADDRESS=ends[1], PRODUCER_URL=f"http://{ends[0]}/events",
+        API_DEAD_LETTERS=platform.weir.folder / "api-dead-2.ndjson")]
+    loads = [Load(url, events[i::2], batch=100, clients=2, token=TOKEN).start()
+             for i, url in enumerate((platform.url, f"http://{ends[1]}/events"))]
+    for load in loads:
+        load.join()
+    platform.wait_stored(len(events))
+    assert set(platform.stored_ids()) == {event["id"] for event in events}
+    wait_until(lambda: platform.counters() == by_type(events), 60,
+               lambda: f"{by_type(events)} in Redis; it has {platform.counters()}")
+    received = "weir_component_received_events_total"
+    shares = [running.metric(received, kind="source") for running in (*consumers, *producers, *apis)]
+    assert all(shares) and [sum(shares[i:i + 2]) for i in (0, 2, 4)] == [len(events)] * 3, shares
+    for running in (*apis, *producers, *consumers):
+        running.stop()
+    assert platform.lag() == 0 and platform.kafka.count(DEAD) == 0
 
 
 @pytest.mark.timeout(600)

@@ -260,6 +260,13 @@ class Kafka(Server):
         described = self.admin.describe_consumer_groups([group])[group].result(20)
         return len(described.members)
 
+    def shares(self, group):
+        """How many partitions each member of the consumer group has; nothing while the group rebalances."""
+        described = self.admin.describe_consumer_groups([group])[group].result(20)
+        if described.state != confluent_kafka.ConsumerGroupState.STABLE:
+            return []
+        return [len(member.assignment.topic_partitions) for member in described.members]
+
 
 class Redis(Server):
     """A Redis server. `url` is redis://HOST:PORT."""
