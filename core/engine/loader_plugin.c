@@ -7,6 +7,7 @@
 #include <base/check.h>
 #include <base/str.h>
 #include <engine/loader_check.h>
+#include <model/options.h>
 #include <stdarg.h>
 #include <stdlib.h>
 
@@ -84,34 +85,12 @@ static bool check_size(const struct place *at, const char *what, uint32_t size, 
 static bool check_options(struct place *at, const struct weir_option *items, uint32_t n,
                           size_t base, size_t room);
 
-/* Size and alignment of the C type that an option fills; 0 for TABLE, which has its own. */
-static size_t value_size(enum weir_option_type type)
+/* Size and alignment of the C type that an option fills; 0 for TABLE, whose fields have their own. */
+static size_t value_size(const struct weir_option *o)
 {
-    switch (type) {
-    case WEIR_OPT_BOOL:
-        return sizeof(bool);
-    case WEIR_OPT_ENUM:
-        return sizeof(int);
-    case WEIR_OPT_INT:
-    case WEIR_OPT_DURATION:
-    case WEIR_OPT_SIZE:
-        return sizeof(int64_t);
-    case WEIR_OPT_FLOAT:
-        return sizeof(double);
-    case WEIR_OPT_STRING:
-    case WEIR_OPT_PATH:
-        return sizeof(struct weir_str);
-    case WEIR_OPT_TEMPLATE:
-    case WEIR_OPT_CONDITION:
-    case WEIR_OPT_VALUE:
-        return sizeof(void *);
-    case WEIR_OPT_LIST:
-    case WEIR_OPT_MAP:
+    if (o->type == WEIR_OPT_LIST || o->type == WEIR_OPT_MAP)
         return sizeof(struct weir_list);
-    case WEIR_OPT_TABLE:
-        break;
-    }
-    return 0;
+    return o->type == WEIR_OPT_TABLE ? 0 : wr_option_size(o, o->type);
 }
 
 static const struct weir_option *option_at(const struct place *at, const struct weir_option *items,
@@ -149,7 +128,7 @@ static bool check_fields(struct place *at, const struct weir_option *o, size_t b
 static bool check_place(const struct place *at, const struct weir_option *o, size_t base,
                         size_t room)
 {
-    size_t size = value_size(o->type);
+    size_t size = value_size(o);
     size_t align = size < sizeof(void *) && size > 0 ? size : size == 0 ? 1 : sizeof(void *);
     if (o->offset > room || base > room - o->offset || size > room - o->offset - base)
         return bad(at, "its offset %zu with %zu bytes lies outside the config struct of %zu bytes",

@@ -67,7 +67,7 @@ void wr_secrets_scrub(const struct wr_secret *secrets, struct wr_buf *io_text);
 struct weir_option wr_option_at(const struct weir_options *o, uint32_t i);
 /* The nested table of an option of a table with that stride. */
 struct weir_options wr_option_fields(const struct weir_option *o, uint32_t stride);
-/* Bytes of an element of that type in a LIST; 0 where it cannot be one. */
+/* Bytes of a value of that type, alone or as an element of a LIST; 0 for LIST and MAP. */
 size_t wr_option_size(const struct weir_option *o, enum weir_option_type type);
 
 /* What goes there, for messages and the reference: "a whole number", "a list of text". */
