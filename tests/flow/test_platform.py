@@ -12,6 +12,9 @@ from weirtest import Kafka, Load, MongoDB, Redis, free_port, unique_name, wait_u
 from weirtest.tools import ROOT
 
 PIPELINES = ROOT / "pipelines"
+# Where each pipeline that ships is run.
+RUN_BY = {"api.yaml": "test_platform.py", "producer.yaml": "test_platform.py", "consumer.yaml": "test_platform.py",
+          "quickstart.yaml": "test_quickstart.py"}
 TOPICS = ("user-events.activity", "user-events.commerce", "user-events.sessions")
 DEAD = "user-events.dead"
 TOKEN = "let-me-in-5d41402abc4b2a76"
@@ -118,6 +121,17 @@ def by_type(events):
 def test_each_pipeline_that_ships_is_valid(weir, name):
     checked = weir.check(PIPELINES / name, env={"API_TOKEN": TOKEN}, expect=0)
     assert f"{name}: ok:" in checked.text and "warning" not in checked.text, checked
+
+
+def test_each_pipeline_that_ships_is_run_and_each_hook_is_used():
+    shipped = list(PIPELINES.glob("*.yaml"))
+    assert {path.name for path in shipped} == set(RUN_BY), "a pipeline that ships needs a test that runs it"
+    for name, by in RUN_BY.items():
+        assert f'"{name.removesuffix(".yaml")}"' in (ROOT / "tests/flow" / by).read_text() or \
+            f"pipelines/{name}" in (ROOT / "tests/flow" / by).read_text(), f"{by} does not run {name}"
+    used = " ".join(path.read_text() for path in shipped)
+    for hook in (ROOT / "scripts/lua").glob("*.lua"):
+        assert f"scripts/lua/{hook.name}" in used, f"no pipeline uses {hook.name}"
 
 
 @pytest.mark.timeout(600)
