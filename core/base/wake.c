@@ -49,9 +49,11 @@ void wr_wake_signal(struct wr_wake *w)
     }
 }
 
+/* An exchange and no store: it reads what the last signal wrote, so all that came before that signal is
+ * seen, also of a signaler who found `pending` set already. */
 void wr_wake_clear(struct wr_wake *w)
 {
-    atomic_store(&w->pending, 0);
+    (void)atomic_exchange(&w->pending, 0);
 }
 
 void wr_wake_wait(struct wr_wake *w, struct wr_clock *clock, int64_t deadline)
