@@ -7,6 +7,8 @@
 
 #include <base/str.h>
 
+#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #define READ_FLAGS YYJSON_READ_BIGNUM_AS_RAW
@@ -241,16 +243,35 @@ static bool is_number(enum weir_value_type type)
     return type >= WEIR_INT && type <= WEIR_BIGNUM;
 }
 
+/* Whether the double is that number exactly: (double)n would have rounded n first. */
+static bool real_equal(double real, const struct weir_value *v)
+{
+    char digits[320]; /* the largest double has 309 */
+    switch (wr_value_type(v)) {
+    case WEIR_INT:
+        return real >= -0x1p63 && real < 0x1p63 && real == floor(real) &&
+               (int64_t)real == wr_value_int(v);
+    case WEIR_UINT:
+        return real >= 0 && real < 0x1p64 && real == floor(real) && (uint64_t)real == wr_value_uint(v);
+    case WEIR_BIGNUM: /* an integer; what is no integer is beyond all doubles */
+        snprintf(digits, sizeof(digits), "%.0f", real);
+        return real == floor(real) && wr_str_is(wr_value_str(v), digits);
+    default:
+        return real == wr_value_real(v);
+    }
+}
+
 static bool number_equal(const struct weir_value *a, const struct weir_value *b)
 {
     enum weir_value_type ta = wr_value_type(a), tb = wr_value_type(b);
-    if (ta == WEIR_BIGNUM && tb == WEIR_BIGNUM)
-        return wr_str_eq(wr_value_str(a), wr_value_str(b));
-    if (ta == tb && ta != WEIR_REAL)
-        return val_of(a)->uni.u64 == val_of(b)->uni.u64;
-    if (ta != WEIR_REAL && tb != WEIR_REAL)
+    if (ta == WEIR_REAL)
+        return real_equal(wr_value_real(a), b);
+    if (tb == WEIR_REAL)
+        return real_equal(wr_value_real(b), a);
+    if (ta != tb)
         return false; /* INT, UINT and BIGNUM have no number in common */
-    return wr_value_real(a) == wr_value_real(b);
+    return ta == WEIR_BIGNUM ? wr_str_eq(wr_value_str(a), wr_value_str(b))
+                             : val_of(a)->uni.u64 == val_of(b)->uni.u64;
 }
 
 static bool equal_within(const struct weir_value *a, const struct weir_value *b, int depth);

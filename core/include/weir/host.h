@@ -104,8 +104,8 @@ struct weir_host {
     struct weir_value_iter (*value_iter)(const struct weir_value *v);
     /* Next element, NULL at the end; of an object also its key. */
     const struct weir_value *(*value_next)(struct weir_value_iter *it, struct weir_str *ret_key);
-    /* As values are read: numbers by what they stand for, objects without regard to order, of duplicate
-     * keys the first. Nothing below 128 levels is equal. */
+    /* As values are read: numbers by what they stand for, exactly (those beyond a double by their text),
+     * objects without regard to order, of duplicate keys the first. Nothing below 128 levels is equal. */
     bool (*value_equal)(const struct weir_value *a, const struct weir_value *b);
 
     /* ---- Values: making and changing, in an arena. Strings are copied. Made values may be put

@@ -270,6 +270,24 @@ static void assert_equal_both_ways(bool equal, const char *a, const char *b)
     assert_int_equal(wr_value_equal(parse(b), parse(a)), equal);
 }
 
+static void test_equality_of_numbers_is_exact(void **state)
+{
+    (void)state;
+    assert_equal_both_ways(true, "9007199254740992", "9007199254740992.0");
+    assert_equal_both_ways(false, "9007199254740993", "9007199254740992.0");
+    assert_equal_both_ways(true, "-9223372036854775808", "-9223372036854775808.0");
+    assert_equal_both_ways(false, "9223372036854775807", "9223372036854775808.0");
+    assert_equal_both_ways(false, "18446744073709551615", "18446744073709551616.0");
+    assert_equal_both_ways(true, "9223372036854775808", "9223372036854775808.0");
+    assert_equal_both_ways(true, "18446744073709551616", "18446744073709551616.0");
+    assert_equal_both_ways(false, "18446744073709551617", "18446744073709551616.0");
+    assert_equal_both_ways(true, "100000000000000000000", "1e20");
+    assert_equal_both_ways(false, "1e400", "1.7976931348623157e308");
+    assert_equal_both_ways(true, "0", "-0.0");
+    assert_equal_both_ways(false, "0", "0.5");
+    assert_equal_both_ways(false, "-1", "-1.5");
+}
+
 static void test_equality_of_duplicate_keys_is_that_of_reading(void **state)
 {
     (void)state;
@@ -346,6 +364,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_last_pair_removed_and_added, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_cannot_be_made, setup, teardown),
         cmocka_unit_test_setup_teardown(test_equality, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_equality_of_numbers_is_exact, setup, teardown),
         cmocka_unit_test_setup_teardown(test_equality_of_duplicate_keys_is_that_of_reading, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(
