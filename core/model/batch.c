@@ -261,9 +261,11 @@ struct weir_value *wr_event_edit(struct wr_batch *b, struct weir_event *ev,
         return NULL;
     }
     trace = trace_of(b, ev);
-    trace->edited = (ev->flags & WEIR_EVENT_EDITED) == 0 ? copy : NULL;
-    trace->from = sealed;
-    trace->text = ev->payload;
+    if (trace != NULL) { /* a source's new events have none */
+        trace->edited = (ev->flags & WEIR_EVENT_EDITED) == 0 ? copy : NULL;
+        trace->from = sealed;
+        trace->text = ev->payload;
+    }
     ev->value = copy;
     ev->flags |= WEIR_EVENT_EDITED;
     return copy;

@@ -180,6 +180,21 @@ static void test_values_that_cannot_be_had(void **state)
     wr_batch_free(b);
 }
 
+/* In its poll no component's call is running: there is nothing to go back to. */
+static void test_a_source_may_edit_what_it_adds(void **state)
+{
+    (void)state;
+    struct wr_batch *b = new_batch();
+    b->seal = 0;
+    struct weir_event *ev = add(b, "{\"a\":1,\"b\":2}");
+    for (int64_t i = 2; i < 4; i++)
+        assert_true(wr_object_set(b->pub.arena, wr_event_edit(b, ev, NULL), weir_cstr("a"),
+                                  wr_make_int(b->pub.arena, i)));
+    assert_string_equal(wr_event_payload(b, ev).ptr, "{\"a\":3,\"b\":2}");
+    assert_null(ev->host_trace);
+    wr_batch_free(b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -191,6 +206,7 @@ int main(void)
         cmocka_unit_test(test_headers),
         cmocka_unit_test(test_ids),
         cmocka_unit_test(test_values_that_cannot_be_had),
+        cmocka_unit_test(test_a_source_may_edit_what_it_adds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
