@@ -262,18 +262,26 @@ void wr_ack_settle(struct wr_ack *ack, enum weir_outcome outcome, const struct w
         send_home(ack, ended);
 }
 
-bool wr_ack_is_abandoned(const struct wr_ack *ack)
+#define GENERATIONS_MAX 32 /* a transform may join what it joined before, again and again */
+
+static bool is_abandoned(const struct wr_ack *ack, int generations)
 {
     if (ack == NULL)
         return false;
     if (ack->kind == WR_ACK_STREAM)
         return atomic_load_explicit(&ack->of.stream->closed, memory_order_relaxed);
-    if (ack->kind != WR_ACK_CHILD || ack->of.child->n == 0)
+    if (ack->kind != WR_ACK_CHILD || ack->of.child->n == 0 || generations == 0)
         return false;
     for (uint32_t i = 0; i < ack->of.child->n; i++)
-        if (!wr_ack_is_abandoned(ack->of.child->parents[i]))
+        if (!is_abandoned(ack->of.child->parents[i], generations - 1))
             return false;
     return true;
+}
+
+/* False where it would take long to say: writing what nobody counts does no harm. */
+bool wr_ack_is_abandoned(const struct wr_ack *ack)
+{
+    return is_abandoned(ack, GENERATIONS_MAX);
 }
 
 /* ---- Coming home: the lane ---- */

@@ -158,6 +158,23 @@ static void test_a_child_of_closed_streams_is_abandoned(void **state)
     wr_acks_collect(rig.acks);
 }
 
+/* A transform that joins each event to what it joined before: asking must not go down the whole line. */
+static void test_a_long_line_of_children_is_not_walked(void **state)
+{
+    struct wr_ack *last;
+    (void)state;
+    enter(open_stream(0)->s, NULL, 0, 1, 1, &last);
+    wr_stream_close(rig.streams[0].s);
+    for (int i = 0; i < 300000; i++) {
+        last = wr_acks_child(rig.acks, &last, 1, NULL, 0);
+        if (i < 10)
+            assert_true(wr_ack_is_abandoned(last));
+    }
+    assert_false(wr_ack_is_abandoned(last)); /* not known */
+    settle(last, WEIR_DELIVERED);
+    wr_acks_collect(rig.acks);
+}
+
 /* As a source does that gives up partitions from inside its commit. */
 static void close_some(struct heard_stream *hs)
 {
@@ -427,6 +444,7 @@ int main(void)
         ACKS(test_what_never_moved_is_not_stored),
         ACKS(test_a_closed_stream_is_nobody_s),
         ACKS(test_a_child_of_closed_streams_is_abandoned),
+        ACKS(test_a_long_line_of_children_is_not_walked),
         ACKS(test_commit_may_close_streams),
         ACKS(test_the_final_commit_may_close_streams),
         ACKS(test_a_full_window_counts_as_a_full_buffer),
