@@ -36,8 +36,10 @@ static void *vm_realloc(void *ud, void *p, size_t old_size, size_t size)
     if (size > before && vm->mem_used + (size - before) > (size_t)vm->opt.memory)
         return NULL;
     void *grown = heap_realloc(&vm->heap, p, before, size);
-    if (grown == NULL && size > before)
-        return NULL;
+    if (grown == NULL && size > before) {
+        if (!heap_trim(&vm->heap) || (grown = heap_realloc(&vm->heap, p, before, size)) == NULL)
+            return NULL;
+    }
     if (grown == NULL)
         grown = p; /* Lua counts on it that shrinking cannot fail */
     vm->mem_used += size;
@@ -60,7 +62,8 @@ void *vm_grow(lua_State *L, void *take_p, uint32_t *cap, size_t size)
 bool vm_recover(struct vm *vm)
 {
     lua_gc(vm->L, LUA_GCCOLLECT);
-    return vm->mem_used <= (size_t)vm->opt.memory / 4 * 3;
+    (void)heap_trim(&vm->heap);
+    return vm->heap.taken <= (size_t)vm->opt.memory / 4 * 3;
 }
 
 /* ---- Budget ---- */
@@ -317,7 +320,7 @@ struct vm *vm_new(const struct weir_host *h, const struct vm_options *opt, struc
     vm->heap = (struct heap){.h = h, .limit = (size_t)opt->memory};
     vm->generation = 1;
     vm->tmp = h->arena_new(h);
-    vm->L = vm->tmp != NULL ? lua_newstate(vm_realloc, vm) : NULL;
+    vm->L = vm->tmp != NULL && heap_init(&vm->heap) ? lua_newstate(vm_realloc, vm) : NULL;
     if (vm->L == NULL) {
         (void)h->error(err, WEIR_E_NOMEM, "lua_memory", "no memory for a Lua state");
         vm_free(vm);

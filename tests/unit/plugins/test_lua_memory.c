@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The lua plugin when memory runs out: the n-th thing that needs memory fails, for each n, until a run
- * gets through. No event may be lost or end twice, and nothing may leak or crash.
+ * gets through; Lua's own allocations as well, for which the program stands between Lua and the plugin's
+ * allocator. No event may be lost or end twice, and nothing may leak or crash.
  */
 #include <base/str.h>
 #include <dlfcn.h>
 #include <engine/host.h>
+#include <lua.h>
 #include <model/batch.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,6 +34,9 @@ struct fake {
     void (*destroy)(void *take_shared);
     uint32_t calls, fail_at; /* the fail_at-th call for memory fails, and so do the next `run` - 1 */
     uint32_t run;
+    bool lua_too;    /* Lua's own allocations count */
+    uint32_t n_live; /* blocks of memory that the plugin has */
+    uint32_t n_failed;
     struct wr_batch *batches[BATCHES];
     uint32_t n_batches;
     int ends[EVENTS]; /* how often event i ended: passed on, dropped or failed */
@@ -49,14 +54,29 @@ static bool no_memory(void)
 
 /* ---- Memory ---- */
 
+static void *take(size_t size)
+{
+    now->n_live++;
+    return wr_host_control()->alloc(size);
+}
+
 static void *fake_alloc(size_t size)
 {
-    return no_memory() ? NULL : wr_host_control()->alloc(size);
+    return no_memory() ? NULL : take(size);
 }
 
 static void *fake_realloc(void *p, size_t size)
 {
-    return no_memory() ? NULL : wr_host_control()->realloc(p, size);
+    if (no_memory())
+        return NULL;
+    now->n_live += p == NULL;
+    return wr_host_control()->realloc(p, size);
+}
+
+static void fake_free(void *p)
+{
+    now->n_live -= p != NULL;
+    wr_host_control()->free(p);
 }
 
 static void *fake_arena_alloc(struct weir_arena *a, size_t size)
@@ -112,6 +132,24 @@ static const struct weir_value *fake_value_parse(struct weir_arena *a, struct we
     return no_memory() ? NULL : wr_value_parse(a, text, err);
 }
 
+/* ---- Lua's memory ---- */
+
+static lua_State *(*true_newstate)(lua_Alloc alloc, void *ud);
+static lua_Alloc plugin_alloc;
+
+/* Lua counts on it that shrinking cannot fail. */
+static void *lua_alloc(void *ud, void *p, size_t before, size_t size)
+{
+    bool grows = size > (p != NULL ? before : 0);
+    return now->lua_too && grows && no_memory() ? NULL : plugin_alloc(ud, p, before, size);
+}
+
+__attribute__((visibility("default"))) LUA_API lua_State *lua_newstate(lua_Alloc alloc, void *ud)
+{
+    plugin_alloc = alloc;
+    return true_newstate(lua_alloc, ud);
+}
+
 /* ---- Events ---- */
 
 static void end(struct weir_event *ev)
@@ -141,6 +179,7 @@ static void fake_fail(const struct weir_host *h, struct weir_batch *b, struct we
         return;
     wr_event_restore(wr_batch_of(b), ev);
     assert_memory_equal(ev->payload.ptr, "{\"n\":", 5);
+    now->n_failed++;
     end(ev);
 }
 
@@ -229,7 +268,7 @@ static struct weir_held *fake_hold(const struct weir_host *h, struct weir_batch 
     assert_true((ev->flags & WEIR_EVENT_GONE) == 0);
     if (no_memory())
         return NULL;
-    struct weir_held *held = wr_host_control()->alloc(sizeof(*held));
+    struct weir_held *held = take(sizeof(*held));
     held->ev = *ev;
     ev->flags |= WEIR_EVENT_GONE;
     now->held++;
@@ -306,6 +345,7 @@ static void set_up(struct fake *f, const struct weir_plugin *plugin, const char 
     h->count = 1;
     h->alloc = fake_alloc;
     h->realloc = fake_realloc;
+    h->free = fake_free;
     h->arena_alloc = fake_arena_alloc;
     h->arena_copy = fake_arena_copy;
     h->arena_new = fake_arena_new;
@@ -391,12 +431,14 @@ static void tick(struct fake *f, bool final)
 }
 
 /* True where the failure was never reached. */
-static bool run(const struct weir_plugin *plugin, const char *code, uint32_t fail_at, uint32_t length)
+static bool run(const struct weir_plugin *plugin, const char *code, bool lua_too, uint32_t fail_at,
+                uint32_t length)
 {
     struct fake f;
     struct weir_error err = {0};
     set_up(&f, plugin, code);
     now = &f;
+    f.lua_too = lua_too;
     f.fail_at = fail_at;
     f.run = length;
     if (f.type->open(&f.host, f.config, &f.self, &err) == WEIR_OK) {
@@ -418,6 +460,7 @@ static bool run(const struct weir_plugin *plugin, const char *code, uint32_t fai
     }
     if (f.object != NULL)
         f.destroy(f.object);
+    assert_int_equal(f.n_live, 0);
     for (uint32_t i = 0; i < f.n_batches; i++)
         wr_batch_free(f.batches[i]);
     free(f.config);
@@ -429,6 +472,8 @@ static const struct weir_plugin *load(void)
     void *object = dlopen(WEIR_PLUGIN_BUILD_DIR "/lua.so", RTLD_NOW | RTLD_LOCAL);
     if (object == NULL)
         fail_msg("%s", dlerror());
+    true_newstate = (lua_State * (*)(lua_Alloc, void *))dlsym(object, "lua_newstate");
+    assert_non_null(true_newstate);
     return dlsym(object, "weir_plugin");
 }
 
@@ -473,35 +518,86 @@ static const char by_batch[] =
     "  if k and final then kept = nil return weir.join({k}, {n = k.n}) end\n"
     "end\n";
 
-static void each_failure(const char *code, uint32_t length)
+static void each_failure(const char *code, bool lua_too, uint32_t length)
 {
     const struct weir_plugin *plugin = load();
     uint32_t n = 1;
-    while (!run(plugin, code, n, length))
+    while (!run(plugin, code, lua_too, n, length))
         n++;
     print_message("%u places\n", (unsigned)n);
-    assert_true(n > 50); /* it does need memory that often: small objects share chunks */
+    assert_true(n > (lua_too ? 500 : 50)); /* small objects share chunks: it asks the host less often */
 }
 
 static void test_one_failure(void **state)
 {
     (void)state;
-    each_failure(by_event, 1);
-    each_failure(by_batch, 1);
+    each_failure(by_event, false, 1);
+    each_failure(by_batch, false, 1);
 }
 
 static void test_failures_in_a_row(void **state)
 {
     (void)state;
-    each_failure(by_event, 7);
-    each_failure(by_batch, 7);
-    each_failure(by_event, UINT32_MAX / 2);
-    each_failure(by_batch, UINT32_MAX / 2);
+    each_failure(by_event, false, 7);
+    each_failure(by_batch, false, 7);
+    each_failure(by_event, false, UINT32_MAX / 2);
+    each_failure(by_batch, false, UINT32_MAX / 2);
+}
+
+/* Lua collects its garbage and tries once more: of one failure the script hears nothing. */
+static void test_one_failure_of_lua(void **state)
+{
+    (void)state;
+    each_failure(by_event, true, 1);
+    each_failure(by_batch, true, 1);
+}
+
+static void test_failures_of_lua_in_a_row(void **state)
+{
+    (void)state;
+    each_failure(by_event, true, 2);
+    each_failure(by_batch, true, 2);
+    each_failure(by_event, true, UINT32_MAX / 2);
+    each_failure(by_batch, true, UINT32_MAX / 2);
+}
+
+/* One event fills the state with small objects; when it has failed, the others find room for large ones. */
+static const char fills_up[] =
+    "function process(event)\n"
+    "  local chain\n"
+    "  while event.n == 1 do chain = {chain} end\n"
+    "  for i = 1, 10 do event['long' .. i] = ('x'):rep(400000 + i) end\n"
+    "  return event\n"
+    "end\n";
+
+static void test_small_objects_leave_room_for_large_ones(void **state)
+{
+    struct fake f;
+    struct weir_error err = {0};
+    int64_t instructions = INT64_C(1) << 40;
+    (void)state;
+    set_up(&f, load(), fills_up);
+    now = &f;
+    f.fail_at = UINT32_MAX;
+    set_option(&f, "instructions", &instructions, sizeof(instructions));
+    assert_int_equal(f.type->open(&f.host, f.config, &f.self, &err), WEIR_OK);
+    apply(&f);
+    assert_int_equal(f.n_failed, 1);
+    f.type->close(f.self);
+    f.destroy(f.object);
+    assert_int_equal(f.n_live, 0);
+    wr_batch_free(f.batches[0]);
+    free(f.config);
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_one_failure),
-                                       cmocka_unit_test(test_failures_in_a_row)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_one_failure),
+        cmocka_unit_test(test_failures_in_a_row),
+        cmocka_unit_test(test_one_failure_of_lua),
+        cmocka_unit_test(test_failures_of_lua_in_a_row),
+        cmocka_unit_test(test_small_objects_leave_room_for_large_ones),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
