@@ -60,6 +60,7 @@ static void wait_no_more(struct memory_buffer *m, struct wr_waiter *w)
         else
             at = &(m->last_waiter = *at)->next;
     }
+    atomic_store(&m->base.wanted, m->waiters != NULL);
 }
 
 static bool memory_push(struct wr_buffer *buf, struct wr_batch *take_b, int64_t now,
@@ -73,8 +74,11 @@ static bool memory_push(struct wr_buffer *buf, struct wr_batch *take_b, int64_t 
     bool fits = entry != NULL && (bytes == 0 || bytes + cost + pinned <= buf->cap_bytes);
     if (!fits) {
         wait_for_room(m, w);
+        bool first = atomic_exchange(&buf->wanted, 1) == 0;
         pthread_mutex_unlock(&m->mutex);
         wr_free(entry);
+        if (first)
+            buf->filled(buf->arg);
         return false;
     }
     wait_no_more(m, w);
@@ -124,6 +128,7 @@ static struct wr_waiter *waiters_with_room(struct memory_buffer *m, size_t bytes
     if (waiters == NULL || (bytes != 0 && bytes > m->base.cap_bytes - m->base.cap_bytes / 4))
         return NULL;
     m->waiters = m->last_waiter = NULL;
+    atomic_store(&m->base.wanted, 0);
     return waiters;
 }
 

@@ -35,7 +35,8 @@ struct wr_waiter {
 };
 
 struct wr_buffer_ops {
-    /* Takes the frozen batch and returns true, or puts the waiter in the queue for room. [any] */
+    /* Takes the frozen batch and returns true, or puts the waiter in the queue for room, and has the
+     * first one that waits told by `filled`. [any] */
     bool (*push)(struct wr_buffer *buf, struct wr_batch *take_b, int64_t now, struct wr_waiter *w);
     /* The oldest entry not taken yet, or NULL. [outlet] */
     struct wr_entry *(*take)(struct wr_buffer *buf);
@@ -50,6 +51,7 @@ struct wr_buffer {
     void (*filled)(void *arg); /* something can be taken. [any] */
     void *arg;
     _Atomic int untold;        /* `filled` is owed by somebody who tells */
+    _Atomic int wanted;        /* somebody waits for room: nothing comes that a write could wait for */
     _Atomic size_t bytes;
     _Atomic uint64_t events;
     size_t cap_bytes;

@@ -114,7 +114,8 @@ static int64_t ready_at(struct wr_shard *s, int64_t now)
     }
     pthread_mutex_unlock(&s->mutex);
     const struct wr_pipeline *p = s->outlet->p;
-    if (at != INT64_MAX && (atomic_load(&p->draining) || atomic_load(&p->flushing)))
+    if (at != INT64_MAX && (atomic_load(&p->draining) || atomic_load(&p->flushing) ||
+                            atomic_load(&s->outlet->buffer->wanted)))
         at = now; /* nothing comes that it could wait for */
     return at;
 }
