@@ -109,8 +109,6 @@ static void write_free(struct wr_write *w)
 static void shard_done(struct wr_shard *s)
 {
     wr_shard_fail_queued(s);
-    if (s->owns_inst)
-        wr_instance_close(s->inst);
     for (uint32_t i = 0; i < s->n_writes; i++)
         if (!s->writes[i].active) /* a sink that never completed may still look at it */
             write_free(&s->writes[i]);
@@ -121,6 +119,7 @@ static void shard_done(struct wr_shard *s)
     wr_free(s->writes);
     wr_free(s->again);
     wr_free(s->runs);
+    wr_arena_done(&s->order);
     wr_wake_done(&s->wake);
     pthread_mutex_destroy(&s->inst_mutex);
     pthread_mutex_destroy(&s->mutex);
@@ -130,7 +129,10 @@ void wr_outlet_free(struct wr_outlet *take_o)
 {
     if (take_o == NULL)
         return;
-    for (uint32_t i = take_o->n_shards; i-- > 0;)
+    for (uint32_t i = 0; i < take_o->n_shards; i++) /* a sink may complete for any shard until it is closed */
+        if (take_o->shards[i].owns_inst)
+            wr_instance_close(take_o->shards[i].inst);
+    for (uint32_t i = 0; i < take_o->n_shards; i++)
         shard_done(&take_o->shards[i]);
     take_o->buffer->ops->free(take_o->buffer);
     pthread_mutex_destroy(&take_o->take_mutex);

@@ -31,7 +31,7 @@ struct wr_meta {
 struct wr_again {
     struct weir_event ev;
     struct wr_meta meta;
-    uint64_t order; /* wr_outlet_order of it */
+    uint64_t order; /* wr_shard_order of it */
 };
 
 /* A write under way. */
@@ -85,6 +85,7 @@ struct wr_shard {
     struct wr_batch *dead; /* envelopes that the dead-letter buffer has no room for */
     struct wr_waiter dead_waiter;
     struct wr_ended ended;
+    struct weir_arena order; /* what wr_shard_order renders into */
     bool repeating; /* what is under way is a repetition */
     bool cancelled, told_cancel, finished;
     int64_t give_up_at; /* after the abort */
@@ -116,7 +117,7 @@ void wr_shard_cancel(struct wr_shard *s);
 /* ---- outlet_take.c ---- */
 
 /* Hash of what keeps an event's order, 0 = nothing does. */
-uint64_t wr_outlet_order(const struct wr_outlet *o, struct weir_event *ev);
+uint64_t wr_shard_order(struct wr_shard *s, struct weir_event *ev);
 /* Takes entries until this shard has a batch of its own waiting, or nothing is left. True: took some. */
 bool wr_shard_refill(struct wr_shard *s);
 /* Events that wait for this shard. */

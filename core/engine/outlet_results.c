@@ -118,7 +118,7 @@ static bool keep_again(struct wr_shard *s, const struct weir_event *ev, const st
     }
     struct wr_again *again = &s->again[s->n_again++];
     *again = (struct wr_again){*ev, *meta, 0};
-    again->order = wr_outlet_order(s->outlet, &again->ev);
+    again->order = wr_shard_order(s, &again->ev);
     return true;
 }
 
@@ -146,7 +146,7 @@ static bool is_retryable(const struct weir_result *r)
 /* An event of this key, before this one, is to be repeated. */
 static bool follows_failed(struct wr_shard *s, struct weir_event *ev, uint64_t seq)
 {
-    uint64_t order = s->n_again != 0 ? wr_outlet_order(s->outlet, ev) : 0;
+    uint64_t order = s->n_again != 0 ? wr_shard_order(s, ev) : 0;
     for (uint32_t i = 0; order != 0 && i < s->n_again; i++)
         if (s->again[i].meta.seq < seq && s->again[i].order == order)
             return true;

@@ -9,15 +9,13 @@
 #include <base/str.h>
 #include <model/template.h>
 
-uint64_t wr_outlet_order(const struct wr_outlet *o, struct weir_event *ev)
+uint64_t wr_shard_order(struct wr_shard *s, struct weir_event *ev)
 {
-    const struct weir_template *by = wr_outlet_options(o)->shard_by;
+    const struct weir_template *by = wr_outlet_options(s->outlet)->shard_by;
     if (by != NULL) {
-        struct weir_arena a = {0};
-        struct weir_str text = wr_template_render(by, ev, &a, NULL);
-        uint64_t hash = text.ptr != NULL ? wr_str_hash(text, 1) | 1 : 0;
-        wr_arena_done(&a);
-        return hash;
+        wr_arena_clear(&s->order, 64 * 1024);
+        struct weir_str text = wr_template_render(by, ev, &s->order, NULL);
+        return text.ptr != NULL ? wr_str_hash(text, 1) | 1 : 0;
     }
     if (ev->key.len != 0)
         return wr_str_hash(ev->key, 2) | 1;
@@ -74,14 +72,14 @@ void wr_shard_give_back_run(struct wr_shard *s, struct wr_run run)
     pthread_mutex_unlock(&s->mutex);
 }
 
-static void distribute(struct wr_outlet *o, struct wr_entry *entry, const struct wr_shard *mine)
+static void distribute(struct wr_outlet *o, struct wr_entry *entry, struct wr_shard *mine)
 {
     uint32_t n = entry->batch->pub.n_events, from = 0, to_shard = 0;
     uint64_t woken = 0;
     for (uint32_t i = 0; i <= n; i++) {
         uint32_t shard = 0;
         if (i < n)
-            shard = (uint32_t)(wr_outlet_order(o, &wr_batch_events(entry->batch)[i]) >> 8) %
+            shard = (uint32_t)(wr_shard_order(mine, &wr_batch_events(entry->batch)[i]) >> 8) %
                     o->n_shards;
         if (i != 0 && (i == n || shard != to_shard)) {
             add_run(&o->shards[to_shard], entry, from, i);
