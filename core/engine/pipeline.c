@@ -16,8 +16,6 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#define LANES_MAX 64
-
 /* ---- Opening ---- */
 
 static void unit_init(struct wr_pipeline *p, struct wr_unit *unit, const struct wr_component *comp)
@@ -49,7 +47,7 @@ static uint32_t lanes_of(const struct wr_component *comp)
 {
     int64_t n = comp->opt.source.lanes;
     if (n > 0)
-        return n < LANES_MAX ? (uint32_t)n : LANES_MAX;
+        return (uint32_t)n;
     uint32_t advised =
         comp->type->lanes != NULL ? comp->type->lanes(wr_host_control(), comp->config) : 1;
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
