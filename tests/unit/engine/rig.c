@@ -248,3 +248,71 @@ struct weir_event *rig_emit(struct rig_script *s, struct weir_batch *b, const ch
     ev->origin = &origin;
     return ev;
 }
+
+/* ---- Ready-made scripts ---- */
+
+enum weir_status rig_poll_words(struct rig_script *s, struct weir_batch *b, uint32_t room)
+{
+    const char *words = s->arg;
+    uint32_t n = 0;
+    while (*words != '\0' && n < room) {
+        char word[64];
+        size_t len = strcspn(words, " ");
+        snprintf(word, sizeof(word), "%.*s", (int)len, words);
+        struct weir_event *ev = rig_emit(s, b, word, (int64_t)(s->n_polls * 1000 + n++));
+        ev->key = s->h->arena_copy(b->arena, weir_str_n(word, 1));
+        words += len + (words[len] == ' ');
+    }
+    s->arg = (void *)(uintptr_t)words;
+    return n != 0 ? WEIR_OK : WEIR_AGAIN;
+}
+
+void rig_words(struct rig *r, const char *words)
+{
+    r->script[0].arg = (void *)(uintptr_t)words;
+}
+
+static struct rig *line(uint32_t n, const char *words)
+{
+    static struct rig r;
+    rig_init(&r);
+    (void)rig_add(&r, WEIR_SOURCE, "in");
+    if (n == 3)
+        (void)rig_add(&r, WEIR_TRANSFORM, "t");
+    (void)rig_add(&r, WEIR_SINK, "out");
+    for (uint32_t i = 1; i < n; i++)
+        rig_wire(&r, i - 1, i);
+    r.script[0].poll = rig_poll_words;
+    rig_words(&r, words);
+    return &r;
+}
+
+struct rig *rig_pair(const char *words)
+{
+    return line(2, words);
+}
+
+struct rig *rig_triple(const char *words)
+{
+    return line(3, words);
+}
+
+enum weir_verdict rig_pending(struct rig_script *s, const struct weir_event *ev, uint32_t write)
+{
+    (void)s;
+    (void)ev;
+    (void)write;
+    return WEIR_VERDICT_PENDING;
+}
+
+void rig_complete_as(struct rig_script *s, uint64_t ticket, uint32_t i, uint32_t verdict,
+                     int64_t retry_after)
+{
+    struct weir_result result = {.verdict = verdict, .code = "scripted", .retry_after_ns = retry_after};
+    s->h->complete(s->h, ticket, i, &result);
+}
+
+void rig_complete(struct rig_script *s, uint32_t i)
+{
+    rig_complete_as(s, s->last_ticket, i, WEIR_VERDICT_OK, 0);
+}

@@ -73,4 +73,19 @@ void rig_advance(struct rig *r, int64_t ns);
 struct weir_event *rig_emit(struct rig_script *s, struct weir_batch *b, const char *payload,
                             int64_t position);
 
+/* A poll that emits the words of `arg`, at most `room`, each with its first letter as its key, at positions
+ * from 1000 times the poll's number on; then nothing. END is never said. */
+enum weir_status rig_poll_words(struct rig_script *s, struct weir_batch *b, uint32_t room);
+/* What component 0, a source with that poll, gives next. */
+void rig_words(struct rig *r, const char *words);
+/* Component 0 gives those words to the sink 1; 0, 1, 2 are a source, a transform and a sink. */
+struct rig *rig_pair(const char *words);
+struct rig *rig_triple(const char *words);
+/* A sink's verdict: PENDING. */
+enum weir_verdict rig_pending(struct rig_script *s, const struct weir_event *ev, uint32_t write);
+/* Completes event i of a write that was left pending: the last one, as OK. */
+void rig_complete(struct rig_script *s, uint32_t i);
+void rig_complete_as(struct rig_script *s, uint64_t ticket, uint32_t i, uint32_t verdict,
+                     int64_t retry_after);
+
 #endif

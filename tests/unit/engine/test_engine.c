@@ -6,37 +6,6 @@
 
 /* ---- Scripts ---- */
 
-/* Emits the words of `arg`, at most `room` a poll, then nothing; END is never said. */
-static enum weir_status poll_words(struct rig_script *s, struct weir_batch *b, uint32_t room)
-{
-    const char *words = s->arg;
-    uint32_t n = 0;
-    while (*words != '\0' && n < room) {
-        char word[64];
-        size_t len = strcspn(words, " ");
-        snprintf(word, sizeof(word), "%.*s", (int)len, words);
-        struct weir_event *ev = rig_emit(s, b, word, (int64_t)(s->n_polls * 1000 + n++));
-        ev->key = s->h->arena_copy(b->arena, weir_str_n(word, 1)); /* first letter */
-        words += len + (words[len] == ' ');
-    }
-    s->arg = (void *)(uintptr_t)words;
-    return n != 0 ? WEIR_OK : WEIR_AGAIN;
-}
-
-static void words(struct rig *r, const char *text)
-{
-    r->script[0].poll = poll_words;
-    r->script[0].arg = (void *)(uintptr_t)text;
-}
-
-static enum weir_verdict pending(struct rig_script *s, const struct weir_event *ev, uint32_t write)
-{
-    (void)s;
-    (void)ev;
-    (void)write;
-    return WEIR_VERDICT_PENDING;
-}
-
 static enum weir_verdict first_write_away(struct rig_script *s, const struct weir_event *ev,
                                           uint32_t write)
 {
@@ -81,21 +50,11 @@ static double metric_of(struct rig *r, const char *line)
     return v;
 }
 
-static struct rig *pair(const char *text)
-{
-    static struct rig r;
-    rig_init(&r);
-    uint32_t source = rig_add(&r, WEIR_SOURCE, "in"), sink = rig_add(&r, WEIR_SINK, "out");
-    rig_wire(&r, source, sink);
-    words(&r, text);
-    return &r;
-}
-
 /* ---- Acks and the watermark ---- */
 
 static void test_delivers_and_commits(void **state)
 {
-    struct rig *r = pair("a b c");
+    struct rig *r = rig_pair("a b c");
     (void)state;
     rig_open(r);
     rig_step(r, 3);
@@ -105,25 +64,19 @@ static void test_delivers_and_commits(void **state)
     assert_true(r->script[0].final);
 }
 
-static void complete(struct rig_script *s, uint32_t i)
-{
-    struct weir_result ok = {.verdict = WEIR_VERDICT_OK};
-    s->h->complete(s->h, s->last_ticket, i, &ok);
-}
-
 static void test_watermark_waits_for_the_first(void **state)
 {
-    struct rig *r = pair("a b c");
+    struct rig *r = rig_pair("a b c");
     struct rig_script *sink = &r->script[1];
     (void)state;
-    sink->verdict = pending;
+    sink->verdict = rig_pending;
     rig_open(r);
     rig_step(r, 3);
-    complete(sink, 2);
-    complete(sink, 1);
+    rig_complete(sink, 2);
+    rig_complete(sink, 1);
     rig_step(r, 3);
     assert_int_equal(r->script[0].committed, -1);
-    complete(sink, 0);
+    rig_complete(sink, 0);
     rig_step(r, 3);
     assert_int_equal(r->script[0].committed, 1003);
     rig_done(r);
@@ -131,18 +84,18 @@ static void test_watermark_waits_for_the_first(void **state)
 
 static void test_double_completion_is_ignored(void **state)
 {
-    struct rig *r = pair("a b");
+    struct rig *r = rig_pair("a b");
     struct rig_script *sink = &r->script[1];
     (void)state;
-    sink->verdict = pending;
+    sink->verdict = rig_pending;
     rig_open(r);
     rig_step(r, 3);
-    complete(sink, 0);
-    complete(sink, 0);
-    complete(sink, 77);
+    rig_complete(sink, 0);
+    rig_complete(sink, 0);
+    rig_complete(sink, 77);
     rig_step(r, 3);
     assert_int_equal(r->script[0].committed, -1);
-    complete(sink, 1);
+    rig_complete(sink, 1);
     rig_step(r, 3);
     assert_int_equal(r->script[0].committed, 1002);
     rig_done(r);
@@ -150,17 +103,17 @@ static void test_double_completion_is_ignored(void **state)
 
 static void test_fan_out_waits_for_both(void **state)
 {
-    struct rig *r = pair("a b");
+    struct rig *r = rig_pair("a b");
     (void)state;
     uint32_t second = rig_add(r, WEIR_SINK, "second");
     rig_wire(r, 0, second);
-    r->script[second].verdict = pending;
+    r->script[second].verdict = rig_pending;
     rig_open(r);
     rig_step(r, 3);
     assert_string_equal(r->script[1].seen, "a,b,|");
     assert_int_equal(r->script[0].committed, -1);
-    complete(&r->script[second], 0);
-    complete(&r->script[second], 1);
+    rig_complete(&r->script[second], 0);
+    rig_complete(&r->script[second], 1);
     rig_step(r, 3);
     assert_int_equal(r->script[0].committed, 1002);
     rig_done(r);
@@ -169,7 +122,7 @@ static void test_fan_out_waits_for_both(void **state)
 /* Of three words the second poll's come while the stream is closed: no commit, no write. */
 static void test_closed_stream_is_abandoned(void **state)
 {
-    struct rig *r = pair("a b c");
+    struct rig *r = rig_pair("a b c");
     (void)state;
     r->script[1].verdict = first_write_away;
     rig_open(r);
@@ -187,13 +140,13 @@ static void test_closed_stream_is_abandoned(void **state)
 
 static void test_unavailable_is_retried_in_order(void **state)
 {
-    struct rig *r = pair("a b c");
+    struct rig *r = rig_pair("a b c");
     (void)state;
     r->script[1].verdict = first_write_away;
     rig_open(r);
     rig_step(r, 3);
     assert_string_equal(r->script[1].seen, "a,b,c,|");
-    r->script[0].arg = (void *)(uintptr_t)"d";
+    rig_words(r, "d");
     rig_step(r, 3); /* no write while it waits */
     assert_string_equal(r->script[1].seen, "a,b,c,|");
     rig_advance(r, WEIR_NS_PER_S);
@@ -204,7 +157,7 @@ static void test_unavailable_is_retried_in_order(void **state)
 
 static void test_rejected_is_dropped_by_choice(void **state)
 {
-    struct rig *r = pair("a x c");
+    struct rig *r = rig_pair("a x c");
     (void)state;
     r->script[1].verdict = reject_x;
     rig_open(r);
@@ -217,7 +170,7 @@ static void test_rejected_is_dropped_by_choice(void **state)
 
 static void test_rejected_goes_to_the_dead_letter(void **state)
 {
-    struct rig *r = pair("a x\xff c");
+    struct rig *r = rig_pair("a x\xff c");
     (void)state;
     uint32_t dead = rig_add(r, WEIR_SINK, "dead");
     r->comps[1].dead_letter = (int32_t)dead;
@@ -225,11 +178,11 @@ static void test_rejected_goes_to_the_dead_letter(void **state)
     r->comps[dead].is_dead_letter = true;
     r->comps[dead].opt.sink.on_reject = WR_ON_STOP;
     r->script[1].verdict = reject_x;
-    r->script[dead].verdict = pending;
+    r->script[dead].verdict = rig_pending;
     rig_open(r);
     rig_step(r, 4);
     assert_int_equal(r->script[0].committed, 1001); /* until the dead letter is safe */
-    complete(&r->script[dead], 0);
+    rig_complete(&r->script[dead], 0);
     rig_step(r, 4);
     assert_int_equal(r->script[0].committed, 1003);
     const char *seen = r->script[dead].seen;
@@ -244,7 +197,7 @@ static void test_rejected_goes_to_the_dead_letter(void **state)
 
 static void test_stop_fails_what_is_left(void **state)
 {
-    struct rig *r = pair("a x c");
+    struct rig *r = rig_pair("a x c");
     (void)state;
     r->comps[1].opt.sink.on_reject = WR_ON_STOP;
     r->script[1].verdict = reject_x;
@@ -259,7 +212,7 @@ static void test_stop_fails_what_is_left(void **state)
 
 static void test_attempts_are_bounded(void **state)
 {
-    struct rig *r = pair("a");
+    struct rig *r = rig_pair("a");
     (void)state;
     r->comps[1].opt.sink.retry.attempts = 3;
     r->script[1].verdict = always_retry;
@@ -283,13 +236,13 @@ static enum weir_verdict first_k1_again(struct rig_script *s, const struct weir_
 static void test_order_of_a_key(void **state)
 {
     for (int overwrites = 0; overwrites < 2; overwrites++) {
-        struct rig *r = pair("j1 k1 k2 j2");
+        struct rig *r = rig_pair("j1 k1 k2 j2");
         (void)state;
         r->comps[1].traits = overwrites ? WEIR_TRAIT_OVERWRITES : 0;
         r->script[1].verdict = first_k1_again;
         rig_open(r);
         rig_step(r, 3);
-        r->script[0].arg = (void *)(uintptr_t)"k3";
+        rig_words(r, "k3");
         rig_advance(r, 10 * WEIR_NS_PER_S);
         assert_string_equal(r->script[1].seen, overwrites ? "j1,k1,k2,j2,|k1,k2,|k3,|"
                                                           : "j1,k1,k2,j2,|k1,|k3,|");
@@ -301,14 +254,14 @@ static void test_order_of_a_key(void **state)
 
 static void test_batch_waits_for_its_timeout(void **state)
 {
-    struct rig *r = pair("a");
+    struct rig *r = rig_pair("a");
     (void)state;
     r->comps[1].opt.sink.batch.timeout = 5 * WEIR_NS_PER_S;
     rig_open(r);
     rig_step(r, 3);
     rig_advance(r, 3 * WEIR_NS_PER_S);
     assert_string_equal(r->script[1].seen, "");
-    r->script[0].arg = (void *)(uintptr_t)"b";
+    rig_words(r, "b");
     rig_step(r, 3);
     rig_advance(r, 3 * WEIR_NS_PER_S);
     assert_string_equal(r->script[1].seen, "a,b,|");
@@ -317,7 +270,7 @@ static void test_batch_waits_for_its_timeout(void **state)
 
 static void test_batch_is_cut_at_its_size(void **state)
 {
-    struct rig *r = pair("a b c d e");
+    struct rig *r = rig_pair("a b c d e");
     (void)state;
     r->comps[1].opt.sink.batch.events = 2;
     rig_open(r);
@@ -328,16 +281,16 @@ static void test_batch_is_cut_at_its_size(void **state)
 
 static void test_full_buffer_parks_the_lane(void **state)
 {
-    struct rig *r = pair("a b");
+    struct rig *r = rig_pair("a b");
     (void)state;
     r->comps[1].opt.sink.buffer.size = 1; /* an empty buffer takes any batch, a second one waits */
     r->script[1].verdict = never;
     rig_open(r);
     rig_step(r, 2);
-    r->script[0].arg = (void *)(uintptr_t)"c";
+    rig_words(r, "c");
     rig_step(r, 1);
     uint32_t polls = r->script[0].n_polls;
-    r->script[0].arg = (void *)(uintptr_t)"d";
+    rig_words(r, "d");
     rig_step(r, 5);
     assert_int_equal(r->script[0].n_polls, polls); /* served with room 0 only */
     assert_true(r->script[0].n_empty_polls >= 5);
@@ -345,6 +298,31 @@ static void test_full_buffer_parks_the_lane(void **state)
     rig_advance(r, 60 * WEIR_NS_PER_S);
     rig_step(r, 5);
     assert_non_null(strstr(r->script[1].seen, "a,b,|c,|d,|"));
+    rig_done(r);
+}
+
+static void test_full_buffer_waits_for_no_batch(void **state)
+{
+    struct rig *r = rig_pair("a");
+    (void)state;
+    r->comps[1].opt.sink.buffer.size = 1;
+    r->comps[1].opt.sink.batch.timeout = 3600 * WEIR_NS_PER_S;
+    rig_open(r);
+    rig_step(r, 3);
+    assert_string_equal(r->script[1].seen, ""); /* others may come */
+    rig_words(r, "b");
+    rig_step(r, 3); /* they cannot */
+    assert_string_equal(r->script[1].seen, "a,|");
+    rig_done(r);
+}
+
+static void test_as_many_lanes_as_are_asked_for(void **state)
+{
+    struct rig *r = rig_pair("");
+    (void)state;
+    r->comps[0].opt.source.lanes = 100;
+    rig_open(r);
+    assert_int_equal(r->p->n_lanes, 100);
     rig_done(r);
 }
 
@@ -368,33 +346,21 @@ static enum weir_status split_and_drop(struct rig_script *s, struct weir_batch *
     return WEIR_OK;
 }
 
-static struct rig *triple(const char *text)
-{
-    static struct rig r;
-    rig_init(&r);
-    uint32_t source = rig_add(&r, WEIR_SOURCE, "in"), t = rig_add(&r, WEIR_TRANSFORM, "t");
-    uint32_t sink = rig_add(&r, WEIR_SINK, "out");
-    rig_wire(&r, source, t);
-    rig_wire(&r, t, sink);
-    words(&r, text);
-    return &r;
-}
-
 static void test_children_follow_their_parent(void **state)
 {
-    struct rig *r = triple("a s1 d1 b");
+    struct rig *r = rig_triple("a s1 d1 b");
     (void)state;
     r->script[1].apply = split_and_drop;
-    r->script[2].verdict = pending;
+    r->script[2].verdict = rig_pending;
     rig_open(r);
     rig_step(r, 3);
     assert_string_equal(r->script[2].seen, "a,s1,child,b,|");
-    complete(&r->script[2], 0);
-    complete(&r->script[2], 1); /* the parent, not its child */
-    complete(&r->script[2], 3);
+    rig_complete(&r->script[2], 0);
+    rig_complete(&r->script[2], 1); /* the parent, not its child */
+    rig_complete(&r->script[2], 3);
     rig_step(r, 3);
     assert_int_equal(r->script[0].committed, -1);
-    complete(&r->script[2], 2);
+    rig_complete(&r->script[2], 2);
     rig_step(r, 3);
     assert_int_equal(r->script[0].committed, 1004);
     rig_done(r);
@@ -416,7 +382,7 @@ static enum weir_status fail_x(struct rig_script *s, struct weir_batch *b, int64
 
 static void test_failed_event_leaves_as_it_entered(void **state)
 {
-    struct rig *r = triple("a x1");
+    struct rig *r = rig_triple("a x1");
     (void)state;
     uint32_t dead = rig_add(r, WEIR_SINK, "dead");
     r->comps[1].dead_letter = (int32_t)dead;
@@ -444,7 +410,7 @@ static enum weir_status again_once(struct rig_script *s, struct weir_batch *b, i
 
 static void test_again_parks_until_its_time(void **state)
 {
-    struct rig *r = triple("a b");
+    struct rig *r = rig_triple("a b");
     (void)state;
     r->script[1].apply = again_once;
     rig_open(r);
@@ -458,7 +424,7 @@ static void test_again_parks_until_its_time(void **state)
 
 static void test_again_ends_with_a_wake(void **state)
 {
-    struct rig *r = triple("a b");
+    struct rig *r = rig_triple("a b");
     (void)state;
     r->script[1].apply = again_once;
     rig_open(r);
@@ -496,12 +462,12 @@ static enum weir_status join_held(struct rig_script *s, struct weir_batch *b, bo
 
 static void test_held_events_end_with_what_was_made_of_them(void **state)
 {
-    struct rig *r = triple("a b c");
+    struct rig *r = rig_triple("a b c");
     (void)state;
     n_held = 0;
     r->script[1].apply = hold_all;
     r->script[1].tick = join_held;
-    r->script[2].verdict = pending;
+    r->script[2].verdict = rig_pending;
     rig_open(r);
     rig_step(r, 4);
     assert_int_equal(n_held, 3);
@@ -509,7 +475,7 @@ static void test_held_events_end_with_what_was_made_of_them(void **state)
     rig_step(r, 4);
     assert_string_equal(r->script[2].seen, "sum,|");
     assert_int_equal(r->script[0].committed, -1);
-    complete(&r->script[2], 0);
+    rig_complete(&r->script[2], 0);
     rig_step(r, 4);
     assert_int_equal(r->script[0].committed, 1003);
     assert_int_equal(wr_pipeline_state(r->p), WR_PIPELINE_DONE);
@@ -526,7 +492,7 @@ static enum weir_status watch_all(struct rig_script *s, struct weir_batch *b, in
 
 static void test_watcher_hears_the_outcome(void **state)
 {
-    struct rig *r = triple("x1");
+    struct rig *r = rig_triple("x1");
     (void)state;
     r->script[1].apply = watch_all;
     r->script[2].verdict = reject_x;
@@ -540,13 +506,13 @@ static void test_watcher_hears_the_outcome(void **state)
 
 static enum weir_status words_then_broken(struct rig_script *s, struct weir_batch *b, uint32_t room)
 {
-    enum weir_status status = poll_words(s, b, room);
+    enum weir_status status = rig_poll_words(s, b, room);
     return status == WEIR_OK ? WEIR_E_FATAL : status;
 }
 
 static void test_broken_source_delivers_what_it_gave(void **state)
 {
-    struct rig *r = pair("a b");
+    struct rig *r = rig_pair("a b");
     (void)state;
     r->plan.shutdown_timeout = 30 * WEIR_NS_PER_S;
     r->script[0].poll = words_then_broken;
@@ -579,7 +545,7 @@ static enum weir_status poll_request(struct rig_script *s, struct weir_batch *b,
 
 static void test_request_is_answered_once(void **state)
 {
-    struct rig *r = pair("");
+    struct rig *r = rig_pair("");
     (void)state;
     r->script[0].poll = poll_request;
     r->script[1].verdict = reject_x;
@@ -592,7 +558,7 @@ static void test_request_is_answered_once(void **state)
 
 static void test_deadline_fails_requests(void **state)
 {
-    struct rig *r = pair("");
+    struct rig *r = rig_pair("");
     (void)state;
     r->script[0].poll = poll_request;
     r->script[1].verdict = never;
@@ -624,6 +590,8 @@ int main(void)
         cmocka_unit_test(test_batch_waits_for_its_timeout),
         cmocka_unit_test(test_batch_is_cut_at_its_size),
         cmocka_unit_test(test_full_buffer_parks_the_lane),
+        cmocka_unit_test(test_full_buffer_waits_for_no_batch),
+        cmocka_unit_test(test_as_many_lanes_as_are_asked_for),
         cmocka_unit_test(test_children_follow_their_parent),
         cmocka_unit_test(test_failed_event_leaves_as_it_entered),
         cmocka_unit_test(test_again_parks_until_its_time),

@@ -17,30 +17,6 @@
 
 /* ---- Scripts ---- */
 
-static enum weir_status poll_words(struct rig_script *s, struct weir_batch *b, uint32_t room)
-{
-    const char *words = s->arg;
-    uint32_t n = 0;
-    while (*words != '\0' && n < room) {
-        char word[64];
-        size_t len = strcspn(words, " ");
-        snprintf(word, sizeof(word), "%.*s", (int)len, words);
-        struct weir_event *ev = rig_emit(s, b, word, (int64_t)(s->n_polls * 1000 + n++));
-        ev->key = s->h->arena_copy(b->arena, weir_str_n(word, 1));
-        words += len + (words[len] == ' ');
-    }
-    s->arg = (void *)(uintptr_t)words;
-    return n != 0 ? WEIR_OK : WEIR_AGAIN;
-}
-
-static enum weir_verdict pending(struct rig_script *s, const struct weir_event *ev, uint32_t write)
-{
-    (void)s;
-    (void)ev;
-    (void)write;
-    return WEIR_VERDICT_PENDING;
-}
-
 static enum weir_verdict always_reopen(struct rig_script *s, const struct weir_event *ev, uint32_t write)
 {
     (void)s;
@@ -49,28 +25,11 @@ static enum weir_verdict always_reopen(struct rig_script *s, const struct weir_e
     return WEIR_VERDICT_REOPEN;
 }
 
-static void more(struct rig *r, const char *words)
-{
-    r->script[0].arg = (void *)(uintptr_t)words;
-}
-
 static struct rig *pair(const char *words)
 {
-    static struct rig r;
-    rig_init(&r);
-    uint32_t source = rig_add(&r, WEIR_SOURCE, "in"), sink = rig_add(&r, WEIR_SINK, "out");
-    rig_wire(&r, source, sink);
-    r.script[0].poll = poll_words;
-    r.script[sink].verdict = pending;
-    more(&r, words);
-    return &r;
-}
-
-static void complete(struct rig_script *s, uint64_t ticket, uint32_t i, uint32_t verdict,
-                     int64_t retry_after)
-{
-    struct weir_result result = {.verdict = verdict, .code = "scripted", .retry_after_ns = retry_after};
-    s->h->complete(s->h, ticket, i, &result);
+    struct rig *r = rig_pair(words);
+    r->script[1].verdict = rig_pending;
+    return r;
 }
 
 /* ---- Repeating ---- */
@@ -83,16 +42,16 @@ static void test_what_is_repeated_is_alone(void **state)
     r->comps[1].opt.sink.in_flight = 4;
     rig_open(r);
     rig_step(r, 3);
-    complete(sink, sink->last_ticket, 0, WEIR_VERDICT_RETRY, 0);
+    rig_complete_as(sink, sink->last_ticket, 0, WEIR_VERDICT_RETRY, 0);
     rig_step(r, 2);
     rig_advance(r, 10 * WEIR_NS_PER_S);
-    more(r, "k2");
+    rig_words(r, "k2");
     rig_step(r, 4);
     assert_string_equal(sink->seen, "k1,|k1,|"); /* the repetition is under way */
-    complete(sink, sink->last_ticket, 0, WEIR_VERDICT_OK, 0);
+    rig_complete_as(sink, sink->last_ticket, 0, WEIR_VERDICT_OK, 0);
     rig_step(r, 4);
     assert_string_equal(sink->seen, "k1,|k1,|k2,|");
-    complete(sink, sink->last_ticket, 0, WEIR_VERDICT_OK, 0);
+    rig_complete_as(sink, sink->last_ticket, 0, WEIR_VERDICT_OK, 0);
     rig_done(r);
 }
 
@@ -102,21 +61,21 @@ static void test_a_repetition_keeps_to_the_batch_size(void **state)
     struct rig_script *sink = &r->script[1];
     (void)state;
     r->comps[1].opt.sink.batch.bytes = (int64_t)(2 * (sizeof(struct weir_event) + 2));
-    sink->verdict = pending;
+    sink->verdict = rig_pending;
     r->comps[1].opt.sink.in_flight = 2;
     rig_open(r);
     rig_step(r, 3);
     assert_string_equal(sink->seen, "a,b,|c,|");
     uint64_t second = sink->last_ticket;
-    complete(sink, second, 0, WEIR_VERDICT_UNAVAILABLE, 0);
-    complete(sink, second - 1, 0, WEIR_VERDICT_UNAVAILABLE, 0);
-    complete(sink, second - 1, 1, WEIR_VERDICT_UNAVAILABLE, 0);
+    rig_complete_as(sink, second, 0, WEIR_VERDICT_UNAVAILABLE, 0);
+    rig_complete_as(sink, second - 1, 0, WEIR_VERDICT_UNAVAILABLE, 0);
+    rig_complete_as(sink, second - 1, 1, WEIR_VERDICT_UNAVAILABLE, 0);
     rig_step(r, 2);
     rig_advance(r, 10 * WEIR_NS_PER_S);
     assert_string_equal(sink->seen, "a,b,|c,|a,b,|");
     sink->verdict = NULL;
-    complete(sink, sink->last_ticket, 0, WEIR_VERDICT_OK, 0);
-    complete(sink, sink->last_ticket, 1, WEIR_VERDICT_OK, 0);
+    rig_complete_as(sink, sink->last_ticket, 0, WEIR_VERDICT_OK, 0);
+    rig_complete_as(sink, sink->last_ticket, 1, WEIR_VERDICT_OK, 0);
     rig_step(r, 4);
     assert_string_equal(sink->seen, "a,b,|c,|a,b,|c,|");
     rig_done(r);
@@ -134,16 +93,16 @@ static void test_retry_after_is_kept_and_bounded(void **state)
         rig_open(r);
         rig_step(r, 3);
         uint64_t first = sink->last_ticket;
-        more(r, "b");
+        rig_words(r, "b");
         rig_step(r, 3);
-        complete(sink, first, 0, WEIR_VERDICT_RETRY, wishes[i]);
-        complete(sink, sink->last_ticket, 0, WEIR_VERDICT_OK, 0); /* another's success changes nothing */
+        rig_complete_as(sink, first, 0, WEIR_VERDICT_RETRY, wishes[i]);
+        rig_complete_as(sink, sink->last_ticket, 0, WEIR_VERDICT_OK, 0); /* another's success changes nothing */
         rig_step(r, 2);
         rig_advance(r, waits[i] - WEIR_NS_PER_S);
         assert_string_equal(sink->seen, "a,|b,|");
         rig_advance(r, 2 * WEIR_NS_PER_S);
         assert_string_equal(sink->seen, "a,|b,|a,|");
-        complete(sink, sink->last_ticket, 0, WEIR_VERDICT_OK, 0);
+        rig_complete_as(sink, sink->last_ticket, 0, WEIR_VERDICT_OK, 0);
         rig_done(r);
     }
 }
@@ -157,11 +116,11 @@ static void test_a_verdict_that_is_none_is_no_loss(void **state)
     (void)state;
     rig_open(r);
     rig_step(r, 3);
-    complete(sink, sink->last_ticket, 0, 99, 0);
+    rig_complete_as(sink, sink->last_ticket, 0, 99, 0);
     rig_step(r, 2);
     rig_advance(r, 10 * WEIR_NS_PER_S);
     assert_string_equal(sink->seen, "a,|a,|");
-    complete(sink, sink->last_ticket, 0, WEIR_VERDICT_OK, 0);
+    rig_complete_as(sink, sink->last_ticket, 0, WEIR_VERDICT_OK, 0);
     rig_step(r, 3);
     assert_int_equal(r->script[0].committed, 1001);
     rig_done(r);
@@ -191,7 +150,7 @@ static void test_an_outage_that_is_used_up_is_kept_whatever_on_reject_says(void 
 
 static enum weir_status words_then_end(struct rig_script *s, struct weir_batch *b, uint32_t room)
 {
-    return poll_words(s, b, room) == WEIR_OK ? WEIR_OK : WEIR_END;
+    return rig_poll_words(s, b, room) == WEIR_OK ? WEIR_OK : WEIR_END;
 }
 
 static void test_the_end_of_the_sources_fills_no_batch(void **state)
@@ -216,13 +175,38 @@ static void test_what_is_known_counts_when_the_rest_is_given_up(void **state)
     (void)state;
     rig_open(r);
     rig_step(r, 3);
-    complete(sink, sink->last_ticket, 0, WEIR_VERDICT_OK, 0);
+    rig_complete_as(sink, sink->last_ticket, 0, WEIR_VERDICT_OK, 0);
     rig_step(r, 2);
     wr_pipeline_drain(r->p, r->now);
     for (int i = 0; i < 10; i++)
         rig_advance(r, WEIR_NS_PER_S);
     assert_int_equal(wr_pipeline_state(r->p), WR_PIPELINE_DONE);
     assert_int_equal(r->script[0].committed, 1001); /* a is delivered, b is not */
+    rig_done(r);
+    EXPECT_LEFT_END();
+}
+
+static uint64_t late_ticket;
+
+static void complete_at_last(void *self)
+{
+    rig_complete_as(self, late_ticket, 0, WEIR_VERDICT_OK, 0);
+    rig_complete_as(self, late_ticket, 0, WEIR_VERDICT_UNAVAILABLE, 0);
+}
+
+/* The one instance is closed while every shard that it may complete for is there. */
+static void test_a_shared_sink_may_complete_until_it_is_closed(void **state)
+{
+    EXPECT_LEFT_BEGIN();
+    struct rig *r = pair("a b c d");
+    (void)state;
+    r->comps[1].traits = WEIR_TRAIT_SHARED;
+    r->comps[1].opt.sink.concurrency = 4;
+    r->types[1].close = complete_at_last;
+    rig_open(r);
+    rig_step(r, 3);
+    late_ticket = r->script[1].last_ticket; /* of the last shard that wrote: not the first one */
+    assert_true(late_ticket >> 16 & 0xffff);
     rig_done(r);
     EXPECT_LEFT_END();
 }
@@ -244,20 +228,12 @@ static enum weir_status change_parent_and_child(struct rig_script *s, struct wei
 
 static void test_changes_behind_others_are_kept_apart(void **state)
 {
-    static struct rig rig;
-    struct rig *r = &rig;
+    struct rig *r = rig_triple("{}");
     (void)state;
-    rig_init(r);
-    uint32_t source = rig_add(r, WEIR_SOURCE, "in"), t = rig_add(r, WEIR_TRANSFORM, "t");
-    uint32_t sink = rig_add(r, WEIR_SINK, "out");
-    rig_wire(r, source, t);
-    rig_wire(r, t, sink);
-    r->script[source].poll = poll_words;
-    more(r, "{}");
-    r->script[t].apply = change_parent_and_child;
+    r->script[1].apply = change_parent_and_child;
     rig_open(r);
     rig_step(r, 4);
-    assert_string_equal(r->script[sink].seen, "{\"n\":2},{\"n\":3},|");
+    assert_string_equal(r->script[2].seen, "{\"n\":2},{\"n\":3},|");
     rig_done(r);
 }
 
@@ -271,6 +247,7 @@ int main(void)
         cmocka_unit_test(test_an_outage_that_is_used_up_is_kept_whatever_on_reject_says),
         cmocka_unit_test(test_the_end_of_the_sources_fills_no_batch),
         cmocka_unit_test(test_what_is_known_counts_when_the_rest_is_given_up),
+        cmocka_unit_test(test_a_shared_sink_may_complete_until_it_is_closed),
         cmocka_unit_test(test_changes_behind_others_are_kept_apart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
