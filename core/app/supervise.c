@@ -283,7 +283,7 @@ static void begin_end(struct wr_supervisor *s)
         int64_t timeout = s->options.shutdown_timeout >= 0 ? s->options.shutdown_timeout
                                                            : slot->plan->shutdown_timeout;
         slot->drain_at = now + slot->plan->drain_delay;
-        slot->deadline = slot->drain_at + timeout;
+        slot->deadline = timeout < WEIR_NEVER - slot->drain_at ? slot->drain_at + timeout : WEIR_NEVER;
     }
 }
 

@@ -511,6 +511,63 @@ def test_a_closed_standard_error_harms_nobody(weir):
         process.wait()
 
 
+KEEPS = """\
+name: keeps
+sources: {in: {type: %s}}
+sinks:
+  kept: {type: file, inputs: [in], path: kept.ndjson, on_reject: drop}
+%s"""
+SHOWN = "  shown: {type: stdout, inputs: [in], on_reject: drop}\n"
+
+
+def start_closed(weir, text, closed):
+    """`weir run` with standard descriptors closed by the shell, as in `<&-`."""
+    return subprocess.Popen(["sh", "-c", f'exec "$@" {closed}', "sh", weir.bin, "run", weir.write(text)],
+                            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                            text=True, env=dict(os.environ, WEIR_PLUGIN_PATH=weir.plugin_path))
+
+
+@pytest.mark.parametrize("closed", [[0], [1], [2], [0, 2], [0, 1, 2]])
+def test_nothing_gets_the_number_of_a_closed_standard_descriptor(weir, closed):
+    """Or the log, or events, would be written into whatever is opened next: a file, a socket."""
+    signs = {0: "<&-", 1: ">&-", 2: "2>&-"}
+    run = start_closed(weir, KEEPS % ("generate, rate: 1000", "" if 1 in closed else SHOWN),
+                       " ".join(signs[fd] for fd in closed))
+    try:
+        file = weir.folder / "kept.ndjson"
+        wait_until(lambda: file.exists() and file.stat().st_size > 10000, 20)
+        for fd in closed:
+            assert os.readlink(f"/proc/{run.pid}/fd/{fd}") == "/dev/null"
+        run.terminate()
+        out, err = run.communicate(timeout=20)
+        assert run.returncode == 0, err
+    finally:
+        run.kill()
+        run.wait()
+    kept = file.read_text().splitlines()
+    assert [json.loads(line)["seq"] for line in kept] == list(range(len(kept)))
+    assert out.splitlines() == ([] if 1 in closed else kept)
+    assert ("pipeline ended" in err) == (2 not in closed)
+
+
+def test_a_closed_standard_descriptor_that_is_wanted(weir):
+    run = start_closed(weir, KEEPS % ("generate, count: 3", SHOWN), ">&-")
+    err = run.communicate(timeout=20)[1]
+    assert run.returncode == 1
+    assert "standard output is closed: nothing can be written there" in err
+    assert (weir.folder / "kept.ndjson").read_text() == ""
+    run = start_closed(weir, KEEPS % ("file, path: '-'", ""), "<&-")
+    err = run.communicate(timeout=20)[1]
+    assert run.returncode == 1
+    assert "standard input is closed" in err
+
+
+def test_a_shutdown_may_take_as_long_as_it_can_be_said(weir):
+    run = weir.start(RUNS, args=["--shutdown-timeout", "9223372036854775807ns"])
+    run.stop()
+    assert run.find_log("pipeline ended")[0]["timed_out"] is False
+
+
 # ---- the metrics listener ---------------------------------------------------------------------
 
 def test_metrics_are_valid(weir):
