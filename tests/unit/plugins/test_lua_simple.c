@@ -10,7 +10,8 @@
 static const char *const terms[] = {
     "event.a",    "event.b.c",  "event['b']['c']", "event.missing", "event.b",   "event.s.x",
     "event.s.len", "nil",       "true",            "false",         "weir.null", "0",
-    "-1",         "2.5",        "9007199254740993", "\"x\"",        "''",        "event.a.b.c.d"};
+    "-1",         "2.5",        "9007199254740993", "\"x\"",        "''",        "event.a.b.c.d",
+    "-0.0",       "9007199254740992"};
 static const char *const ops[] = {"==", "~=", "<", "<=", ">", ">=", "and", "or", "== not", "and not"};
 static const char *const events[] = {
     "{}",
@@ -23,6 +24,11 @@ static const char *const events[] = {
     "{'a':9007199254740993,'b':{'c':9007199254740992.0},'s':{'x':'x','len':0}}",
     "{'a':18446744073709551615,'b':{'c':1e300},'s':[]}",
     "{'a':{'b':{'c':{'d':1}}},'b':{'c':'x'}}",
+    "{'a':123456789012345678901234567890,'b':{'c':-123456789012345678901234567890},'s':{'x':1e999}}",
+    "{'a':-9223372036854775808,'b':{'c':9223372036854775807},'s':{'x':-9223372036854775808.0}}",
+    "{'a':9007199254740992,'b':{'c':9007199254740993.0},'s':{'x':-0.0}}",
+    "{'a':'x\\u0000','b':{'c':'x'},'s':{'x':'x\\u0000','len':'\\u0000'}}",
+    "{'a':1,'a':2,'b':{'c':2,'c':1}}",
     "[1]",
     "'text'",
     "5",
@@ -116,6 +122,70 @@ static void test_longer_ones(void **state)
     assert_int_equal(n_without_lua, COUNT(texts));
 }
 
+static uint32_t seed = 1;
+
+static uint32_t any(uint32_t n)
+{
+    seed = seed * 1664525 + 1013904223;
+    return (seed >> 8) % n;
+}
+
+static void put(char *out, size_t size, const char *text)
+{
+    size_t at = strlen(out);
+    assert_true(at + strlen(text) < size);
+    snprintf(out + at, size - at, "%s", text);
+}
+
+/* An expression of up to `depth` levels. */
+static void put_any(char *out, size_t size, int depth)
+{
+    uint32_t shape = depth == 0 ? 0 : any(5);
+    if (shape == 0) {
+        put(out, size, terms[any(COUNT(terms))]);
+        return;
+    }
+    put(out, size, shape == 1 ? "not " : shape == 2 ? "(" : "");
+    put_any(out, size, depth - 1);
+    put(out, size, shape == 2 ? ")" : "");
+    if (shape < 3)
+        return;
+    put(out, size, " ");
+    put(out, size, ops[any(COUNT(ops))]);
+    put(out, size, " ");
+    put_any(out, size, depth - 1);
+}
+
+static void test_expressions_of_any_shape(void **state)
+{
+    (void)state;
+    n_without_lua = 0;
+    for (int i = 0; i < 1500; i++) {
+        char text[400] = "";
+        put_any(text, sizeof(text), 3);
+        compare(text);
+    }
+    assert_int_equal(n_without_lua, 1500);
+}
+
+static void test_strings_may_hold_nul(void **state)
+{
+    static const char text[] = "event.a == 'x\0' or event.b.c == 'x\0y'";
+    struct weir_str with_nul = weir_str_n(text, sizeof(text) - 1);
+    struct weir_error err = {0};
+    struct pair p = {0};
+    (void)state;
+    assert_int_equal(service->open(&rig.host, &with_nul, 1, &p.state, &err), WEIR_OK);
+    assert_int_equal(ask(&p, 0, rig_json(&rig, "{'a':'x\\u0000'}")), 1);
+    assert_int_equal(ask(&p, 0, rig_json(&rig, "{'a':'x'}")), 0);
+    assert_int_equal(ask(&p, 0, rig_json(&rig, "{'a':'x\\u0000y'}")), 0);
+    assert_int_equal(ask(&p, 0, rig_json(&rig, "{'b':{'c':'x\\u0000y'}}")), 1);
+    service->close(p.state);
+    struct simple *s = simple_compile(&rig.host, with_nul);
+    assert_non_null(s);
+    simple_free(&rig.host, s);
+}
+
 static void test_the_rest_is_for_lua(void **state)
 {
     static const char *const texts[] = {
@@ -169,6 +239,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_operator_on_every_pair),
         cmocka_unit_test(test_longer_ones),
+        cmocka_unit_test(test_expressions_of_any_shape),
+        cmocka_unit_test(test_strings_may_hold_nul),
         cmocka_unit_test(test_the_rest_is_for_lua),
     };
     return cmocka_run_group_tests(tests, begin, end);
