@@ -232,6 +232,7 @@ static struct weir_value *from_object(struct from *f, int idx, uint32_t n)
         (void)lua_rawget(f->L, idx);
         struct weir_value *v = from_any(f, lua_gettop(f->L));
         vm_written(f->L, keys[i].len);
+        vm_charge(f->L, i / 16); /* it is looked for among those that are there */
         if (!f->h->object_set(f->a, object, keys[i], v))
             fail(f, "the key is not UTF-8, or memory is used up");
         f->depth--;

@@ -673,6 +673,7 @@ LOOPS = {
     "utf8.len of much": "local s = ('x'):rep(1 << 22) while true do utf8.len(s) end",
     "utf8.offset over much": "local s = ('x'):rep(1 << 22) while true do utf8.offset(s, -#s) end",
     "tonumber of much": "local s = ('1'):rep(1 << 22) while true do tonumber(s) end",
+    "object of many fields": "local t = {} for i = 1, 60000 do t['k' .. i] = i end event.t = t",
     "packsize of much": "local s = ('b'):rep(1 << 22) while true do string.packsize(s) end",
 }
 
