@@ -112,6 +112,18 @@ static void test_a_change_further_down_is_seen(void **state)
     assert_written(&e, "{\"a\": 1,\"o\":{},\"z\":[]}");
 }
 
+/* An item of a list that was read in one piece, with its own text. */
+static void test_a_part_of_what_was_read(void **state)
+{
+    (void)state;
+    struct editing e = begin("[{\"x\":\"\\u0041\"}, { \"a\" : \"\\u0042\", \"b\":2, \"c\":[ ] }]");
+    e.text = weir_cstr("{ \"a\" : \"\\u0042\", \"b\":2, \"c\":[ ] }");
+    e.from = wr_value_at(e.from, 1);
+    e.v = wr_make_edit(&arena, e.from);
+    set(&e, "b", 3);
+    assert_written(&e, "{\"a\" : \"\\u0042\",\"b\":3,\"c\":[ ]}");
+}
+
 static void test_what_no_object_can_be_patched_from_is_written_whole(void **state)
 {
     (void)state;
@@ -256,6 +268,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_what_is_not_changed_stays_as_it_came, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_change_further_down_is_seen, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_part_of_what_was_read, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_no_object_can_be_patched_from_is_written_whole, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_it_says_what_the_library_says, setup, teardown),
