@@ -8,6 +8,7 @@
 #include <model/template.h>
 #include <model/units.h>
 #include <model/value.h>
+#include <stdio.h>
 
 /* What is read at the moment. */
 struct scalar {
@@ -276,6 +277,7 @@ static bool add_number(const struct scalar *s, const struct wr_node *n, const st
                        struct wr_buf *out)
 {
     bool whole = wr_scalar_type(n) == WR_SCALAR_INT;
+    char text[40];
     uint64_t u;
     int64_t i;
     double d;
@@ -284,10 +286,10 @@ static bool add_number(const struct scalar *s, const struct wr_node *n, const st
         wr_buf_printf(out, "%lld", (long long)i);
     else if (whole && wr_read_uint(n->text, &u))
         wr_buf_printf(out, "%llu", (unsigned long long)u);
-    else if (!whole && wr_read_float(n->text, &d))
-        wr_buf_printf(out, "%.17g%s", d,
-                      d >= -1e15 && d <= 1e15 && d == (double)(int64_t)d ? ".0" : "");
-    else
+    else if (!whole && wr_read_float(n->text, &d)) {
+        snprintf(text, sizeof(text), "%.17g", d);
+        wr_buf_printf(out, "%s%s", text, strpbrk(text, ".e") == NULL ? ".0" : "");
+    } else
         return bad_value(s, n, path, "the number cannot be kept exactly",
                          "put quotes round it to keep its text");
     return true;

@@ -125,12 +125,13 @@ static void values_are_json(void **state)
     struct weir_str s;
     (void)state;
 
-    bound(&t, "any:\n  a: [1, -2, 1.5, 0x10, 18446744073709551615, 1e3]\n  b: {t: true, n: ~, e: , "
+    bound(&t, "any:\n  a: [1, -2, 1.5, 0x10, 18446744073709551615, 1e3, 1e16, -0.0]\n  b: {t: true, n: ~, e: , "
               "s: '1'}\n"
               "  c: []\n  d: {}\n  \xc3\xa9: \"\\0x\"\n  f: 2026-01-01\n");
     s = wr_value_write(&t.r.a, t.c.any);
     assert_string_equal(
-        s.ptr, "{\"a\":[1,-2,1.5,16,18446744073709551615,1000.0],\"b\":{\"t\":true,\"n\":null,"
+        s.ptr, "{\"a\":[1,-2,1.5,16,18446744073709551615,1000.0,10000000000000000.0,"
+               "-0.0],\"b\":{\"t\":true,\"n\":null,"
                "\"e\":null,\"s\":\"1\"},\"c\":[],\"d\":{},\"\xc3\xa9\":\"\\u0000x\","
                "\"f\":\"2026-01-01\"}");
     conf_done(&t.r);
