@@ -160,12 +160,12 @@ static void test_expressions_of_any_shape(void **state)
 {
     (void)state;
     n_without_lua = 0;
-    for (int i = 0; i < 1500; i++) {
+    for (int i = 0; i < 500; i++) {
         char text[400] = "";
         put_any(text, sizeof(text), 3);
         compare(text);
     }
-    assert_int_equal(n_without_lua, 1500);
+    assert_int_equal(n_without_lua, 500);
 }
 
 static void test_strings_may_hold_nul(void **state)
