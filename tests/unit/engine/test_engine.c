@@ -250,82 +250,6 @@ static void test_order_of_a_key(void **state)
     }
 }
 
-/* ---- Batches, buffers, backpressure ---- */
-
-static void test_batch_waits_for_its_timeout(void **state)
-{
-    struct rig *r = rig_pair("a");
-    (void)state;
-    r->comps[1].opt.sink.batch.timeout = 5 * WEIR_NS_PER_S;
-    rig_open(r);
-    rig_step(r, 3);
-    rig_advance(r, 3 * WEIR_NS_PER_S);
-    assert_string_equal(r->script[1].seen, "");
-    rig_words(r, "b");
-    rig_step(r, 3);
-    rig_advance(r, 3 * WEIR_NS_PER_S);
-    assert_string_equal(r->script[1].seen, "a,b,|");
-    rig_done(r);
-}
-
-static void test_batch_is_cut_at_its_size(void **state)
-{
-    struct rig *r = rig_pair("a b c d e");
-    (void)state;
-    r->comps[1].opt.sink.batch.events = 2;
-    rig_open(r);
-    rig_step(r, 4);
-    assert_string_equal(r->script[1].seen, "a,b,|c,d,|e,|");
-    rig_done(r);
-}
-
-static void test_full_buffer_parks_the_lane(void **state)
-{
-    struct rig *r = rig_pair("a b");
-    (void)state;
-    r->comps[1].opt.sink.buffer.size = 1; /* an empty buffer takes any batch, a second one waits */
-    r->script[1].verdict = never;
-    rig_open(r);
-    rig_step(r, 2);
-    rig_words(r, "c");
-    rig_step(r, 1);
-    uint32_t polls = r->script[0].n_polls;
-    rig_words(r, "d");
-    rig_step(r, 5);
-    assert_int_equal(r->script[0].n_polls, polls); /* served with room 0 only */
-    assert_true(r->script[0].n_empty_polls >= 5);
-    r->script[1].verdict = NULL;
-    rig_advance(r, 60 * WEIR_NS_PER_S);
-    rig_step(r, 5);
-    assert_non_null(strstr(r->script[1].seen, "a,b,|c,|d,|"));
-    rig_done(r);
-}
-
-static void test_full_buffer_waits_for_no_batch(void **state)
-{
-    struct rig *r = rig_pair("a");
-    (void)state;
-    r->comps[1].opt.sink.buffer.size = 1;
-    r->comps[1].opt.sink.batch.timeout = 3600 * WEIR_NS_PER_S;
-    rig_open(r);
-    rig_step(r, 3);
-    assert_string_equal(r->script[1].seen, ""); /* others may come */
-    rig_words(r, "b");
-    rig_step(r, 3); /* they cannot */
-    assert_string_equal(r->script[1].seen, "a,|");
-    rig_done(r);
-}
-
-static void test_as_many_lanes_as_are_asked_for(void **state)
-{
-    struct rig *r = rig_pair("");
-    (void)state;
-    r->comps[0].opt.source.lanes = 100;
-    rig_open(r);
-    assert_int_equal(r->p->n_lanes, 100);
-    rig_done(r);
-}
-
 /* ---- Transforms ---- */
 
 static enum weir_status split_and_drop(struct rig_script *s, struct weir_batch *b, int64_t *again)
@@ -587,11 +511,6 @@ int main(void)
         cmocka_unit_test(test_stop_fails_what_is_left),
         cmocka_unit_test(test_attempts_are_bounded),
         cmocka_unit_test(test_order_of_a_key),
-        cmocka_unit_test(test_batch_waits_for_its_timeout),
-        cmocka_unit_test(test_batch_is_cut_at_its_size),
-        cmocka_unit_test(test_full_buffer_parks_the_lane),
-        cmocka_unit_test(test_full_buffer_waits_for_no_batch),
-        cmocka_unit_test(test_as_many_lanes_as_are_asked_for),
         cmocka_unit_test(test_children_follow_their_parent),
         cmocka_unit_test(test_failed_event_leaves_as_it_entered),
         cmocka_unit_test(test_again_parks_until_its_time),

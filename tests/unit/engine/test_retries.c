@@ -107,6 +107,64 @@ static void test_retry_after_is_kept_and_bounded(void **state)
     }
 }
 
+static int64_t chance;
+
+static uint64_t as_chance_has_it(struct wr_clock *c)
+{
+    (void)c;
+    return (uint64_t)chance;
+}
+
+static enum weir_verdict away(struct rig_script *s, const struct weir_event *ev, uint32_t write)
+{
+    (void)s;
+    (void)ev;
+    (void)write;
+    return WEIR_VERDICT_UNAVAILABLE;
+}
+
+/* The pause behind the i-th failure: anything from a tenth of its bound to the bound, as chance has it. */
+static int64_t choose_pause(uint32_t i)
+{
+    int64_t bound = (i < 3 ? INT64_C(1) << i : 8) * WEIR_NS_PER_S;
+    chance = i % 2 != 0 ? bound - bound / 10 : 0;
+    return i % 2 != 0 ? bound : bound / 10;
+}
+
+static void fail_for_a_while(struct rig *r)
+{
+    const struct rig_script *sink = &r->script[1];
+    uint32_t before = sink->n_writes;
+    int64_t pause = choose_pause(0);
+    rig_step(r, 3);
+    for (uint32_t i = 1; i < 8; i++) {
+        int64_t next = choose_pause(i);
+        rig_advance(r, pause - 1);
+        assert_int_equal(sink->n_writes - before, i);
+        rig_advance(r, 1);
+        assert_int_equal(sink->n_writes - before, i + 1);
+        pause = next;
+    }
+}
+
+static void test_pauses_double_up_to_their_limit_and_are_random_below_it(void **state)
+{
+    struct rig *r = pair("a");
+    struct rig_script *sink = &r->script[1];
+    (void)state;
+    r->clock.random = as_chance_has_it;
+    sink->verdict = away;
+    rig_open(r);
+    fail_for_a_while(r);
+    sink->verdict = NULL;
+    rig_advance(r, 8 * WEIR_NS_PER_S);
+    assert_int_equal(r->script[0].committed, 1001);
+    sink->verdict = away; /* from the beginning, once it went well */
+    rig_words(r, "b");
+    fail_for_a_while(r);
+    rig_done(r);
+}
+
 /* ---- Odd answers ---- */
 
 static void test_a_verdict_that_is_none_is_no_loss(void **state)
@@ -243,6 +301,7 @@ int main(void)
         cmocka_unit_test(test_what_is_repeated_is_alone),
         cmocka_unit_test(test_a_repetition_keeps_to_the_batch_size),
         cmocka_unit_test(test_retry_after_is_kept_and_bounded),
+        cmocka_unit_test(test_pauses_double_up_to_their_limit_and_are_random_below_it),
         cmocka_unit_test(test_a_verdict_that_is_none_is_no_loss),
         cmocka_unit_test(test_an_outage_that_is_used_up_is_kept_whatever_on_reject_says),
         cmocka_unit_test(test_the_end_of_the_sources_fills_no_batch),
