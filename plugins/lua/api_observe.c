@@ -4,6 +4,7 @@
  */
 #include "api.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -194,8 +195,8 @@ static int weir_metric(lua_State *L)
     const char *name = check_name(L, 1, "a metric's name");
     lua_Number value = luaL_optnumber(L, 2, 1);
     enum metric_kind kind = (enum metric_kind)luaL_checkoption(L, 3, "counter", kinds);
-    luaL_argcheck(L, kind != COUNTER || (value >= 0 && value < 0x1p53), 2,
-                  "a counter only goes up");
+    luaL_argcheck(L, kind != COUNTER || (value >= 0 && value < 0x1p53 && value == floor(value)), 2,
+                  "a counter only goes up, by whole numbers");
     struct weir_metric *m = metric_of(L, name, kind);
     if (m == NULL)
         return 0; /* the host's limit of series is reached, and it counts that */

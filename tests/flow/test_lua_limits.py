@@ -57,6 +57,7 @@ def test_an_error_keeps_the_event_as_it_entered(hook):
     ("weir.log.info({})", "bad argument #1"),
     ("weir.metric('Bad Name')", "a metric's name is"),
     ("weir.metric('m', -1)", "a counter only goes up"),
+    ("weir.metric('m', 0.5)", "by whole numbers"),
     ("weir.metric('m', 1, 'counter', {a=1,b=2,c=3,d=4,e=5})", "at most 4 labels"),
     ("weir.drop(event, 'spaces are bad')", "a reason is 1 to 40"),
     ("weir.cache.set('k', print)", "no JSON form"),
