@@ -72,8 +72,10 @@ static struct wr_block *block_new(struct wr_acks *acks, uint32_t n, int64_t now)
 
 static void publish_oldest(struct wr_acks *acks)
 {
-    int64_t oldest = acks->first_block != NULL ? acks->first_block->entered_ns : INT64_MAX;
-    atomic_store_explicit(&acks->oldest, oldest, memory_order_relaxed);
+    const struct wr_block *b = acks->first_block;
+    while (b != NULL && b->entered_ns == INT64_MAX) /* came from no source */
+        b = b->next;
+    atomic_store_explicit(&acks->oldest, b != NULL ? b->entered_ns : INT64_MAX, memory_order_relaxed);
 }
 
 #define FREE_BLOCKS_MAX 16

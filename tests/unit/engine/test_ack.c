@@ -158,6 +158,23 @@ static void test_a_child_of_closed_streams_is_abandoned(void **state)
     wr_acks_collect(rig.acks);
 }
 
+/* What a tick makes of nothing, and is watched, came at no time: it hides nothing that came later. */
+static void test_a_child_of_nobody_is_not_the_oldest(void **state)
+{
+    struct wr_ack *ack, *child = wr_acks_child(rig.acks, NULL, 0, WATCHER, 1);
+    (void)state;
+    rig.settled = wr_alloc(2);
+    assert_int_equal(wr_acks_oldest(rig.acks), INT64_MAX);
+    enter(open_stream(0)->s, NULL, 0, 1, 1, &ack);
+    assert_int_equal(wr_acks_oldest(rig.acks), rig.now);
+    settle(ack, WEIR_DELIVERED);
+    wr_acks_collect(rig.acks);
+    assert_int_equal(wr_acks_oldest(rig.acks), INT64_MAX);
+    settle(child, WEIR_DELIVERED);
+    wr_acks_collect(rig.acks);
+    assert_int_equal(rig.n_settled, 1);
+}
+
 /* A transform that joins each event to what it joined before: asking must not go down the whole line. */
 static void test_a_long_line_of_children_is_not_walked(void **state)
 {
@@ -444,6 +461,7 @@ int main(void)
         ACKS(test_what_never_moved_is_not_stored),
         ACKS(test_a_closed_stream_is_nobody_s),
         ACKS(test_a_child_of_closed_streams_is_abandoned),
+        ACKS(test_a_child_of_nobody_is_not_the_oldest),
         ACKS(test_a_long_line_of_children_is_not_walked),
         ACKS(test_commit_may_close_streams),
         ACKS(test_the_final_commit_may_close_streams),
