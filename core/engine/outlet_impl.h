@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * engine/outlet_impl.h: what the files outlet*.c share. Nobody else includes it.
+ * engine/outlet_impl.h: what the files outlet*.c share. Nobody else includes it, but the test that puts a
+ * buffer of its own in.
  *
  *   buffer ──take──▶ runs (entry, from, to) of a shard ──gather──▶ write ──▶ sink
  *                                                        ▲           │ results
@@ -137,8 +138,6 @@ void wr_shard_clear_scratch(struct wr_shard *s);
 
 /* ---- outlet_results.c ---- */
 
-/* Counts an event as gone from its entry. */
-void wr_shard_settle_entry(struct wr_shard *s, struct wr_entry *entry, const struct weir_event *ev);
 /* Ends one event here. */
 void wr_shard_end(struct wr_shard *s, const struct weir_event *ev, struct wr_entry *entry,
                   enum weir_outcome outcome, const struct wr_why *why);

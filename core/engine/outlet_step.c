@@ -16,6 +16,15 @@ static bool idle(struct wr_shard *s)
     return wr_shard_queued(s) == 0;
 }
 
+/* A durable buffer is not emptied at the end: what is under way ends, the rest stays in it. */
+static bool left_the_rest(struct wr_shard *s)
+{
+    if (s->n_active != 0 || s->dead != NULL)
+        return false;
+    wr_shard_fail_queued(s);
+    return true;
+}
+
 static void finish_shard(struct wr_shard *s, int64_t now)
 {
     struct wr_outlet *o = s->outlet;
@@ -102,10 +111,12 @@ int64_t wr_shard_step(struct wr_shard *s, int64_t wait_until)
             return -1;
         }
     } else {
-        bool clear = wr_shard_push_dead(s, now);
-        next = clear ? wr_shard_start_writes(s, now) : INT64_MAX;
         bool dead_letter = s->outlet->unit->comp->is_dead_letter;
-        if (atomic_load(dead_letter ? &p->finish_dead : &p->finish_sinks) && idle(s)) {
+        bool ends = atomic_load(dead_letter ? &p->finish_dead : &p->finish_sinks) != 0;
+        bool leaves = ends && s->outlet->buffer->durable;
+        bool clear = wr_shard_push_dead(s, now);
+        next = clear && !leaves ? wr_shard_start_writes(s, now) : INT64_MAX;
+        if (leaves ? left_the_rest(s) : ends && idle(s)) {
             finish_shard(s, now);
             return -1;
         }
