@@ -31,8 +31,8 @@ struct wr_log_scope *wr_log_scope_new(struct wr_log *log, const struct weir_kv *
 void wr_log_scope_free(struct wr_log_scope *scope);
 
 bool wr_log_enabled(const struct wr_log_scope *scope, enum weir_log_level level);
-/* `message` must be a constant of the program (its address identifies it for the rate limit), lower
- * case, no full stop. */
+/* `message`: lower case, no full stop. Its first 119 bytes identify it for the rate limit, so what varies
+ * belongs into kv. */
 void wr_log_write(struct wr_log_scope *scope, enum weir_log_level level, const char *message,
                   const struct weir_kv *kv, uint32_t n);
 
