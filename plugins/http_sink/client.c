@@ -11,6 +11,7 @@
 
 #define ANSWER_MAX_WEIR (8u << 20)  /* results of every item */
 #define ANSWER_MAX_OTHER (4u << 10) /* for a message */
+#define ANSWER_READ_MAX (16u << 20) /* then the connection is closed: it may never end */
 #define RETRY_AFTER_MAX_S 3600
 
 static CURLcode global_rc;
@@ -27,10 +28,10 @@ static size_t on_body(char *data, size_t size, size_t n, void *arg)
     struct client *c = arg;
     size_t len = size * n;
     size_t room = c->answer_max - c->answer.len;
-    if (len > room)
-        c->answer_cut = true;
+    c->answer_read += len;
     text_add(&c->answer, weir_str_n(data, len < room ? len : room));
-    return len; /* the rest is read and thrown away, so that the connection can be used again */
+    /* The rest is read and thrown away, so that the connection can be used again. */
+    return c->answer_read > ANSWER_READ_MAX ? 0 : len;
 }
 
 /* ---- Headers ---- */
@@ -125,6 +126,8 @@ static void set_tls(CURL *easy, const struct tls_config *tls)
         curl_easy_setopt(easy, CURLOPT_SSLCERT, tls->cert.ptr);
     if (tls->key.len != 0)
         curl_easy_setopt(easy, CURLOPT_SSLKEY, tls->key.ptr);
+    /* Without one OpenSSL would ask on the terminal, and wait there. */
+    curl_easy_setopt(easy, CURLOPT_KEYPASSWD, "");
 }
 
 static void set_always(struct client *c)
@@ -260,7 +263,7 @@ struct answer client_send(struct client *c, const struct request *rq)
     if (own == NULL && (rq->content_type != NULL || rq->headers.len != 0))
         return a;
     text_clear(&c->answer);
-    c->answer_cut = false;
+    c->answer_read = 0;
     curl_easy_setopt(c->easy, CURLOPT_URL, rq->url);
     curl_easy_setopt(c->easy, CURLOPT_HTTPHEADER, link_lists(own, c->fixed));
     curl_easy_setopt(c->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)rq->body.len);
@@ -268,6 +271,8 @@ struct answer client_send(struct client *c, const struct request *rq)
     a.rc = run(c, rq->deadline_ns, &a.problem);
     free_own(own, c->fixed);
     curl_easy_setopt(c->easy, CURLOPT_HTTPHEADER, NULL);
+    if (a.rc == CURLE_WRITE_ERROR && c->answer_read > ANSWER_READ_MAX)
+        a.rc = CURLE_OK;
     if (a.rc != CURLE_OK)
         return a;
     curl_easy_getinfo(c->easy, CURLINFO_RESPONSE_CODE, &a.status);
@@ -276,7 +281,7 @@ struct answer client_send(struct client *c, const struct request *rq)
         retry_after = RETRY_AFTER_MAX_S;
     a.retry_after_ns = retry_after > 0 ? (int64_t)retry_after * WEIR_NS_PER_S : 0;
     a.body = weir_str_n(c->answer.ptr, c->answer.len);
-    a.whole = !c->answer_cut && !c->answer.failed;
+    a.whole = c->answer_read == c->answer.len && !c->answer.failed;
     return a;
 }
 

@@ -45,6 +45,22 @@ void text_cstr(struct text *t, const char *s)
     text_add(t, weir_cstr(s));
 }
 
+void text_base64(struct text *t, struct weir_str in)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    for (size_t i = 0; i < in.len; i += 3) {
+        size_t left = in.len - i;
+        uint32_t bits = (uint32_t)(unsigned char)in.ptr[i] << 16;
+        if (left > 1)
+            bits |= (uint32_t)(unsigned char)in.ptr[i + 1] << 8;
+        if (left > 2)
+            bits |= (unsigned char)in.ptr[i + 2];
+        char out[4] = {digits[bits >> 18], digits[bits >> 12 & 63],
+                       left > 1 ? digits[bits >> 6 & 63] : '=', left > 2 ? digits[bits & 63] : '='};
+        text_add(t, weir_str_n(out, 4));
+    }
+}
+
 void text_clear(struct text *t)
 {
     if (t->cap > KEEP_MAX)
@@ -106,19 +122,8 @@ static void add_line(struct text *t, struct weir_str payload)
 
 static void add_base64(struct text *t, struct weir_str in)
 {
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     text_cstr(t, "\"");
-    for (size_t i = 0; i < in.len; i += 3) {
-        size_t left = in.len - i;
-        uint32_t bits = (uint32_t)(unsigned char)in.ptr[i] << 16;
-        if (left > 1)
-            bits |= (uint32_t)(unsigned char)in.ptr[i + 1] << 8;
-        if (left > 2)
-            bits |= (unsigned char)in.ptr[i + 2];
-        char out[4] = {digits[bits >> 18], digits[bits >> 12 & 63],
-                       left > 1 ? digits[bits >> 6 & 63] : '=', left > 2 ? digits[bits & 63] : '='};
-        text_add(t, weir_str_n(out, 4));
-    }
+    text_base64(t, in);
     text_cstr(t, "\"");
 }
 

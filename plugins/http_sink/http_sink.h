@@ -2,10 +2,13 @@
  *
  * Sink `http`: what its files share. One write's way:
  *
- *   sink.c     each event's url, headers and payload; groups of one url; one request a group, cut
- * in two where a server cannot take it whole compose.c  the request's body client.c   libcurl: one
- * request at a time, connections kept, ended by the deadline or cancel verdict.c  status and answer
- * into a result for each event plugin.c   the option table, its checks, its docs
+ *   sink.c     groups of one url and one set of headers; one request a group, cut in two where a
+ *              server cannot take it whole
+ *   target.c   each event's url and headers
+ *   compose.c  the request's body
+ *   client.c   libcurl: one request at a time, connections kept, ended by the deadline or cancel
+ *   verdict.c  status and answer into a result for each event
+ *   plugin.c   the option table and its docs; check.c: what can be wrong with them
  *
  * An instance belongs to one outlet thread; only client_cancel comes from others.
  */
@@ -54,6 +57,7 @@ struct text {
 
 void text_add(struct text *t, struct weir_str s);
 void text_cstr(struct text *t, const char *s);
+void text_base64(struct text *t, struct weir_str bytes);
 /* Empty; gives back what one huge body had needed. */
 void text_clear(struct text *t);
 void text_done(struct text *t);
@@ -84,15 +88,20 @@ bool compress_body(struct text *out, z_stream *z, bool *z_ready, const struct te
 struct target {
     const struct weir_host *h;
     const struct config *config;
-    char *prefix; /* literal part of the url; all of it where !url_differs */
-    size_t n_prefix;
-    bool url_differs; /* by event */
+    struct weir_arena *arena;
+    struct weir_str url; /* its literal part, encoded; all of it where !url_differs */
+    size_t n_prefix;     /* of that part as it was written */
+    bool url_differs;    /* by event */
     bool headers_differ;
     bool has_content_type; /* among the configured headers */
 };
 
 /* What is wrong with the literal part that a url template begins with; NULL: nothing. */
 const char *url_prefix_problem(struct weir_str prefix, bool literal);
+/* What literal text has and a url cannot is percent-encoded, in `a`. ptr NULL: no memory. */
+struct weir_str url_encode(const struct weir_host *h, struct weir_str url, struct weir_arena *a);
+/* Whether a header's value stays one header. */
+bool header_value_valid(struct weir_str value);
 enum weir_status target_init(struct target *t, const struct weir_host *h, const struct config *cf,
                              struct weir_error *err);
 void target_done(struct target *t);
@@ -128,8 +137,8 @@ struct client {
     struct curl_slist *fixed; /* headers of every request */
     struct weir_arena *arena; /* of one request */
     struct text answer;
-    size_t answer_max;
-    bool answer_cut;
+    size_t answer_max;    /* bytes that are kept */
+    uint64_t answer_read; /* bytes that came */
     atomic_bool cancelled;
     char error[CURL_ERROR_SIZE];
 };
@@ -173,6 +182,7 @@ struct judge {
     const struct statuses *statuses;
     enum format format;
     const struct config *config;
+    struct weir_str basic; /* user and password as they are sent */
     struct weir_results *results;
     struct weir_arena *scratch; /* messages live here until the write returns */
 };
@@ -182,6 +192,10 @@ struct judged judge_answer(const struct judge *j, const struct item *items, uint
 /* The same result for all of them. */
 void set_results(struct weir_results *results, const struct item *items, uint32_t n,
                  const struct weir_result *r);
+
+/* ---- check.c ---- */
+
+void sink_check(const void *config, const struct weir_report *report);
 
 /* ---- sink.c: the calls of weir/plugin.h ---- */
 

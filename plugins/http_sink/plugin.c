@@ -1,12 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Sink `http`: its option table, its checks, its docs.
+ * Sink `http`: its option table, its docs. Its checks are in check.c.
  */
 #include "http_sink.h"
-
-#include <stdio.h>
-#include <string.h>
-#include <strings.h>
 
 const char *const method_words[] = {"POST", "PUT", "PATCH", NULL};
 static const char *const format_words[] = {"ndjson", "array", "single", "weir", NULL};
@@ -25,7 +21,7 @@ static const struct weir_option tls_options[] = {
     {.name = "key",
      .type = WEIR_OPT_PATH,
      .offset = offsetof(struct tls_config, key),
-     .doc = "The key of `cert` (PEM)."},
+     .doc = "The key of `cert` (PEM, not encrypted); without it `cert` holds it as well."},
     {.name = "verify",
      .type = WEIR_OPT_BOOL,
      .offset = offsetof(struct tls_config, verify),
@@ -97,7 +93,7 @@ static const struct weir_option options[] = {
      .def = "[3xx, 401, 403, 407, 408, 425, 429, 5xx]",
      .doc =
          "Statuses that mean: send it again (their Retry-After is kept). What is in neither list "
-         "rejects the events.",
+         "rejects the events; a single status counts before a class such as 2xx.",
      .example = "[408, 429, 5xx]"},
     {.name = "connect_timeout",
      .type = WEIR_OPT_DURATION,
@@ -105,13 +101,15 @@ static const struct weir_option options[] = {
      .def = "5s",
      .min = WEIR_NS_PER_MS,
      .max = 600 * WEIR_NS_PER_S,
-     .doc = "Longest wait for a connection, TLS included. The whole request has the sink's "
-            "`timeout`."},
+     .doc =
+         "Longest wait for a connection, TLS included. All requests of one write have the sink's "
+         "`timeout`."},
     {.name = "proxy",
      .type = WEIR_OPT_STRING,
      .flags = WEIR_OPT_SECRET,
      .offset = offsetof(struct config, proxy),
-     .doc = "Proxy to go through. The environment's http_proxy is not looked at.",
+     .doc = "Proxy to go through: http, https, socks4, socks4a, socks5 or socks5h, with user and "
+            "password where it wants them. The environment's http_proxy is not looked at.",
      .example = "http://proxy.internal:3128"},
     {.name = "tls",
      .type = WEIR_OPT_TABLE,
@@ -120,94 +118,7 @@ static const struct weir_option options[] = {
      .doc = "For https."},
 };
 
-/* ---- Checks ---- */
-
-static bool is_token_char(char c)
-{
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-           (c != '\0' && strchr("!#$%&'*+-.^_`|~", c) != NULL);
-}
-
-static void check_header(const struct config *cf, const struct weir_pair *pair,
-                         const struct weir_report *report)
-{
-    static const char *const ours[] = {"content-length", "transfer-encoding",
-                                       "connection",     "content-encoding",
-                                       "expect",         "te",
-                                       "trailer",        "upgrade"};
-    char at[160];
-    (void)snprintf(at, sizeof(at), "headers.%.140s", pair->key.ptr);
-    bool ok = pair->key.len != 0;
-    for (size_t i = 0; i < pair->key.len; i++)
-        ok = ok && is_token_char(pair->key.ptr[i]);
-    if (!ok)
-        report->error(report, at, -1, "'%s' is no header name: expected one such as x-api-key",
-                      pair->key.ptr);
-    for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
-        if (strcasecmp(ours[i], pair->key.ptr) == 0)
-            report->error(report, at, -1, "the header %s is set by the sink itself: remove it%s",
-                          ours[i], i == 3 ? ", and use the option compression" : "");
-    if (strcasecmp(pair->key.ptr, "authorization") == 0 &&
-        (cf->token.len != 0 || cf->user.len != 0))
-        report->error(report, at, -1, "token and user set the same header: keep one of them");
-}
-
-static void check_statuses(const struct weir_list *list, const char *name,
-                           const struct weir_report *report)
-{
-    for (uint32_t i = 0; i < list->n; i++) {
-        struct weir_str word = ((const struct weir_str *)list->items)[i];
-        char at[32];
-        (void)snprintf(at, sizeof(at), "%s[%u]", name, i);
-        if (!status_word_valid(word))
-            report->error(report, at, 0, "'%s' is no status: expected one such as 429, or 5xx",
-                          word.ptr);
-    }
-}
-
-static void check_url(const struct config *cf, const struct weir_report *report)
-{
-    const struct weir_host *h = report->host;
-    struct weir_str text = {NULL, 0};
-    bool literal = h->template_is_literal(cf->url, &text);
-    const char *problem = url_prefix_problem(literal ? text : h->template_prefix(cf->url), literal);
-    if (problem != NULL)
-        report->error(report, "url", 0, "%s; expected such as https://example.com/events", problem);
-}
-
-static bool visible(struct weir_str s)
-{
-    for (size_t i = 0; i < s.len; i++)
-        if (s.ptr[i] <= ' ' || s.ptr[i] > '~')
-            return false;
-    return true;
-}
-
-static void check(const void *config, const struct weir_report *report)
-{
-    const struct config *cf = config;
-    check_url(cf, report);
-    for (uint32_t i = 0; i < cf->headers.n; i++)
-        check_header(cf, (const struct weir_pair *)cf->headers.items + i, report);
-    check_statuses(&cf->ok_status, "ok_status", report);
-    check_statuses(&cf->retry_status, "retry_status", report);
-    if (cf->token.len != 0 && cf->user.len != 0)
-        report->error(report, "token", -1,
-                      "token and user are two ways to authenticate: remove one of them");
-    if (!visible(cf->token))
-        report->error(report, "token", -1,
-                      "a token is visible ASCII; this one has a space or a newline, perhaps at its "
-                      "end");
-    if (cf->user.len == 0 && cf->password.len != 0)
-        report->error(report, "password", -1, "there is a password and no user: add `user`");
-    if (memchr(cf->user.len != 0 ? cf->user.ptr : "", ':', cf->user.len) != NULL)
-        report->error(report, "user", -1, "a user name for basic authentication holds no ':'");
-    if (cf->tls.key.len != 0 && cf->tls.cert.len == 0)
-        report->error(report, "tls.key", -1, "there is a key and no certificate: add `cert`");
-    if (!cf->tls.verify)
-        report->warning(report, "tls.verify", -1,
-                        "anybody on the way can read and change the events; set `tls.ca` instead");
-}
+/* ---- The type ---- */
 
 static uint32_t needs(const struct weir_host *h, const void *config)
 {
@@ -216,8 +127,6 @@ static uint32_t needs(const struct weir_host *h, const void *config)
     bool ids = cf->format == FORMAT_WEIR || cf->format == FORMAT_SINGLE;
     return WEIR_NEEDS_PAYLOAD | (ids ? WEIR_NEEDS_ID : 0);
 }
-
-/* ---- The type ---- */
 
 static const char doc[] =
     "Sends events in batches and takes each one's result from the answer.\n"
@@ -250,10 +159,16 @@ static const char doc[] =
     "the bad event is alone. With `format: weir` the answer's items count: what the other side "
     "delivered, filtered, dropped or kept as a dead letter is delivered; a rejected item rejects "
     "that "
-    "event alone; a failed one is sent again. Redirects are not followed.\n"
+    "event alone; a failed one is sent again. Redirects are not followed. An answer is read up to "
+    "16 "
+    "MiB; what is longer counts by its status. Where a connection breaks before the answer, the "
+    "events are sent again, and may come twice: `weir` and `single` carry an id for each event, "
+    "for "
+    "the others put it into the payload (`map`, `set: {id: \"{{ @id }}\"}`).\n"
     "\n"
     "**Urls.** Fields may stand behind the host. What a field puts in is percent-encoded, but for "
-    "letters, digits and `-._~`: a `/`, `?`, `&` or `%` of an event stays part of its own place. An "
+    "letters, digits and `-._~`: a `/`, `?`, `&` or `%` of an event stays part of its own place. "
+    "An "
     "event that would put `.` or `..` as a folder into the path is rejected (`bad_url`).\n";
 
 static const struct weir_sink sink = {
@@ -275,7 +190,7 @@ static const struct weir_type type_http = {
     .needs_always = WEIR_NEEDS_PAYLOAD,
     .options = WEIR_OPTIONS(options, struct config),
     .sink = &sink,
-    .check = check,
+    .check = sink_check,
     .needs = needs,
     .probe = sink_probe,
     .open = sink_open,

@@ -20,7 +20,7 @@ struct sink {
     struct target target;
     struct statuses statuses;
     size_t body_limit; /* learnt from 413; bytes of items a request */
-    struct text body, packed;
+    struct text body, packed, basic;
     z_stream deflate;
     bool deflate_ready;
     struct weir_arena *check;
@@ -143,6 +143,13 @@ static uint32_t fitting(const struct sink *s, const struct item *items, uint32_t
     return fit;
 }
 
+/* The server took what was cut to its limit: more is tried with time, since limits change. */
+static void widen(struct sink *s)
+{
+    if (s->body_limit < SIZE_MAX / 2)
+        s->body_limit += s->body_limit / 16 + 1;
+}
+
 static void not_tried(struct writing *w, const struct item *items, uint32_t n)
 {
     struct weir_result r = {.verdict = WEIR_VERDICT_UNAVAILABLE,
@@ -202,6 +209,8 @@ static void send_group(struct writing *w, const struct item *items, uint32_t n)
         r.to = r.from + fit;
         judged = send_items(w, items + r.from, fit);
         push_rest(&todo, r, judged);
+        if (todo.n != 0 && judged.next == NEXT_DONE && !judged.stop)
+            widen(w->s);
     }
 }
 
@@ -260,6 +269,7 @@ void sink_write(void *self, struct weir_batch *b, int64_t deadline_ns, struct we
                              .statuses = &s->statuses,
                              .format = (enum format)s->config->format,
                              .config = s->config,
+                             .basic = weir_str_n(s->basic.ptr, s->basic.len),
                              .results = results,
                              .scratch = w.scratch};
     make_items(&w);
@@ -275,16 +285,31 @@ void sink_cancel(void *self)
     client_cancel(&s->client);
 }
 
+/* What libcurl makes of user and password. */
+static void make_basic(struct sink *s)
+{
+    struct text pair = {.h = s->h};
+    if (s->config->user.len == 0)
+        return;
+    text_add(&pair, s->config->user);
+    text_cstr(&pair, ":");
+    text_add(&pair, s->config->password);
+    text_base64(&s->basic, weir_str_n(pair.ptr, pair.len));
+    s->basic.failed |= pair.failed;
+    text_done(&pair);
+}
+
 static enum weir_status sink_init(struct sink *s, struct weir_error *err)
 {
     enum weir_status status = target_init(&s->target, s->h, s->config, err);
     if (status != WEIR_OK)
         return status;
     s->body_limit = SIZE_MAX;
-    s->body.h = s->packed.h = s->h;
+    s->body.h = s->packed.h = s->basic.h = s->h;
+    make_basic(s);
     s->check = s->h->arena_new(s->h);
     statuses_init(&s->statuses, s->config);
-    if (s->check == NULL)
+    if (s->check == NULL || s->basic.failed)
         return s->h->error(err, WEIR_E_NOMEM, "no_memory", "no memory for the http sink");
     return client_open(&s->client, s->h, s->config, err);
 }
@@ -317,6 +342,7 @@ void sink_close(void *take_self)
         (void)deflateEnd(&s->deflate);
     text_done(&s->body);
     text_done(&s->packed);
+    text_done(&s->basic);
     if (s->check != NULL)
         s->h->arena_free(s->check);
     s->h->free(s);
@@ -331,9 +357,9 @@ enum weir_status sink_probe(const struct weir_host *h, const void *config, int64
     if (status != WEIR_OK)
         return status;
     struct sink *s = self;
-    const char *host = strchr(s->target.prefix, '/') + 2;
-    int at = (int)(host - s->target.prefix + (ptrdiff_t)strcspn(host, "/?"));
-    struct weir_str server = h->arena_printf(s->check, "%.*s/", at, s->target.prefix);
+    const char *url = s->target.url.ptr, *host = strchr(url, '/') + 2;
+    int at = (int)(host - url + (ptrdiff_t)strcspn(host, "/?"));
+    struct weir_str server = h->arena_printf(s->check, "%.*s/", at, url);
     status = client_probe(&s->client, server.ptr, deadline_ns, err);
     sink_close(s);
     return status;

@@ -54,10 +54,11 @@ enum weir_status target_init(struct target *t, const struct weir_host *h, const 
     t->config = cf;
     if (problem != NULL)
         return h->error(err, WEIR_E_CONFIG, "bad_url", "url: %s", problem);
-    t->prefix = h->alloc(prefix.len + 1);
-    if (t->prefix == NULL)
+    t->arena = h->arena_new(h);
+    struct weir_str url = t->arena != NULL ? url_encode(h, prefix, t->arena) : weir_str_n(NULL, 0);
+    if (url.ptr == NULL)
         return h->error(err, WEIR_E_NOMEM, "no_memory", "no memory for the http sink");
-    memcpy(t->prefix, prefix.ptr, prefix.len);
+    t->url = url;
     t->n_prefix = prefix.len;
     t->url_differs = !literal;
     for (uint32_t i = 0; i < cf->headers.n; i++) {
@@ -69,8 +70,8 @@ enum weir_status target_init(struct target *t, const struct weir_host *h, const 
 
 void target_done(struct target *t)
 {
-    if (t->h != NULL)
-        t->h->free(t->prefix);
+    if (t->arena != NULL)
+        t->h->arena_free(t->arena);
 }
 
 /* ---- The url ---- */
@@ -97,11 +98,10 @@ static const char *url_problem(struct weir_str url, size_t prefix)
     return NULL;
 }
 
-/* What literal text has and a url cannot. */
-static struct weir_str url_encode(const struct target *t, struct weir_str url, struct weir_arena *a)
+struct weir_str url_encode(const struct weir_host *h, struct weir_str url, struct weir_arena *a)
 {
     static const char hex[] = "0123456789ABCDEF";
-    char *out = t->h->arena_alloc(a, url.len * 3 + 1);
+    char *out = h->arena_alloc(a, url.len * 3 + 1);
     if (out == NULL)
         return weir_str_n(NULL, 0);
     size_t len = 0;
@@ -132,7 +132,7 @@ static bool render_url(const struct target *t, struct weir_batch *b, struct item
                        struct weir_arena *a, struct weir_result *ret)
 {
     struct weir_error err = {.offset = -1};
-    it->url = weir_str_n(t->prefix, t->n_prefix);
+    it->url = t->url;
     if (!t->url_differs)
         return true;
     struct weir_str url =
@@ -142,13 +142,13 @@ static bool render_url(const struct target *t, struct weir_batch *b, struct item
     const char *problem = url_problem(url, t->n_prefix);
     if (problem != NULL)
         return reject(t, ret, "bad_url", a, "url", problem);
-    it->url = url_encode(t, url, a);
+    it->url = url_encode(t->h, url, a);
     return it->url.ptr != NULL;
 }
 
 /* ---- Headers ---- */
 
-static bool header_valid(struct weir_str value)
+bool header_value_valid(struct weir_str value)
 {
     for (size_t i = 0; i < value.len; i++)
         if (((unsigned char)value.ptr[i] < ' ' && value.ptr[i] != '\t') || value.ptr[i] == 0x7f)
@@ -169,7 +169,7 @@ static bool render_headers(const struct target *t, struct weir_batch *b, struct 
 {
     struct weir_error err = {.offset = -1};
     struct weir_str lines = {"", 0}, literal;
-    if (t->config->format == FORMAT_SINGLE && it->ev->id.len != 0 && header_valid(it->ev->id))
+    if (t->config->format == FORMAT_SINGLE && it->ev->id.len != 0 && header_value_valid(it->ev->id))
         lines = add_line(t, a, lines, "weir-id", it->ev->id);
     for (uint32_t i = 0; t->headers_differ && i < t->config->headers.n && lines.ptr != NULL; i++) {
         const struct weir_pair *pair = header_at(t->config, i);
@@ -181,7 +181,7 @@ static bool render_headers(const struct target *t, struct weir_batch *b, struct 
             return false;
         if (value.ptr == NULL)
             return reject(t, ret, "template", a, where.ptr, err.text);
-        if (!header_valid(value))
+        if (!header_value_valid(value))
             return reject(t, ret, "bad_header", a, where.ptr,
                           "the value holds a control character");
         if (value.len != 0)

@@ -60,18 +60,28 @@ static bool is_outage(unsigned status)
     }
 }
 
-void statuses_init(struct statuses *st, const struct config *cf)
+static void set_statuses(struct statuses *st, const struct weir_list *words, bool classes, bool ok)
 {
     unsigned from, to;
+    for (uint32_t i = 0; i < words->n; i++) {
+        if (!word_range(((const struct weir_str *)words->items)[i], &from, &to) ||
+            (from != to) != classes)
+            continue;
+        for (unsigned s = from; s <= to; s++)
+            st->verdict[s] = ok             ? WEIR_VERDICT_OK
+                             : is_outage(s) ? WEIR_VERDICT_UNAVAILABLE
+                                            : WEIR_VERDICT_RETRY;
+    }
+}
+
+/* Later ones replace earlier ones: a single status counts before its class. */
+void statuses_init(struct statuses *st, const struct config *cf)
+{
     memset(st->verdict, WEIR_VERDICT_REJECTED, sizeof(st->verdict));
-    for (uint32_t i = 0; i < cf->retry_status.n; i++)
-        if (word_range(((const struct weir_str *)cf->retry_status.items)[i], &from, &to))
-            for (unsigned s = from; s <= to; s++)
-                st->verdict[s] = is_outage(s) ? WEIR_VERDICT_UNAVAILABLE : WEIR_VERDICT_RETRY;
-    for (uint32_t i = 0; i < cf->ok_status.n; i++)
-        if (word_range(((const struct weir_str *)cf->ok_status.items)[i], &from, &to))
-            for (unsigned s = from; s <= to; s++)
-                st->verdict[s] = WEIR_VERDICT_OK;
+    set_statuses(st, &cf->retry_status, true, false);
+    set_statuses(st, &cf->ok_status, true, true);
+    set_statuses(st, &cf->retry_status, false, false);
+    set_statuses(st, &cf->ok_status, false, true);
 }
 
 static const char *status_code(long status)
@@ -91,6 +101,20 @@ static void hide(char *text, size_t len, struct weir_str secret)
         memset(at, '*', secret.len);
 }
 
+/* Everything of ours that a server may repeat in its answer. */
+static void hide_secrets(const struct judge *j, char *text, size_t len)
+{
+    const struct config *cf = j->config;
+    const struct weir_pair *headers = cf->headers.items;
+    struct weir_str value;
+    hide(text, len, cf->token);
+    hide(text, len, cf->password);
+    hide(text, len, j->basic);
+    for (uint32_t i = 0; i < cf->headers.n; i++)
+        if (j->h->template_is_literal(headers[i].value.ptr, &value))
+            hide(text, len, value);
+}
+
 /* Bytes of an answer for a message: short, one line, without our secrets. */
 static struct weir_str excerpt(const struct judge *j, struct weir_str body)
 {
@@ -98,8 +122,7 @@ static struct weir_str excerpt(const struct judge *j, struct weir_str body)
     char *text = (char *)(uintptr_t)copy.ptr;
     if (text == NULL)
         return weir_str_n("", 0);
-    hide(text, copy.len, j->config->token);
-    hide(text, copy.len, j->config->password);
+    hide_secrets(j, text, copy.len);
     if (copy.len > EXCERPT_MAX)
         copy.len = EXCERPT_MAX;
     for (size_t i = 0; i < copy.len; i++)
@@ -194,19 +217,25 @@ static void judge_item(const struct judge *j, const struct item *it, const struc
     *weir_result_at(j->results, it->index) = r;
 }
 
-/* The answer lists how items ended; those that it does not name were delivered. */
-static void judge_items(const struct judge *j, const struct item *items, uint32_t n,
+/* The answer lists how items ended; those that it does not name were delivered. True: some must be
+ * sent again. */
+static bool judge_items(const struct judge *j, const struct item *items, uint32_t n,
                         const struct weir_value *list, const struct answer *a)
 {
+    bool again = false;
     struct weir_value_iter it = j->h->value_iter(list);
     const struct weir_value *v = NULL;
     struct weir_str key;
     set_results(j->results, items, n, &(struct weir_result){.verdict = WEIR_VERDICT_OK});
     while ((v = j->h->value_next(&it, &key)) != NULL) {
         uint32_t item = item_of(j, v, n);
-        if (item != UINT32_MAX)
-            judge_item(j, &items[item], v, a);
+        if (item == UINT32_MAX)
+            continue;
+        judge_item(j, &items[item], v, a);
+        uint32_t verdict = weir_result_at(j->results, items[item].index)->verdict;
+        again |= verdict != WEIR_VERDICT_OK && verdict != WEIR_VERDICT_REJECTED;
     }
+    return again;
 }
 
 /* True where the answer was a weir source's and said it all. */
@@ -217,9 +246,11 @@ static bool judge_weir(const struct judge *j, const struct item *items, uint32_t
     const struct weir_value *v =
         j->format == FORMAT_WEIR && a->whole ? j->h->value_parse(j->scratch, a->body, &err) : NULL;
     const struct weir_value *list = member(j, v, "items");
-    if (list != NULL && j->h->value_type(list) == WEIR_ARRAY) {
-        judge_items(j, items, n, list, a);
-        *ret = (struct judged){.next = NEXT_DONE};
+    /* `accepted` stands where the request was taken and its items have ended. Without it the whole
+     * request was refused, and the list has only those that would have been as well. */
+    if (member(j, v, "accepted") != NULL && j->h->value_type(list) == WEIR_ARRAY) {
+        bool again = judge_items(j, items, n, list, a);
+        *ret = (struct judged){.next = NEXT_DONE, .stop = again};
         return true;
     }
     uint32_t item = item_of(j, member(j, v, "error"), n);
@@ -237,7 +268,8 @@ static bool judge_weir(const struct judge *j, const struct item *items, uint32_t
 static struct judged judge_silence(const struct judge *j, const struct item *items, uint32_t n,
                                    const struct answer *a)
 {
-    bool bad_url = a->rc == CURLE_URL_MALFORMAT || a->rc == CURLE_UNSUPPORTED_PROTOCOL;
+    /* Not CURLE_UNSUPPORTED_PROTOCOL: what answered speaks no HTTP that we know. */
+    bool bad_url = a->rc == CURLE_URL_MALFORMAT;
     struct weir_result r = {.verdict = bad_url ? WEIR_VERDICT_REJECTED : WEIR_VERDICT_UNAVAILABLE,
                             .number = (int32_t)a->rc,
                             .code = bad_url ? "bad_url" : "connection"};
@@ -260,7 +292,10 @@ struct judged judge_answer(const struct judge *j, const struct item *items, uint
     if (a->status >= 0 && a->status < STATUS_MAX)
         verdict = j->statuses->verdict[a->status];
     bool together = a->status == 400 || a->status == 413 || a->status == 422;
-    if (verdict == WEIR_VERDICT_REJECTED && together && n > 1)
+    bool refused = verdict == WEIR_VERDICT_REJECTED && together;
+    /* Results of items may be behind the end of what was kept: fewer items have shorter ones. */
+    bool unread = verdict == WEIR_VERDICT_OK && j->format == FORMAT_WEIR && !a->whole;
+    if (n > 1 && (refused || unread))
         return (struct judged){.next = NEXT_SPLIT};
     struct weir_result r = result_of(j, verdict, a);
     set_results(j->results, items, n, &r);
