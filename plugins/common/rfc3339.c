@@ -41,7 +41,7 @@ static bool literal(const char **p, const char *end, const char *any_of)
     return true;
 }
 
-static int days_in_month(int year, int month)
+int rfc3339_days_in_month(int year, int month)
 {
     static const int days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
     bool leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
@@ -57,7 +57,7 @@ static bool read_date(const char **p, const char *end, struct civil *c)
     if (c->month < 1 || c->month > 12 || !literal(p, end, "-"))
         return false;
     c->day = digits(p, end, 2);
-    return c->day >= 1 && c->day <= days_in_month(c->year, c->month);
+    return c->day >= 1 && c->day <= rfc3339_days_in_month(c->year, c->month);
 }
 
 static bool read_fraction(const char **p, const char *end, struct civil *c)
@@ -108,7 +108,7 @@ static bool read_time(const char **p, const char *end, struct civil *c)
     return utc_min == 1439;
 }
 
-static int64_t days_from_civil(int year, int month, int day)
+int64_t rfc3339_days(int year, int month, int day)
 {
     int64_t y = month <= 2 ? year - 1 : year;
     int64_t era = (y >= 0 ? y : y - 399) / 400;
@@ -125,7 +125,7 @@ bool rfc3339_parse(const char *text, size_t len, struct rfc3339 *ret)
     if (len < 20 || !read_date(&p, end, &c) || !literal(&p, end, "Tt") || !read_time(&p, end, &c) ||
         p != end)
         return false;
-    int64_t s = days_from_civil(c.year, c.month, c.day) * DAY_S + c.hour * 3600 + c.minute * 60 +
+    int64_t s = rfc3339_days(c.year, c.month, c.day) * DAY_S + c.hour * 3600 + c.minute * 60 +
                 c.second - c.offset_min * 60;
     *ret = (struct rfc3339){s, c.ns};
     return true;
@@ -145,7 +145,7 @@ bool rfc3339_is_time(const char *text, size_t len)
     return len > 0 && read_time(&p, end, &c) && p == end;
 }
 
-static void civil_from_days(int64_t days, struct civil *ret)
+void rfc3339_date(int64_t days, int *ret_year, int *ret_month, int *ret_day)
 {
     int64_t z = days + 719468;
     int64_t era = (z >= 0 ? z : z - 146096) / 146097;
@@ -154,9 +154,9 @@ static void civil_from_days(int64_t days, struct civil *ret)
         (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146096) / 365;
     int64_t day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     int64_t m = (5 * day_of_year + 2) / 153;
-    ret->day = (int)(day_of_year - (153 * m + 2) / 5 + 1);
-    ret->month = (int)(m < 10 ? m + 3 : m - 9);
-    ret->year = (int)(year_of_era + era * 400 + (ret->month <= 2 ? 1 : 0));
+    *ret_day = (int)(day_of_year - (153 * m + 2) / 5 + 1);
+    *ret_month = (int)(m < 10 ? m + 3 : m - 9);
+    *ret_year = (int)(year_of_era + era * 400 + (*ret_month <= 2 ? 1 : 0));
 }
 
 size_t rfc3339_format(struct rfc3339 t, char out[RFC3339_MAX])
@@ -166,7 +166,7 @@ size_t rfc3339_format(struct rfc3339 t, char out[RFC3339_MAX])
     int64_t day = t.s >= 0 ? t.s / DAY_S : -((-t.s + DAY_S - 1) / DAY_S);
     int s = (int)(t.s - day * DAY_S);
     struct civil c;
-    civil_from_days(day, &c);
+    rfc3339_date(day, &c.year, &c.month, &c.day);
     int n = snprintf(out, RFC3339_MAX, "%04u-%02u-%02uT%02u:%02u:%02u", (unsigned)c.year % 10000u,
                      (unsigned)c.month % 100u, (unsigned)c.day % 100u, (unsigned)s / 3600 % 100u,
                      (unsigned)s / 60 % 60, (unsigned)s % 60);

@@ -33,6 +33,11 @@ bool rfc3339_parse(const char *text, size_t len, struct rfc3339 *ret);
 bool rfc3339_is_date(const char *text, size_t len);
 bool rfc3339_is_time(const char *text, size_t len);
 
+/* The proleptic Gregorian calendar of years 0000 to 9999; days are counted from 1970-01-01. */
+int rfc3339_days_in_month(int year, int month);
+int64_t rfc3339_days(int year, int month, int day);
+void rfc3339_date(int64_t days, int *ret_year, int *ret_month, int *ret_day);
+
 /* Writes UTC text with 0, 3, 6 or 9 digits of fraction, as many as needed, and a NUL. Returns its
  * length; 0 where t.s is out of [RFC3339_S_MIN, RFC3339_S_MAX]. */
 size_t rfc3339_format(struct rfc3339 t, char out[RFC3339_MAX]);

@@ -60,20 +60,65 @@ static bool put(struct job *j, const struct path *p, struct weir_value *v)
     return why[0] == '\0' ? no_memory(j, p) : fail(j, "bad_path", p, "%s", why);
 }
 
+/* ---- rename ---- */
+
+/* Below `root`, which may be changed. */
+static bool rename_in(struct job *j, struct weir_value *root, const struct path *from,
+                      const struct path *to)
+{
+    const struct weir_value *old = path_get(j->h, root, from);
+    char why[200] = "";
+    if (old == NULL)
+        return true;
+    if (path_siblings(from, to))
+        return path_rename(j->h, j->b->arena, root, from, to) || no_memory(j, from);
+    struct weir_value *copy = j->h->make_copy(j->b->arena, old);
+    (void)path_remove(j->h, root, from);
+    if (copy != NULL && path_set(j->h, j->b->arena, root, to, copy, why))
+        return true;
+    return why[0] == '\0' ? no_memory(j, to) : fail(j, "bad_path", to, "%s", why);
+}
+
+struct renaming {
+    struct job *j;
+    struct path from, to; /* below the item */
+};
+
+static bool rename_item(void *arg, const struct weir_value *v, struct weir_value **ret)
+{
+    const struct renaming *r = arg;
+    (void)ret;
+    return rename_in(r->j, (struct weir_value *)(uintptr_t)v, &r->from, &r->to);
+}
+
+static bool stop_at_first(void *arg, const struct weir_value *v, struct weir_value **ret)
+{
+    (void)arg;
+    (void)v;
+    (void)ret;
+    return false;
+}
+
+/* Whether the path leads nowhere. */
+static bool is_missing(const struct job *j, const struct path *p)
+{
+    return path_visit(j->h, j->v, p, stop_at_first, NULL);
+}
+
 static bool apply_rename(struct job *j, const struct edit *e)
 {
-    const struct weir_value *old = path_get(j->h, j->v, &e->path);
-    if (old == NULL)
+    if (is_missing(j, &e->path))
         return true;
     if (!edit(j))
         return false;
-    if (path_siblings(&e->path, &e->by.to))
-        return path_rename(j->h, j->b->arena, j->edited, &e->path, &e->by.to) ||
-               no_memory(j, &e->path);
-    struct weir_value *copy = j->h->make_copy(j->b->arena, path_get(j->h, j->edited, &e->path));
-    (void)path_remove(j->h, j->edited, &e->path);
-    return put(j, &e->by.to, copy);
+    if (!e->path.each)
+        return rename_in(j, j->edited, &e->path, &e->by.to);
+    struct renaming r = {j, path_below_each(&e->path), path_below_each(&e->by.to)};
+    struct path items = path_until_each(&e->path);
+    return path_visit(j->h, j->edited, &items, rename_item, &r);
 }
+
+/* ---- default, values, set ---- */
 
 static bool apply_default(struct job *j, const struct edit *e)
 {
@@ -103,11 +148,13 @@ static bool apply_set(struct job *j, const struct edit *e)
     return put(j, &e->path, made);
 }
 
-/* ---- Values made of values: cast, hash, mask ---- */
+/* ---- Values made of values: cast, time, hash, mask ---- */
 
 typedef enum cast_result convert_fn(const struct job *j, const struct edit *e,
                                     const struct weir_value *v, struct weir_value **ret,
                                     const char **ret_expected);
+
+static convert_fn time_one;
 
 /* A walk over the values of one path. */
 struct conversion {
@@ -117,17 +164,27 @@ struct conversion {
     bool changes, failed;
 };
 
-static bool fail_cast(struct job *j, const struct edit *e, const struct weir_value *v,
-                      const char *expected)
+/* `what`: "cannot become int". */
+static bool fail_value(struct job *j, const char *code, const struct edit *e, const char *what,
+                       const char *expected, const struct weir_value *v)
 {
-    const struct weir_host *h = j->h;
-    struct weir_str s = h->value_str(v);
-    return fail(j, "bad_cast", &e->path, "cannot become %s: expected %s, found %s%s%.*s%s",
-                cast_words[e->by.cast], expected, type_words(h->value_type(v)),
-                s.len > 0 ? " \"" : "", (int)utf8_cut(s.ptr, s.len, 60), s.len > 0 ? s.ptr : "",
+    struct weir_str s = j->h->value_str(v);
+    return fail(j, code, &e->path, "%s: expected %s, found %s%s%.*s%s", what, expected,
+                type_words(j->h->value_type(v)), s.len > 0 ? " \"" : "",
+                (int)utf8_cut(s.ptr, s.len, 60), s.len > 0 ? s.ptr : "",
                 s.len > 60  ? "...\""
                 : s.len > 0 ? "\""
                             : "");
+}
+
+static bool fail_conversion(const struct conversion *c, const struct weir_value *v,
+                            const char *expected)
+{
+    char what[120];
+    if (c->convert == time_one)
+        return fail_value(c->j, "bad_time", c->e, "cannot be written anew", expected, v);
+    (void)snprintf(what, sizeof(what), "cannot become %s", cast_words[c->e->by.cast]);
+    return fail_value(c->j, "bad_cast", c->e, what, expected, v);
 }
 
 static bool convert_one(void *arg, const struct weir_value *v, struct weir_value **ret)
@@ -147,7 +204,7 @@ static bool convert_one(void *arg, const struct weir_value *v, struct weir_value
         break;
     }
     c->failed = true;
-    return fail_cast(c->j, c->e, v, expected);
+    return fail_conversion(c, v, expected);
 }
 
 /* Looks before it changes, so that events that need no change pass byte for byte. */
@@ -170,6 +227,13 @@ static enum cast_result cast_one(const struct job *j, const struct edit *e,
                                  const char **ret_expected)
 {
     return cast_value(j->h, j->b->arena, e->by.cast, v, ret, ret_expected);
+}
+
+static enum cast_result time_one(const struct job *j, const struct edit *e,
+                                 const struct weir_value *v, struct weir_value **ret,
+                                 const char **ret_expected)
+{
+    return time_convert(j->h, j->b->arena, &e->by.time, v, ret, ret_expected);
 }
 
 static enum cast_result hash_one(const struct job *j, const struct edit *e,
@@ -200,30 +264,40 @@ static bool apply_cast(struct job *j, const struct edit *e)
     return convert(j, e, cast_one);
 }
 
+static bool apply_time(struct job *j, const struct edit *e)
+{
+    return convert(j, e, time_one);
+}
+
+/* What is to be hidden may stand a second time under a duplicate key, where no path leads, and some
+ * readers take the last one. */
+static bool drop_twins(struct job *j, const struct path *p)
+{
+    if (!path_has_twins(j->h, j->v, p))
+        return true;
+    if (!edit(j))
+        return false;
+    return path_drop_twins(j->h, j->b->arena, j->edited, p) || no_memory(j, p);
+}
+
 static bool apply_hash(struct job *j, const struct edit *e)
 {
-    return convert(j, e, hash_one);
+    return drop_twins(j, &e->path) && convert(j, e, hash_one);
 }
 
 static bool apply_mask(struct job *j, const struct edit *e)
 {
-    return convert(j, e, mask_one);
+    return drop_twins(j, &e->path) && convert(j, e, mask_one);
 }
 
 /* ---- The rest, and all in turn ---- */
 
-static bool stop_at_first(void *arg, const struct weir_value *v, struct weir_value **ret)
-{
-    (void)arg;
-    (void)v;
-    (void)ret;
-    return false;
-}
-
 static bool apply_remove(struct job *j, const struct edit *e)
 {
-    if (path_visit(j->h, j->v, &e->path, stop_at_first, NULL))
-        return true; /* nothing there */
+    if (!drop_twins(j, &e->path))
+        return false;
+    if (is_missing(j, &e->path))
+        return true;
     if (!edit(j))
         return false;
     if (e->path.each)
@@ -268,8 +342,9 @@ static void apply_one(struct job *j)
     }
     if (apply_all(j, &map->rename, apply_rename) && apply_all(j, &map->defaults, apply_default) &&
         apply_all(j, &map->values, apply_value) && apply_all(j, &map->set, apply_set) &&
-        apply_all(j, &map->cast, apply_cast) && apply_all(j, &map->hash, apply_hash) &&
-        apply_all(j, &map->mask, apply_mask) && apply_all(j, &map->remove, apply_remove))
+        apply_all(j, &map->cast, apply_cast) && apply_all(j, &map->time, apply_time) &&
+        apply_all(j, &map->hash, apply_hash) && apply_all(j, &map->mask, apply_mask) &&
+        apply_all(j, &map->remove, apply_remove))
         apply_keep(j);
 }
 

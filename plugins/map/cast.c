@@ -4,7 +4,6 @@
  * refused, but for the digits of a float and what is finer than the unit of an epoch.
  */
 #include "cast.h"
-#include "../common/rfc3339.h"
 
 #include <math.h>
 #include <string.h>
@@ -174,21 +173,33 @@ static struct rfc3339 from_units(int64_t n, int64_t per_second)
     return (struct rfc3339){s, (int32_t)(rest * (1000000000 / per_second))};
 }
 
-static enum cast_result from_epoch(const struct job *j, const struct weir_value *v,
-                                   int64_t per_second)
+bool epoch_read(const struct weir_host *h, struct weir_arena *a, const struct weir_value *v,
+                int64_t per_second, struct rfc3339 *ret)
 {
-    const struct weir_value *n = number_in(j, v);
-    if (n != NULL && j->h->value_type(n) == WEIR_INT)
-        return write_time(j, v, from_units(j->h->value_int(n), per_second));
-    double real = n != NULL ? j->h->value_real(n) / (double)per_second : NAN;
+    const struct job j = {.h = h, .a = a};
+    const struct weir_value *n = number_in(&j, v);
+    if (n != NULL && h->value_type(n) == WEIR_INT) {
+        *ret = from_units(h->value_int(n), per_second);
+        return ret->s >= RFC3339_S_MIN && ret->s <= RFC3339_S_MAX;
+    }
+    double real = n != NULL ? h->value_real(n) / (double)per_second : NAN;
     if (!(real >= (double)RFC3339_S_MIN && real <= (double)RFC3339_S_MAX))
-        return wrong(j, "a number since 1970, of the unit named, in the years 0 to 9999");
+        return false;
     /* A double holds microseconds for now and the next centuries; more digits would be noise. */
     double whole = floor(real);
     int32_t us = (int32_t)lround((real - whole) * 1e6);
-    if (us == 1000000)
-        return write_time(j, v, (struct rfc3339){(int64_t)whole + 1, 0});
-    return write_time(j, v, (struct rfc3339){(int64_t)whole, us * 1000});
+    *ret = us == 1000000 ? (struct rfc3339){(int64_t)whole + 1, 0}
+                         : (struct rfc3339){(int64_t)whole, us * 1000};
+    return true;
+}
+
+static enum cast_result from_epoch(const struct job *j, const struct weir_value *v,
+                                   int64_t per_second)
+{
+    struct rfc3339 t;
+    if (!epoch_read(j->h, j->a, v, per_second, &t))
+        return wrong(j, "a number since 1970, of the unit named, in the years 0 to 9999");
+    return write_time(j, v, t);
 }
 
 static enum cast_result to_epoch(const struct job *j, const struct weir_value *v,

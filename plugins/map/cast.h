@@ -5,6 +5,8 @@
 #ifndef MAP_CAST_H
 #define MAP_CAST_H
 
+#include "../common/rfc3339.h"
+
 #include <weir/plugin.h>
 
 enum cast {
@@ -36,5 +38,10 @@ enum cast_result {
 enum cast_result cast_value(const struct weir_host *h, struct weir_arena *a, enum cast to,
                             const struct weir_value *v, struct weir_value **ret,
                             const char **ret_expected);
+
+/* A number, or a string that holds one, of so many units a second since 1970. False: neither, or
+ * out of the years 0 to 9999. */
+bool epoch_read(const struct weir_host *h, struct weir_arena *a, const struct weir_value *v,
+                int64_t per_second, struct rfc3339 *ret);
 
 #endif

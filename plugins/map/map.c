@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Transform `map`: fields renamed, filled, set, cast, removed and kept, in that order whatever the
- * order of the file. An event that none of it concerns passes byte for byte. What cannot be done
- * fails the event as it came; what becomes of it is the host's option on_error.
+ * Transform `map`: fields renamed, filled, set, cast, hidden, removed and kept, in that order
+ * whatever the order of the file. An event that none of it concerns passes byte for byte. What
+ * cannot be done fails the event as it came; what becomes of it is the host's option on_error.
  */
 #include "map.h"
 #include "../common/text.h"
@@ -15,12 +15,17 @@ struct hash_config {
     struct weir_str key;
 };
 
+struct time_config {
+    struct weir_str from, to;
+};
+
 struct config {
     struct weir_list rename;   /* STRING */
     struct weir_list defaults; /* VALUE */
     struct weir_list values;   /* VALUE */
     struct weir_list set;      /* TEMPLATE */
     struct weir_list cast;     /* ENUM */
+    struct weir_list time;     /* struct time_config */
     struct hash_config hash;
     struct weir_list mask;   /* ENUM */
     struct weir_list remove; /* struct weir_str */
@@ -42,6 +47,21 @@ static const struct weir_option hash_options[] = {
      .doc = "Key of HMAC-SHA-256. Without it plain SHA-256, which everybody can compute for every "
             "telephone number there is.",
      .example = "${file:/run/secrets/pseudonyms}"},
+};
+
+static const struct weir_option time_options[] = {
+    {.name = "from",
+     .type = WEIR_OPT_STRING,
+     .offset = offsetof(struct time_config, from),
+     .def = "rfc3339",
+     .doc = "How the time is written: rfc3339, epoch_s, epoch_ms, epoch_us, or directives.",
+     .example = "\"%d/%b/%Y:%H:%M:%S %z\""},
+    {.name = "to",
+     .type = WEIR_OPT_STRING,
+     .offset = offsetof(struct time_config, to),
+     .def = "rfc3339",
+     .doc = "How it is to be written, in UTC; the same choice.",
+     .example = "\"%Y-%m-%d\""},
 };
 
 static const struct weir_option options[] = {
@@ -85,11 +105,20 @@ static const struct weir_option options[] = {
      .offset = offsetof(struct config, cast),
      .doc = "5. Fields to give another type; missing and null stay as they are.",
      .example = "{user_id: string, age: int, ts: time}"},
+    {.name = "time",
+     .type = WEIR_OPT_MAP,
+     .of = WEIR_OPT_TABLE,
+     .flags = WEIR_OPT_NONEMPTY,
+     .offset = offsetof(struct config, time),
+     WEIR_FIELDS(time_options),
+     .fields_size = sizeof(struct time_config),
+     .doc = "6. Times to write in another format; missing and null stay as they are.",
+     .example = "{ts: {from: epoch_ms}, born: {from: \"%d.%m.%Y\", to: \"%Y-%m-%d\"}}"},
     {.name = "hash",
      .type = WEIR_OPT_TABLE,
      .offset = offsetof(struct config, hash),
      WEIR_FIELDS(hash_options),
-     .doc = "6. Fields to replace by 64 hexadecimal digits that are the same for the same value.",
+     .doc = "7. Fields to replace by 64 hexadecimal digits that are the same for the same value.",
      .example = "{fields: [user.email], key: \"${env:PSEUDONYM_KEY}\"}"},
     {.name = "mask",
      .type = WEIR_OPT_MAP,
@@ -97,22 +126,22 @@ static const struct weir_option options[] = {
      .choices = mask_words,
      .flags = WEIR_OPT_NONEMPTY,
      .offset = offsetof(struct config, mask),
-     .doc = "7. Fields of which all or most becomes ***: all, last4, email or ip.",
+     .doc = "8. Fields of which all or most becomes ***: all, last4, email or ip.",
      .example = "{user.email: email, card: last4, \"sessions[*].addr\": ip}"},
     {.name = "remove",
      .type = WEIR_OPT_LIST,
      .of = WEIR_OPT_STRING,
      .flags = WEIR_OPT_NONEMPTY,
      .offset = offsetof(struct config, remove),
-     .doc = "8. Fields to take out.",
+     .doc = "9. Fields to take out.",
      .example = "[password, props.debug]"},
     {.name = "keep",
      .type = WEIR_OPT_LIST,
      .of = WEIR_OPT_STRING,
      .flags = WEIR_OPT_NONEMPTY,
      .offset = offsetof(struct config, keep),
-     .doc = "9. The only fields that stay; paths of names.",
-     .example = "[user_id, type, props.amount]"},
+     .doc = "10. The only fields that stay; paths of names and [*].",
+     .example = "[user_id, type, \"items[*].price\"]"},
 };
 
 /* ---- Reading the options ---- */
@@ -145,7 +174,8 @@ static void bad_path(struct mistakes *m, const char *option, const struct weir_s
 /* Where a path may lead to several values. */
 static bool may_be_each(const char *option)
 {
-    static const char *const options_of_each[] = {"cast", "hash.fields", "mask", "remove"};
+    static const char *const options_of_each[] = {"rename", "cast",   "time", "hash.fields",
+                                                  "mask",   "remove", "keep"};
     for (size_t i = 0; i < sizeof(options_of_each) / sizeof(options_of_each[0]); i++)
         if (strcmp(option, options_of_each[i]) == 0)
             return true;
@@ -159,10 +189,13 @@ static bool read_path(const struct weir_host *h, struct weir_arena *a, struct mi
     size_t offset;
     const char *why = path_parse(h, a, text, ret, &offset);
     if (why == NULL && ret->each && !may_be_each(option))
-        why = "[*] may stand in cast, hash, mask and remove only";
-    if (why == NULL && ret->steps[ret->n - 1].name.ptr == NULL &&
-        ret->steps[ret->n - 1].index == PATH_EACH && strcmp(option, "remove") == 0)
+        why = "[*] may stand in rename, cast, time, hash, mask, remove and keep only";
+    bool each_last = why == NULL && ret->steps[ret->n - 1].name.ptr == NULL &&
+                     ret->steps[ret->n - 1].index == PATH_EACH;
+    if (each_last && strcmp(option, "remove") == 0)
         why = "all items would go: remove the array itself";
+    if (each_last && strcmp(option, "rename") == 0)
+        why = "an item has no name: expected a field behind [*]";
     if (why != NULL)
         bad_path(m, option, key, index, text, why, offset);
     return why == NULL;
@@ -181,7 +214,45 @@ static struct edit *make_edits(const struct weir_host *h, struct weir_arena *a, 
     return items;
 }
 
-enum content { TO_PATH, TO_VALUE, TO_TEMPLATE, TO_CAST, TO_MASK };
+enum content { TO_PATH, TO_VALUE, TO_TEMPLATE, TO_CAST, TO_TIME, TO_MASK };
+
+/* Where items are renamed, it is within each item. */
+static bool read_rename(const struct weir_host *h, struct weir_arena *a, struct mistakes *m,
+                        const struct weir_pair *pair, struct edit *e, bool good)
+{
+    struct weir_str text = pair->value.str;
+    if (!read_path(h, a, m, "rename", &pair->key, 0, text, &e->by.to) || !good)
+        return false;
+    struct path from = path_until_each(&e->path), to = path_until_each(&e->by.to);
+    if (path_equal(&from, &to))
+        return true;
+    bad_path(m, "rename", &pair->key, 0, text,
+             "both paths must be the same up to their last [*]: fields stay in their item", 0);
+    return false;
+}
+
+static bool read_time(const struct weir_host *h, struct weir_arena *a, struct mistakes *m,
+                      const struct weir_pair *pair, struct time_change *ret)
+{
+    const struct time_config *cf = pair->value.ptr;
+    const struct weir_str texts[] = {cf->from, cf->to};
+    static const char *const names[] = {"from", "to"};
+    struct time_format *const formats[] = {&ret->from, &ret->to};
+    bool good = true;
+    for (int i = 0; i < 2; i++) {
+        char option[300];
+        size_t offset;
+        const char *why = time_format_parse(h, a, texts[i], i == 0, formats[i], &offset);
+        if (why == NULL)
+            continue;
+        struct weir_str key = weir_cstr(names[i]);
+        (void)snprintf(option, sizeof(option), "time.%.*s",
+                       (int)utf8_cut(pair->key.ptr, pair->key.len, 200), pair->key.ptr);
+        bad_path(m, option, &key, 0, texts[i], why, offset);
+        good = false;
+    }
+    return good;
+}
 
 static void read_map(const struct weir_host *h, struct weir_arena *a, struct mistakes *m,
                      const char *option, const struct weir_list *map, enum content content,
@@ -193,14 +264,15 @@ static void read_map(const struct weir_host *h, struct weir_arena *a, struct mis
         struct edit *e = &ret->items[ret->n];
         bool good = read_path(h, a, m, option, &pairs[i].key, i, pairs[i].key, &e->path);
         if (content == TO_PATH)
-            good =
-                read_path(h, a, m, option, &pairs[i].key, i, pairs[i].value.str, &e->by.to) && good;
+            good = read_rename(h, a, m, &pairs[i], e, good);
         else if (content == TO_VALUE)
             e->by.value = pairs[i].value.ptr;
         else if (content == TO_TEMPLATE)
             e->by.template = pairs[i].value.ptr;
         else if (content == TO_CAST)
             e->by.cast = (enum cast)pairs[i].value.num;
+        else if (content == TO_TIME)
+            good = read_time(h, a, m, &pairs[i], &e->by.time) && good;
         else
             e->by.mask = (enum mask)pairs[i].value.num;
         ret->n += good;
@@ -222,13 +294,14 @@ static void read_keep(const struct weir_host *h, struct weir_arena *a, struct mi
     const struct weir_str *texts = list->items;
     for (uint32_t i = 0; i < list->n; i++) {
         struct path p;
-        bool names = true;
+        bool single = false;
         if (!read_path(h, a, m, "keep", NULL, i, texts[i], &p))
             continue;
         for (uint32_t k = 0; k < p.n; k++)
-            names = names && p.steps[k].name.ptr != NULL;
-        if (!names)
-            bad_path(m, "keep", NULL, i, texts[i], "items of arrays cannot be kept one by one", 0);
+            single |= p.steps[k].name.ptr == NULL && p.steps[k].index != PATH_EACH;
+        if (single)
+            bad_path(m, "keep", NULL, i, texts[i],
+                     "items of arrays cannot be kept one by one: name them all, [*]", 0);
         else if (!keep_add(h, a, root, &p))
             bad_path(m, "keep", NULL, i, texts[i], "no memory", 0);
     }
@@ -244,6 +317,7 @@ static void read_options(const struct weir_host *h, struct weir_arena *a, const 
     read_map(h, a, m, "values", &cf->values, TO_VALUE, &ret->values);
     read_map(h, a, m, "set", &cf->set, TO_TEMPLATE, &ret->set);
     read_map(h, a, m, "cast", &cf->cast, TO_CAST, &ret->cast);
+    read_map(h, a, m, "time", &cf->time, TO_TIME, &ret->time);
     read_list(h, a, m, "hash.fields", &cf->hash.fields, &ret->hash);
     ret->hash_key = cf->hash.key;
     read_map(h, a, m, "mask", &cf->mask, TO_MASK, &ret->mask);
@@ -287,12 +361,12 @@ static void map_check(const void *config, const struct weir_report *report)
         report->error(report, "", -1, "no memory to check the options");
         return;
     }
-    if (cf->rename.n + cf->defaults.n + cf->values.n + cf->set.n + cf->cast.n + cf->hash.fields.n +
-            cf->mask.n + cf->remove.n + cf->keep.n ==
+    if (cf->rename.n + cf->defaults.n + cf->values.n + cf->set.n + cf->cast.n + cf->time.n +
+            cf->hash.fields.n + cf->mask.n + cf->remove.n + cf->keep.n ==
         0)
         report->error(report, "", -1,
                       "nothing to do: expected at least one of rename, default, values, set, cast, "
-                      "hash, mask, remove and keep");
+                      "time, hash, mask, remove and keep");
     read_options(h, a, cf, &m, &map);
     check_twice(cf, report);
     h->arena_free(a);
@@ -348,8 +422,8 @@ static const struct weir_type type_map = {
     .summary = "Renames, fills, sets, casts, removes and keeps fields.",
     .doc =
         "The steps run in this order, whatever their order in the file: `rename`, `default`, "
-        "`values`, `set`, `cast`, `hash`, `mask`, `remove`, `keep`; within a step in the order of "
-        "the file. For "
+        "`values`, `set`, `cast`, `time`, `hash`, `mask`, `remove`, `keep`; within a step in the "
+        "order of the file. For "
         "another order use two `map`s. Events that nothing changes pass byte for byte.\n"
         "\n"
         "**Paths** are written as in templates: `user.name`, `items[0].price`, `[\"odd.name\"]`. "
@@ -357,8 +431,11 @@ static const struct weir_type type_map = {
         "something is set, objects and arrays are made on the way where there is nothing or null; "
         "an "
         "array takes the index behind its last one to append. A parent of another type fails the "
-        "event (`bad_path`). `items[*].price` leads to each item; it may stand in `cast`, `hash`, "
-        "`mask` and `remove`.\n"
+        "event (`bad_path`). `items[*].price` leads to each item; it may stand in `rename` (within "
+        "the item: `items[*].amt: items[*].amount`), `cast`, `time`, `hash`, `mask`, `remove` and "
+        "`keep`. A path that fits nothing in an event changes nothing: where other shapes may "
+        "come, "
+        "`validate` first.\n"
         "\n"
         "**Casts.** `string`: numbers and booleans as JSON writes them. `int`: numbers without a "
         "fraction in 64 bits, numeric strings, booleans as 0 and 1. `float`: numbers and numeric "
@@ -369,11 +446,22 @@ static const struct weir_type type_map = {
         "fails "
         "the event (`bad_cast`); missing and null stay as they are.\n"
         "\n"
+        "**Times.** `time` reads a field as `from` says and writes it as `to` says, in UTC; what "
+        "cannot be read so fails the event (`bad_time`). Directives: `%Y %m %d`, `%y` (69 to 99: "
+        "1900s), `%e` (day, a blank for its zero), `%j` (day of the year), `%b %B %a %A` (English, "
+        "short or whole), `%H %M %S`, `%I %p`, `%L %f %N` (a fraction in 3, 6 or 9 digits; read in "
+        "1 to 9), `%z` (`+0100`, `+01:00`, `Z`; without it UTC), `%s` (seconds since 1970), `%F %T "
+        "%R`, `%%`. All else stands for itself, and every byte counts.\n"
+        "\n"
         "**Personal data.** `hash` takes a string's bytes, or another value's JSON text. `mask`: "
         "`all` "
         "leaves `***`; `last4` the last four characters of a text or number with eight or more; "
         "`email` the first character and the domain; `ip` the network (24 bits of IPv4, 48 of "
-        "IPv6). What is not of that kind becomes `***`: nothing is shown by accident. null stays.\n"
+        "IPv6). What is not of that kind becomes `***`: nothing is shown by accident. null stays. "
+        "Of duplicate keys "
+        "the first is hidden and the others go, so that none passes unseen. Dead letters hold the "
+        "payload as its source gave it, with all that is hidden later: keep them as safe as the "
+        "source's.\n"
         "\n"
         "**Fails** also: an event that is no object (`not_object`), a template whose field is "
         "missing and has no default (`no_field`). A failed event goes on as it came, to where "

@@ -10,6 +10,7 @@
 #include "keep.h"
 #include "path.h"
 #include "redact.h"
+#include "timefmt.h"
 
 /* One entry of one of the lists. */
 struct edit {
@@ -19,6 +20,7 @@ struct edit {
         const struct weir_value *value;
         const struct weir_template *template;
         enum cast cast;
+        struct time_change time;
         enum mask mask;
     } by;
 };
@@ -31,7 +33,7 @@ struct edits {
 struct map {
     const struct weir_host *h;
     struct weir_arena *arena;
-    struct edits rename, defaults, values, set, cast, hash, mask, remove;
+    struct edits rename, defaults, values, set, cast, time, hash, mask, remove;
     struct weir_str hash_key;
     struct keep_node keep;
     bool keeps;

@@ -313,6 +313,94 @@ void path_remove_each(const struct weir_host *h, struct weir_value *root, const 
     (void)visit(h, root, &parents, 0, remove_below, &r);
 }
 
+/* ---- Duplicate keys ---- */
+
+static uint32_t count_key(const struct weir_host *h, const struct weir_value *v,
+                          struct weir_str name)
+{
+    struct weir_value_iter it = h->value_iter(v);
+    struct weir_str key = {NULL, 0};
+    uint32_t n = 0;
+    if (h->value_type(v) != WEIR_OBJECT)
+        return 0;
+    while (h->value_next(&it, &key) != NULL)
+        n += key.len == name.len && memcmp(key.ptr, name.ptr, name.len) == 0;
+    return n;
+}
+
+static bool has_twins(const struct weir_host *h, const struct weir_value *v, const struct path *p,
+                      uint32_t at)
+{
+    if (v == NULL || at == p->n)
+        return false;
+    const struct step *s = &p->steps[at];
+    if (is_each(s)) {
+        struct weir_value_iter it = h->value_iter(v);
+        if (h->value_type(v) != WEIR_ARRAY)
+            return false;
+        for (const struct weir_value *e; (e = h->value_next(&it, NULL)) != NULL;)
+            if (has_twins(h, e, p, at + 1))
+                return true;
+        return false;
+    }
+    if (s->name.ptr != NULL && count_key(h, v, s->name) > 1)
+        return true;
+    return has_twins(h, step_into(h, v, s), p, at + 1);
+}
+
+bool path_has_twins(const struct weir_host *h, const struct weir_value *root, const struct path *p)
+{
+    return has_twins(h, root, p, 0);
+}
+
+static bool drop_twins(const struct weir_host *h, struct weir_arena *a, struct weir_value *v,
+                       const struct path *p, uint32_t at)
+{
+    if (v == NULL || at == p->n)
+        return true;
+    const struct step *s = &p->steps[at];
+    if (is_each(s)) {
+        struct weir_value_iter it = h->value_iter(v);
+        if (h->value_type(v) != WEIR_ARRAY)
+            return true;
+        for (const struct weir_value *e; (e = h->value_next(&it, NULL)) != NULL;)
+            if (!drop_twins(h, a, (struct weir_value *)(uintptr_t)e, p, at + 1))
+                return false;
+        return true;
+    }
+    if (s->name.ptr != NULL && count_key(h, v, s->name) > 1 &&
+        !h->object_set(a, v, s->name, h->make_copy(a, h->value_get(v, s->name))))
+        return false;
+    return drop_twins(h, a, mutable_step(h, v, s), p, at + 1);
+}
+
+bool path_drop_twins(const struct weir_host *h, struct weir_arena *a, struct weir_value *root,
+                     const struct path *p)
+{
+    return drop_twins(h, a, root, p, 0);
+}
+
+/* ---- Two paths ---- */
+
+static uint32_t behind_each(const struct path *p)
+{
+    uint32_t n = p->n;
+    while (n > 0 && !is_each(&p->steps[n - 1]))
+        n--;
+    return n;
+}
+
+struct path path_until_each(const struct path *p)
+{
+    return (struct path){p->text, p->steps, behind_each(p), true};
+}
+
+struct path path_below_each(const struct path *p)
+{
+    uint32_t n = behind_each(p);
+    return (struct path){p->text, p->steps + n, p->n - n, false};
+}
+
 static bool same_step(const struct step *a, const struct step *b)
 {
     if ((a->name.ptr == NULL) != (b->name.ptr == NULL))
@@ -320,6 +408,14 @@ static bool same_step(const struct step *a, const struct step *b)
     if (a->name.ptr == NULL)
         return a->index == b->index;
     return a->name.len == b->name.len && memcmp(a->name.ptr, b->name.ptr, a->name.len) == 0;
+}
+
+bool path_equal(const struct path *a, const struct path *b)
+{
+    for (uint32_t i = 0; a->n == b->n && i < a->n; i++)
+        if (!same_step(&a->steps[i], &b->steps[i]))
+            return false;
+    return a->n == b->n;
 }
 
 bool path_siblings(const struct path *a, const struct path *b)

@@ -54,9 +54,21 @@ bool path_replace(const struct weir_host *h, struct weir_arena *a, struct weir_v
 /* Takes out the member or item that the last step, no [*], names below each. */
 void path_remove_each(const struct weir_host *h, struct weir_value *root, const struct path *p);
 
+/* Paths lead to the first of duplicate keys, and what is written may show the others again. Whether
+ * there are any on the way of this path; and their end in a root that can be changed (false: no
+ * memory). */
+bool path_has_twins(const struct weir_host *h, const struct weir_value *root, const struct path *p);
+bool path_drop_twins(const struct weir_host *h, struct weir_arena *a, struct weir_value *root,
+                     const struct path *p);
+
+/* The steps from the last [*] on cut off, or kept. `p` has one, and a step behind it. */
+struct path path_until_each(const struct path *p);
+struct path path_below_each(const struct path *p);
+
 /* False where nothing was there. */
 bool path_remove(const struct weir_host *h, struct weir_value *root, const struct path *p);
 
+bool path_equal(const struct path *a, const struct path *b);
 /* The same parent, and names at the end: then a field can be renamed in its place. */
 bool path_siblings(const struct path *a, const struct path *b);
 /* Gives the last name of `from` the last name of `to`, in its place. */

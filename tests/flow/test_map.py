@@ -77,6 +77,10 @@ def refused(weir, steps, event):
     ({'["a.b"]': "c"}, '{"a.b":1,"a":{"b":2}}', '{"c":1,"a":{"b":2}}'),
     ({"a": "a"}, '{"a":1}', '{"a":1}'),
     ({"n": "m"}, '{"n":null}', '{"m":null}'),
+    ({"l[*].a": "l[*].b"}, '{"l":[{"a":1,"z":0},2,{"b":3},{"b":4,"a":5},[]]}', '{"l":[{"b":1,"z":0},2,{"b":3},{"b":5},[]]}'),
+    ({"l[*].a.x": "l[*].b[0]"}, '{"l":[{"a":{"x":[1]}},{"a":{}}]}', '{"l":[{"a":{},"b":[[1]]},{"a":{}}]}'),
+    ({"l[*][*].a": "l[*][*].b"}, '{"l":[[{"a":1}],[],[{"a":2},{"a":3}]]}', '{"l":[[{"b":1}],[],[{"b":2},{"b":3}]]}'),
+    ({"l[*].a": "l[*].b"}, '{"l": {"a":1}}', '{"l": {"a":1}}'),
 ])
 def test_rename(weir, rename, event, expected):
     assert one(weir, {"rename": rename}, event) == expected
@@ -202,6 +206,12 @@ def test_remove(weir, remove, event, expected):
     (["a", "a.b"], '{"a":{"x":1}}', '{"a":{"x":1}}'),
     (["a"], '{"a":1,"a":2,"b":3}', '{"a":1}'),
     (["a"], ' {"a" : 1} ', ' {"a" : 1} '),
+    (["l[*].p", "l[*].q.r"], '{"l":[{"p":1,"x":2},7,{"q":{"r":3,"s":4}},{},null],"z":0}', '{"l":[{"p":1},{"q":{"r":3}},{}]}'),
+    (["l[*]"], '{"l":[1,{"a":2}],"z":0}', '{"l":[1,{"a":2}]}'),
+    (["l[*]"], '{"l":{"a":2},"z":0}', "{}"),
+    (["l[*][*].a"], '{"l":[[{"a":1,"b":2}],{"a":3}]}', '{"l":[[{"a":1}]]}'),
+    (["l[*].a", "l.b"], '{"l":{"b":1,"c":2}}', '{"l":{"b":1}}'),
+    (["l[*].a"], '{"l": [{"a": 1}]}', '{"l": [{"a": 1}]}'),
 ])
 def test_keep(weir, keep, event, expected):
     assert one(weir, {"keep": keep}, event) == expected
@@ -294,9 +304,22 @@ WRONG = [
     ({"remove": ["a", "b."]}, "remove[1]", "behind the dot"),
     ({"remove": [".".join("a" * 33)]}, "remove[0]", "more than 32 steps"),
     ({"keep": ["a[0]"]}, "keep[0]", "items of arrays cannot be kept"),
-    ({"keep": ["a[*]"]}, "keep[0]", "cast, hash, mask and remove only"),
-    ({"rename": {"a[*].b": "c"}}, "rename.a[*].b", "cast, hash, mask and remove only"),
-    ({"set": {"a[*]": "x"}}, "set.a[*]", "cast, hash, mask and remove only"),
+    ({"keep": ["a[*].b[1]"]}, "keep[0]", "name them all, [*]"),
+    ({"rename": {"a[*].b": "c"}}, "rename.a[*].b", "the same up to their last [*]"),
+    ({"rename": {"a.b": "c[*].b"}}, "rename.a.b", "the same up to their last [*]"),
+    ({"rename": {"a[*].b": "c[*].b"}}, "rename.a[*].b", "the same up to their last [*]"),
+    ({"rename": {"a[*]": "a[*].b"}}, "rename.a[*]", "an item has no name"),
+    ({"set": {"a[*]": "x"}}, "set.a[*]", "may stand in rename, cast, time"),
+    ({"time": {"a": {"from": "yyyy-mm-dd"}}}, "time.a.from", "directives such as %Y-%m-%d"),
+    ({"time": {"a": {"from": "%Y-%m"}}}, "time.a.from", "year, month and day at least"),
+    ({"time": {"a": {"from": "%F %m"}}}, "time.a.from", "twice"),
+    ({"time": {"a": {"from": "%F %I:%M"}}}, "time.a.from", "%I and %p need each other"),
+    ({"time": {"a": {"from": "%s %Y"}}}, "time.a.from", "whole time"),
+    ({"time": {"a": {"to": "%Y-%Q"}}}, "time.a.to", "at byte 3: no such directive"),
+    ({"time": {"a": {"to": "100%"}}}, "time.a.to", "at byte 3: no such directive"),
+    ({"time": {"a": {"to": "%d." * 40}}}, "time.a.to", "more than 64 parts"),
+    ({"time": {"a b": {}}}, "time.a b", "odd name"),
+    ({"time": {"a": {"form": "%Y"}}}, "time", "from"),
     ({"remove": ["a[*]"]}, "remove[0]", "remove the array itself"),
     ({"remove": ["a[*"]}, "remove[0]", "expected [0] or"),
     ({"hash": {"key": "k"}}, "hash", "fields"),
@@ -322,6 +345,57 @@ def test_wrong_configurations(weir, change, path, text):
     found = [d for d in checked.json if d["path"].startswith(f"transforms.m.{path}".rstrip("."))]
     assert found, checked
     assert text.lower() in json.dumps(found, ensure_ascii=False).lower(), checked
+
+
+# ---- times ------------------------------------------------------------------------------------
+
+TIMES = [
+    ("rfc3339", "%d.%m.%Y %H:%M:%S", "2026-01-31T13:05:09+01:00", "31.01.2026 12:05:09"),
+    ("%d/%b/%Y:%H:%M:%S %z", "rfc3339", "09/Feb/2024:23:30:00 -0130", "2024-02-10T01:00:00Z"),
+    ("%d/%m/%y", "%F", "29/02/00", "2000-02-29"), ("%d/%m/%y", "%F", "29/02/01", None),
+    ("%d/%m/%y", "%F", "01/01/69", "1969-01-01"), ("%d/%m/%y", "%F", "01/01/68", "2068-01-01"),
+    ("%Y%j", "%F", "2024366", "2024-12-31"), ("%Y%j", "%F", "2023366", None), ("%Y%j", "%F", "2023000", None),
+    ("%A, %e %B %Y", "%F", "Thursday,  1 January 1970", "1970-01-01"),
+    ("%a %e %b %Y", "%F", "thu 31 MAY 2001", "2001-05-31"), ("%a %e %b %Y", "%F", "Thu 1 Foo 2001", None),
+    ("rfc3339", "%A %a %B %b %e|%j|%y", "1969-07-20T00:00:00Z", "Sunday Sun July Jul 20|201|69"),
+    ("rfc3339", "%e", "2026-03-01T00:00:00Z", " 1"), ("rfc3339", "%a", "1967-12-31T23:59:59Z", "Sun"),
+    ("%m/%d/%Y %I:%M %p", "%R", "12/31/1999 12:05 am", "00:05"), ("%m/%d/%Y %I:%M %p", "%R", "12/31/1999 12:05 PM", "12:05"),
+    ("%m/%d/%Y %I:%M %p", "%R", "12/31/1999 13:05 PM", None), ("rfc3339", "%I %p", "2026-01-01T00:00:00Z", "12 AM"),
+    ("rfc3339", "%I %p", "2026-01-01T13:00:00Z", "01 PM"), ("rfc3339", "%L %f %N", "2026-01-01T00:00:00.0123456789Z",
+                                                            "012 012345 012345678"),
+    ("%F %T.%f", "rfc3339", "2026-01-31 12:00:00.5", "2026-01-31T12:00:00.500Z"), ("%F %T.%f", "rfc3339", "2026-01-31 12:00:00.", None),
+    ("%s.%L", "rfc3339", "1769860800.123", "2026-01-31T12:00:00.123Z"), ("%s", "rfc3339", "-1", "1969-12-31T23:59:59Z"),
+    ("%s", "rfc3339", "999999999999999", None), ("rfc3339", "%s", "1969-12-31T23:59:58.5Z", "-2"),
+    ("epoch_ms", "%F %T.%L", 1769860800123, "2026-01-31 12:00:00.123"), ("epoch_ms", "%F", "1769860800123", "2026-01-31"),
+    ("epoch_s", "rfc3339", 1e300, None), ("epoch_s", "epoch_ms", 5, 5000), ("%F", "epoch_us", "1970-01-02", 86400000000),
+    ("%F", "epoch_s", "0000-01-01", -62167219200),
+    ("%F %R%z", "%F", "9999-12-31 23:59-00:01", None), ("%F", "%F", "2026-02-30", None), ("%F", "%F", "2026-2-03", None),
+    ("%F", "%F", "2026-02-03 ", None), ("%F", "%F", "", None), ("%F", "%F", 20260203, None), ("%F", "%F", None, None),
+    ("%F %T", "%F", "2026-02-03 24:00:00", None), ("%F %T", "%F", "2026-02-03 23:59:60", None),
+    ("%F", "100%% of %Y \u00e4", "2026-02-03", "100% of 2026 \u00e4"), ("%F", "%F", "2026-02-03\0", None),
+]
+
+
+@pytest.mark.sanitize
+def test_times(weir):
+    """One run for all: each event has one of the fields."""
+    m = mapped(weir, {"time": {f"v{i}": {"from": r[0], "to": r[1]} for i, r in enumerate(TIMES)}},
+               *({f"v{i}": r[2]} for i, r in enumerate(TIMES)))
+    made = {k: v for line in m.json for k, v in line.items()}
+    failed = {k: f for f in m.failed for k in json.loads(f["payload"])}
+    for i, (to_read, to_write, value, expected) in enumerate(TIMES):
+        row = (to_read, to_write, value)
+        if expected is None and value is not None:
+            assert f"v{i}" in failed, (row, made.get(f"v{i}"))
+            assert failed[f"v{i}"]["code"] == "bad_time" and f"v{i}: cannot be written anew" in failed[f"v{i}"]["reason"]
+        else:
+            assert made.get(f"v{i}", failed.get(f"v{i}")) == expected, row
+
+
+def test_times_of_items(weir):
+    steps = {"time": {"l[*].at": {"from": "%d.%m.%Y", "to": "%F"}, "same": {"from": "%F", "to": "%F"}}}
+    assert one(weir, steps, '{"l":[{"at":"03.02.2026"},{},{"at":null}]}') == '{"l":[{"at":"2026-02-03"},{},{"at":null}]}'
+    assert one(weir, steps, ' {"same": "2026-02-03"}') == ' {"same": "2026-02-03"}'
 
 
 # ---- personal data, each item -----------------------------------------------------------------
@@ -399,3 +473,19 @@ def test_many_items_take_linear_time(weir):
 def test_the_key_is_not_told(weir):
     shown = weir.check(pipeline("    hash: {fields: ['a['], key: s3cr3t-of-ours}"), expect=1)
     assert "s3cr3t-of-ours" not in shown.text
+
+
+@pytest.mark.sanitize
+@pytest.mark.parametrize("event, expected", [
+    ('{"u":{"e":"hid1"},"u":{"e":"hid2","pw":"hid3"}}', '{"u":{"e":"***"}}'),
+    ('{"u":5,"u":{"e":"hid1"}}', '{"u":5}'), ('{"u":{"e":null,"e":"hid1"}}', '{"u":{"e":null}}'),
+    ('{"u":{"pw":"hid1","pw":"hid2","x":1},"u":{"pw":"hid3"}}', '{"u":{"x":1}}'),
+    ('{"h":null,"h":"hid1"}', '{"h":null}'), ('{"h":"hid1","h":"hid2"}', '{"h":"%s"}' % sha("hid1")),
+    ('{"l":[{"c":"hid1","c":"hid2"}],"l":[{"c":"hid3"}]}', '{"l":[{"c":"***"}]}'),
+    ('{"l":[[],{"d":{"x":1},"d":{"x":"hid1"}}]}', '{"l":[[],{"d":{}}]}'), ('{"l":7,"l":[{"c":"hid1"}]}', '{"l":7}'),
+    ('{"u": {"x":1,"x":2}, "z":1, "z":2}', '{"u": {"x":1,"x":2}, "z":1, "z":2}'),
+])
+def test_what_is_hidden_does_not_come_back_by_a_duplicate_key(weir, event, expected):
+    """Many readers take the last of duplicate keys, weir the first."""
+    steps = {"mask": {"u.e": "all", "l[*].c": "all"}, "hash": {"fields": ["h"]}, "remove": ["u.pw", "l[*].d.x"]}
+    assert one(weir, steps, event) == expected
