@@ -5,7 +5,8 @@
  *   schema_compile.c   JSON to nodes, with every mistake reported
  *   schema_keywords.c  the keywords of every value
  *   schema_rules.c     the keywords of strings, numbers, arrays and objects
- *   schema_check.c     a value against the nodes, without allocating
+ *   schema_check.c     a value against the nodes; parts of it in schema_unique.c and
+ *                      schema_unevaluated.c
  *   number.c, format.c, pattern*.c   the parts that have a life of their own
  */
 #ifndef VALIDATE_SCHEMA_H
@@ -17,7 +18,7 @@
 #include "pattern.h"
 
 #define SCHEMA_NESTING_MAX 40     /* schemas that look at one value inside each other */
-#define SCHEMA_STEPS_MAX 5000000u /* nodes visited for one event */
+#define SCHEMA_STEPS_MAX 5000000u /* nodes visited for one event, long values counted as more */
 #define VALUE_DEPTH_MAX 128
 
 /* Where in the schema: a chain from the inside out. */
@@ -61,6 +62,7 @@ struct array_rules {
     struct schema_list prefix;
     struct schema *items;
     struct schema *contains;
+    struct schema *unevaluated;
     int64_t min, max, min_contains, max_contains;
     bool unique;
 };
@@ -88,7 +90,7 @@ struct object_rules {
     uint32_t mask, n_properties;
     struct pattern_property *patterns;
     uint32_t n_patterns;
-    struct schema *additional, *names;
+    struct schema *additional, *names, *unevaluated;
     struct weir_str *required;
     uint32_t n_required;
     struct dependent *dependents;
@@ -119,8 +121,8 @@ struct schema_report {
     bool pointers;
 };
 
-/* Compiles into `a` and `patterns`; `json` must outlive the result, which is only read from then on,
- * by any number of threads. NULL: at least one mistake was reported. */
+/* Compiles into `a` and `patterns`; `json` must outlive the result, which is only read from then
+ * on, by any number of threads. NULL: at least one mistake was reported. */
 const struct schema *schema_compile(const struct weir_host *h, struct weir_arena *a,
                                     struct patterns *patterns, const struct weir_value *json,
                                     const struct schema_report *report);
@@ -157,6 +159,11 @@ const struct weir_host *compile_host(const struct schema_compiler *c);
 const struct pattern *compile_pattern(struct schema_compiler *c, const struct place *place,
                                       struct weir_str text);
 const struct weir_value *compile_root(const struct schema_compiler *c);
+/* s can be referred to by that name, as "#name"; and a reference that waits for it. */
+void compile_anchor(struct schema_compiler *c, struct schema *s, struct weir_str name,
+                    const struct place *place);
+void compile_ref_later(struct schema_compiler *c, struct schema *s, struct weir_str name,
+                       const struct place *place);
 /* Takes one keyword of a schema; one that is not known is a mistake. */
 void compile_keyword(struct schema_compiler *c, struct schema *s, struct weir_str key,
                      const struct weir_value *v, const struct place *outer);

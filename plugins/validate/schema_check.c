@@ -2,30 +2,14 @@
  *
  * A value against a schema. The first failure that counts is put into words and ends the check;
  * inside anyOf, oneOf, not, if and contains failures are part of the question (`quiet`) and are
- * not. Nothing is allocated but for uniqueItems and propertyNames, which use the scratch arena.
- * What an event can cost is bounded by SCHEMA_STEPS_MAX.
+ * not. Nothing is allocated but for uniqueItems, propertyNames and unevaluated..., which use the
+ * scratch arena. What an event can cost is bounded by SCHEMA_STEPS_MAX.
  */
-#include "schema.h"
-#include "../common/hash.h"
+#include "schema_run.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-
-struct step {
-    struct weir_str key; /* ptr NULL: index */
-    uint32_t index;
-};
-
-struct run {
-    const struct checker *c;
-    const struct weir_host *h;
-    uint32_t quiet, depth, steps;
-    uint64_t pattern_steps; /* left */
-    const char *code;       /* why it failed; also in `quiet` where it is not about the schema */
-    char *text;
-    struct step path[VALUE_DEPTH_MAX];
-};
 
 static bool check(struct run *r, const struct schema *s, const struct weir_value *v);
 
@@ -59,9 +43,8 @@ static size_t append_path(const struct run *r, char *text, size_t n)
 }
 
 /* "/age: expected a number >= 0, found -1 (#/properties/age/minimum)" */
-WEIR_PRINTF(5, 6)
-static bool fail(struct run *r, const struct schema *s, const char *keyword,
-                 const struct weir_value *v, const char *fmt, ...)
+bool run_fail(struct run *r, const struct schema *s, const char *keyword,
+              const struct weir_value *v, const char *fmt, ...)
 {
     char what[160], found[100], place[160];
     if (r->quiet > 0 || r->code != NULL)
@@ -85,7 +68,7 @@ static bool fail(struct run *r, const struct schema *s, const char *keyword,
 }
 
 /* Ends the whole check. */
-static bool stop(struct run *r, const char *code, const char *text)
+bool run_stop(struct run *r, const char *code, const char *text)
 {
     if (r->code == NULL) {
         r->code = code;
@@ -94,16 +77,37 @@ static bool stop(struct run *r, const char *code, const char *text)
     return false;
 }
 
+bool run_spend(struct run *r, uint64_t steps)
+{
+    r->steps += steps;
+    return r->steps <= SCHEMA_STEPS_MAX ||
+           run_stop(r, "too_complex", "the schema needs more than 5000000 steps for this event");
+}
+
+/* What one look at a value costs beside the first step. */
+static uint64_t weight(const struct run *r, const struct weir_value *v)
+{
+    switch (r->h->value_type(v)) {
+    case WEIR_STRING:
+    case WEIR_BIGNUM:
+        return r->h->value_str(v).len / STEP_BYTES;
+    case WEIR_ARRAY:
+    case WEIR_OBJECT:
+        return r->h->value_count(v) / STEP_MEMBERS;
+    default:
+        return 0;
+    }
+}
+
 static bool enter(struct run *r, struct step step)
 {
     if (r->depth == VALUE_DEPTH_MAX)
-        return stop(r, "too_deep", "the value is nested deeper than 128 levels");
+        return run_stop(r, "too_deep", "the value is nested deeper than 128 levels");
     r->path[r->depth++] = step;
     return true;
 }
 
-static bool check_inside(struct run *r, const struct schema *s, const struct weir_value *v,
-                         struct step step)
+bool run_inside(struct run *r, const struct schema *s, const struct weir_value *v, struct step step)
 {
     if (s == NULL)
         return true;
@@ -115,7 +119,7 @@ static bool check_inside(struct run *r, const struct schema *s, const struct wei
 }
 
 /* Whether it is valid, without a word. */
-static bool holds(struct run *r, const struct schema *s, const struct weir_value *v)
+bool run_holds(struct run *r, const struct schema *s, const struct weir_value *v)
 {
     r->quiet++;
     bool valid = check(r, s, v);
@@ -161,10 +165,12 @@ static bool check_choices(struct run *r, const struct schema *s, const struct we
     char first[80];
     if (s->constant != NULL && !r->h->value_equal(s->constant, v)) {
         value_describe(r->h, s->constant, first, sizeof(first));
-        return fail(r, s, "const", v, "%s", first);
+        return run_fail(r, s, "const", v, "%s", first);
     }
     if (s->choices == NULL)
         return true;
+    if (!run_spend(r, r->h->value_count(s->choices) / STEP_MEMBERS))
+        return false;
     struct weir_value_iter it = r->h->value_iter(s->choices);
     while ((choice = r->h->value_next(&it, NULL)) != NULL)
         if (r->h->value_equal(choice, v))
@@ -172,8 +178,8 @@ static bool check_choices(struct run *r, const struct schema *s, const struct we
     struct weir_str list = {NULL, 0};
     if (r->quiet == 0)
         list = r->h->value_write(r->c->scratch, s->choices);
-    return fail(r, s, "enum", v, "one of %.*s%s", (int)utf8_cut(list.ptr, list.len, 100),
-                list.ptr != NULL ? list.ptr : "", list.len > 100 ? "..." : "");
+    return run_fail(r, s, "enum", v, "one of %.*s%s", (int)utf8_cut(list.ptr, list.len, 100),
+                    list.ptr != NULL ? list.ptr : "", list.len > 100 ? "..." : "");
 }
 
 static bool check_all(struct run *r, const struct schema_list *list, const struct weir_value *v)
@@ -191,9 +197,10 @@ static bool check_any(struct run *r, const struct schema *s, const struct weir_v
     if (s->any_of.n == 1)
         return check(r, s->any_of.items[0], v);
     for (uint32_t i = 0; i < s->any_of.n; i++)
-        if (holds(r, s->any_of.items[i], v))
+        if (run_holds(r, s->any_of.items[i], v))
             return true;
-    return fail(r, s, "anyOf", v, "a value that at least one of %u schemas allows", s->any_of.n);
+    return run_fail(r, s, "anyOf", v, "a value that at least one of %u schemas allows",
+                    s->any_of.n);
 }
 
 static bool check_one(struct run *r, const struct schema *s, const struct weir_value *v)
@@ -204,15 +211,15 @@ static bool check_one(struct run *r, const struct schema *s, const struct weir_v
     if (s->one_of.n == 1)
         return check(r, s->one_of.items[0], v);
     for (uint32_t i = 0; i < s->one_of.n; i++) {
-        if (!holds(r, s->one_of.items[i], v))
+        if (!run_holds(r, s->one_of.items[i], v))
             continue;
         if (first != UINT32_MAX)
-            return fail(r, s, "oneOf", v,
-                        "a value that one schema alone allows, not both %u and %u", first, i);
+            return run_fail(r, s, "oneOf", v,
+                            "a value that one schema alone allows, not both %u and %u", first, i);
         first = i;
     }
     return first != UINT32_MAX ||
-           fail(r, s, "oneOf", v, "a value that one of %u schemas allows", s->one_of.n);
+           run_fail(r, s, "oneOf", v, "a value that one of %u schemas allows", s->one_of.n);
 }
 
 static bool check_applied(struct run *r, const struct schema *s, const struct weir_value *v)
@@ -221,11 +228,11 @@ static bool check_applied(struct run *r, const struct schema *s, const struct we
         return false;
     if (!check_all(r, &s->all_of, v) || !check_any(r, s, v) || !check_one(r, s, v))
         return false;
-    if (s->not_ != NULL && holds(r, s->not_, v))
-        return fail(r, s, "not", v, "a value that this schema does not allow");
+    if (s->not_ != NULL && run_holds(r, s->not_, v))
+        return run_fail(r, s, "not", v, "a value that this schema does not allow");
     if (s->if_ == NULL)
         return true;
-    const struct schema *then = holds(r, s->if_, v) ? s->then_ : s->else_;
+    const struct schema *then = run_holds(r, s->if_, v) ? s->then_ : s->else_;
     return then == NULL || check(r, then, v);
 }
 
@@ -240,7 +247,7 @@ static int64_t count_code_points(struct weir_str s)
 }
 
 /* False also where it cannot be known; the check ends then. */
-static bool matches(struct run *r, const struct pattern *p, struct weir_str text)
+bool run_matches(struct run *r, const struct pattern *p, struct weir_str text)
 {
     char words[240];
     enum pattern_result result = pattern_match(p, r->c->matcher, text, &r->pattern_steps);
@@ -253,7 +260,7 @@ static bool matches(struct run *r, const struct pattern *p, struct weir_str text
                          "up, the last by"
                        : "more memory is needed than there is to match",
                    (int)utf8_cut(pattern.ptr, pattern.len, 100), pattern.ptr);
-    return stop(r, "too_complex", words);
+    return run_stop(r, "too_complex", words);
 }
 
 static bool check_string(struct run *r, const struct schema *s, const struct weir_value *v)
@@ -264,17 +271,18 @@ static bool check_string(struct run *r, const struct schema *s, const struct wei
     if (rules->min > 0 || !short_enough) {
         int64_t n = count_code_points(text);
         if (n < rules->min)
-            return fail(r, s, "minLength", v, "at least %lld characters", (long long)rules->min);
+            return run_fail(r, s, "minLength", v, "at least %lld characters",
+                            (long long)rules->min);
         if (!short_enough && n > rules->max)
-            return fail(r, s, "maxLength", v, "at most %lld characters", (long long)rules->max);
+            return run_fail(r, s, "maxLength", v, "at most %lld characters", (long long)rules->max);
     }
-    if (rules->pattern != NULL && !matches(r, rules->pattern, text)) {
+    if (rules->pattern != NULL && !run_matches(r, rules->pattern, text)) {
         struct weir_str pattern = pattern_text(rules->pattern);
-        return fail(r, s, "pattern", v, "a string that matches %.*s",
-                    (int)utf8_cut(pattern.ptr, pattern.len, 100), pattern.ptr);
+        return run_fail(r, s, "pattern", v, "a string that matches %.*s",
+                        (int)utf8_cut(pattern.ptr, pattern.len, 100), pattern.ptr);
     }
     if (!format_check(rules->format, text))
-        return fail(r, s, "format", v, "a string of format %s", format_name(rules->format));
+        return run_fail(r, s, "format", v, "a string of format %s", format_name(rules->format));
     return true;
 }
 
@@ -282,10 +290,11 @@ static bool fail_limit(struct run *r, const struct schema *s, const char *keywor
                        const struct weir_value *v, const char *relation, struct number limit)
 {
     if (limit.kind == NUMBER_REAL)
-        return fail(r, s, keyword, v, "a number %s %.15g", relation, limit.d);
+        return run_fail(r, s, keyword, v, "a number %s %.15g", relation, limit.d);
     if (limit.kind == NUMBER_UINT)
-        return fail(r, s, keyword, v, "a number %s %llu", relation, (unsigned long long)limit.u);
-    return fail(r, s, keyword, v, "a number %s %lld", relation, (long long)limit.i);
+        return run_fail(r, s, keyword, v, "a number %s %llu", relation,
+                        (unsigned long long)limit.u);
+    return run_fail(r, s, keyword, v, "a number %s %lld", relation, (long long)limit.i);
 }
 
 static bool check_number(struct run *r, const struct schema *s, const struct weir_value *v)
@@ -304,101 +313,10 @@ static bool check_number(struct run *r, const struct schema *s, const struct wei
     if (rules->multiple_of.digits == 0 || number_is_multiple(r->h, v, rules->multiple_of))
         return true;
     value_describe(r->h, rules->multiple_of_value, divisor, sizeof(divisor));
-    return fail(r, s, "multipleOf", v, "a multiple of %s", divisor);
+    return run_fail(r, s, "multipleOf", v, "a multiple of %s", divisor);
 }
 
 /* ---- Arrays ---- */
-
-struct digest {
-    uint64_t a, b;
-};
-
-static struct digest mix(struct digest d, uint64_t x)
-{
-    return (struct digest){hash_mix(d.a ^ x, UINT64_C(0xe7037ed1a0b428db)),
-                           hash_mix(d.b ^ x, UINT64_C(0x8ebc6af09c88c6e3))};
-}
-
-static struct digest mix_bytes(struct digest d, struct weir_str s)
-{
-    const char *p = s.ptr != NULL ? s.ptr : "";
-    return mix((struct digest){hash_bytes(p, s.len, d.a), hash_bytes(p, s.len, d.b)}, s.len);
-}
-
-/* Equal numbers of different types have the same digest. */
-static struct digest mix_number(const struct run *r, struct digest d, const struct weir_value *v)
-{
-    enum weir_value_type type = r->h->value_type(v);
-    double real = r->h->value_real(v);
-    uint64_t bits;
-    if (type == WEIR_BIGNUM)
-        return mix_bytes(d, r->h->value_str(v));
-    if (type == WEIR_REAL && real >= -9223372036854775808.0 && real < 9223372036854775808.0 &&
-        real == (double)(int64_t)real)
-        return mix(d, (uint64_t)(int64_t)real);
-    if (type == WEIR_REAL && real > 0 && real < 18446744073709551616.0 &&
-        real == (double)(uint64_t)real)
-        return mix(d, (uint64_t)real);
-    if (type == WEIR_INT)
-        return mix(d, (uint64_t)r->h->value_int(v));
-    if (type == WEIR_UINT)
-        return mix(d, r->h->value_uint(v));
-    memcpy(&bits, &real, sizeof(bits));
-    return mix(mix(d, 1), bits);
-}
-
-/* 128 bits that two values share only if they are equal, under a seed that nobody outside knows. Of
- * objects the order of members does not count. */
-static struct digest digest_of(struct run *r, struct digest d, const struct weir_value *v)
-{
-    enum weir_value_type type = r->h->value_type(v);
-    struct digest sum = {0, 0};
-    struct weir_str key = {NULL, 0};
-    if (++r->steps > SCHEMA_STEPS_MAX || r->depth == VALUE_DEPTH_MAX)
-        return sum;
-    d = mix(d, value_is_number(type) ? (uint64_t)WEIR_REAL : (uint64_t)type);
-    if (value_is_number(type))
-        return mix_number(r, d, v);
-    if (type == WEIR_STRING)
-        return mix_bytes(d, r->h->value_str(v));
-    if (type == WEIR_BOOL)
-        return mix(d, r->h->value_bool(v));
-    struct weir_value_iter it = r->h->value_iter(v);
-    r->depth++;
-    for (const struct weir_value *e; (e = r->h->value_next(&it, &key)) != NULL;) {
-        struct digest one = digest_of(r, type == WEIR_OBJECT ? mix_bytes(d, key) : d, e);
-        if (type == WEIR_ARRAY)
-            d = mix(mix(d, one.a), one.b);
-        sum.a += one.a;
-        sum.b += one.b;
-    }
-    r->depth--;
-    return type == WEIR_OBJECT ? mix(mix(d, sum.a), sum.b) : d;
-}
-
-static bool check_unique(struct run *r, const struct schema *s, const struct weir_value *v)
-{
-    uint32_t n = r->h->value_count(v), size = 16;
-    if (n < 2)
-        return true;
-    while (size < n * 2)
-        size *= 2;
-    struct digest *table = r->h->arena_alloc(r->c->scratch, size * sizeof(*table));
-    if (table == NULL)
-        return stop(r, "no_memory", "no memory to compare the items");
-    memset(table, 0, size * sizeof(*table));
-    struct weir_value_iter it = r->h->value_iter(v);
-    for (const struct weir_value *e; (e = r->h->value_next(&it, NULL)) != NULL;) {
-        struct digest d = digest_of(r, (struct digest){r->c->seed, ~r->c->seed}, e);
-        d.a |= 1; /* 0 is a free place */
-        uint32_t i = (uint32_t)(d.b >> 32) & (size - 1);
-        for (; table[i].a != 0; i = (i + 1) & (size - 1))
-            if (table[i].a == d.a && table[i].b == d.b && r->steps <= SCHEMA_STEPS_MAX)
-                return fail(r, s, "uniqueItems", e, "items that differ from each other, twice");
-        table[i] = d;
-    }
-    return r->steps <= SCHEMA_STEPS_MAX || stop(r, "too_complex", "too much to check");
-}
 
 static bool check_contains(struct run *r, const struct schema *s, const struct weir_value *v)
 {
@@ -406,13 +324,13 @@ static bool check_contains(struct run *r, const struct schema *s, const struct w
     int64_t min = rules->min_contains >= 0 ? rules->min_contains : 1, n = 0;
     struct weir_value_iter it = r->h->value_iter(v);
     for (const struct weir_value *e; (e = r->h->value_next(&it, NULL)) != NULL && r->code == NULL;)
-        n += holds(r, rules->contains, e);
+        n += run_holds(r, rules->contains, e);
     if (n < min)
-        return fail(r, s, "contains", v, "at least %lld items of the kind in contains",
-                    (long long)min);
+        return run_fail(r, s, "contains", v, "at least %lld items of the kind in contains",
+                        (long long)min);
     if (rules->max_contains >= 0 && n > rules->max_contains)
-        return fail(r, s, "maxContains", v, "at most %lld items of the kind in contains",
-                    (long long)rules->max_contains);
+        return run_fail(r, s, "maxContains", v, "at most %lld items of the kind in contains",
+                        (long long)rules->max_contains);
     return true;
 }
 
@@ -421,21 +339,21 @@ static bool check_array(struct run *r, const struct schema *s, const struct weir
     const struct array_rules *rules = s->array;
     uint32_t n = r->h->value_count(v);
     if (rules->min >= 0 && n < rules->min)
-        return fail(r, s, "minItems", v, "at least %lld items", (long long)rules->min);
+        return run_fail(r, s, "minItems", v, "at least %lld items", (long long)rules->min);
     if (rules->max >= 0 && n > rules->max)
-        return fail(r, s, "maxItems", v, "at most %lld items", (long long)rules->max);
+        return run_fail(r, s, "maxItems", v, "at most %lld items", (long long)rules->max);
     struct weir_value_iter it = r->h->value_iter(v);
     const struct weir_value *e;
     for (uint32_t i = 0;
          (i < rules->prefix.n || rules->items != NULL) && (e = r->h->value_next(&it, NULL)) != NULL;
          i++) {
         const struct schema *item = i < rules->prefix.n ? rules->prefix.items[i] : rules->items;
-        if (!check_inside(r, item, e, (struct step){{NULL, 0}, i}))
+        if (!run_inside(r, item, e, (struct step){{NULL, 0}, i}))
             return false;
     }
     if (rules->contains != NULL && !check_contains(r, s, v))
         return false;
-    return !rules->unique || check_unique(r, s, v);
+    return !rules->unique || run_check_unique(r, s, v);
 }
 
 /* ---- Objects ---- */
@@ -443,10 +361,12 @@ static bool check_array(struct run *r, const struct schema *s, const struct weir
 static bool check_required(struct run *r, const struct schema *s, const struct weir_value *v,
                            const char *keyword, const struct weir_str *names, uint32_t n)
 {
+    if (!run_spend(r, (uint64_t)n * r->h->value_count(v) / STEP_BYTES))
+        return false;
     for (uint32_t i = 0; i < n; i++)
         if (r->h->value_get(v, names[i]) == NULL)
-            return fail(r, s, keyword, v, "property \"%.*s\"",
-                        (int)utf8_cut(names[i].ptr, names[i].len, 100), names[i].ptr);
+            return run_fail(r, s, keyword, v, "property \"%.*s\"",
+                            (int)utf8_cut(names[i].ptr, names[i].len, 100), names[i].ptr);
     return true;
 }
 
@@ -456,8 +376,8 @@ static bool check_name(struct run *r, const struct schema *s, struct weir_str ke
         return true;
     const struct weir_value *name = r->h->make_str(r->c->scratch, key);
     if (name == NULL)
-        return stop(r, "no_memory", "no memory to check a property's name");
-    return check_inside(r, s->object->names, name, (struct step){key, 0});
+        return run_stop(r, "no_memory", "no memory to check a property's name");
+    return run_inside(r, s->object->names, name, (struct step){key, 0});
 }
 
 static bool check_member(struct run *r, const struct schema *s, struct weir_str key,
@@ -467,24 +387,24 @@ static bool check_member(struct run *r, const struct schema *s, struct weir_str 
     const struct step step = {weir_str_n(key.ptr != NULL ? key.ptr : "", key.len), 0};
     const struct property *p = rules->table != NULL ? property_find(rules, key) : NULL;
     bool known = p != NULL && p->name.ptr != NULL;
-    if (known && !check_inside(r, p->schema, v, step))
+    if (known && !run_inside(r, p->schema, v, step))
         return false;
     for (uint32_t i = 0; i < rules->n_patterns; i++) {
-        if (!matches(r, rules->patterns[i].pattern, key)) {
+        if (!run_matches(r, rules->patterns[i].pattern, key)) {
             if (r->code != NULL)
                 return false;
             continue;
         }
         known = true;
-        if (!check_inside(r, rules->patterns[i].schema, v, step))
+        if (!run_inside(r, rules->patterns[i].schema, v, step))
             return false;
     }
     if (known || rules->additional == NULL)
         return true;
     if (rules->additional->never)
-        return fail(r, s, "additionalProperties", NULL, "no property \"%.*s\"",
-                    (int)utf8_cut(key.ptr, key.len, 100), step.key.ptr);
-    return check_inside(r, rules->additional, v, step);
+        return run_fail(r, s, "additionalProperties", NULL, "no property \"%.*s\"",
+                        (int)utf8_cut(key.ptr, key.len, 100), step.key.ptr);
+    return run_inside(r, rules->additional, v, step);
 }
 
 static bool check_dependents(struct run *r, const struct schema *s, const struct weir_value *v)
@@ -506,9 +426,10 @@ static bool check_object(struct run *r, const struct schema *s, const struct wei
     const struct object_rules *rules = s->object;
     uint32_t n = r->h->value_count(v);
     if (rules->min >= 0 && n < rules->min)
-        return fail(r, s, "minProperties", v, "at least %lld properties", (long long)rules->min);
+        return run_fail(r, s, "minProperties", v, "at least %lld properties",
+                        (long long)rules->min);
     if (rules->max >= 0 && n > rules->max)
-        return fail(r, s, "maxProperties", v, "at most %lld properties", (long long)rules->max);
+        return run_fail(r, s, "maxProperties", v, "at most %lld properties", (long long)rules->max);
     if (!check_required(r, s, v, "required", rules->required, rules->n_required) ||
         !check_dependents(r, s, v))
         return false;
@@ -530,13 +451,13 @@ static bool check(struct run *r, const struct schema *s, const struct weir_value
     char words[80];
     if (r->code != NULL)
         return false;
-    if (++r->steps > SCHEMA_STEPS_MAX)
-        return stop(r, "too_complex", "the schema needs more than 5000000 steps for this event");
+    if (!run_spend(r, 1 + weight(r, v)))
+        return false;
     if (s->never)
-        return fail(r, s, "false", v, "no value");
+        return run_fail(r, s, "false", v, "no value");
     uint32_t types = types_of(r, v);
     if (s->types != 0 && (s->types & types) == 0)
-        return fail(r, s, "type", v, "%s", types_words(s->types, words));
+        return run_fail(r, s, "type", v, "%s", types_words(s->types, words));
     if (!check_choices(r, s, v))
         return false;
     if (s->object != NULL && (types & TYPE_OBJECT) != 0 && !check_object(r, s, v))
@@ -547,7 +468,7 @@ static bool check(struct run *r, const struct schema *s, const struct weir_value
         return false;
     if (s->array != NULL && (types & TYPE_ARRAY) != 0 && !check_array(r, s, v))
         return false;
-    return check_applied(r, s, v);
+    return check_applied(r, s, v) && run_check_unevaluated(r, s, v);
 }
 
 bool schema_check(const struct checker *c, const struct schema *root, const struct weir_value *v,
@@ -556,7 +477,8 @@ bool schema_check(const struct checker *c, const struct schema *root, const stru
     struct run r;
     r.c = c;
     r.h = c->h;
-    r.quiet = r.depth = r.steps = 0;
+    r.quiet = r.depth = 0;
+    r.steps = 0;
     r.pattern_steps = PATTERN_STEPS;
     r.code = NULL;
     r.text = text;

@@ -18,6 +18,14 @@ struct entry {
     struct schema *schema;
 };
 
+/* A schema and the name that it has, or refers to. */
+struct named {
+    struct named *next;
+    struct schema *schema;
+    struct weir_str name;
+    const struct place *place;
+};
+
 struct schema_compiler {
     const struct weir_host *h;
     struct weir_arena *arena;
@@ -29,6 +37,7 @@ struct schema_compiler {
     uint32_t mask;
     uint32_t n_errors;
     struct patterns *patterns;
+    struct named *anchors, *refs;
 };
 
 /* ---- Mistakes, places, memory ---- */
@@ -235,6 +244,55 @@ bool compile_list(struct schema_compiler *c, const struct weir_value *v, const s
     return true;
 }
 
+/* ---- Anchors ---- */
+
+static struct named *find_name(struct named *list, struct weir_str name)
+{
+    for (; list != NULL; list = list->next)
+        if (list->name.len == name.len && memcmp(list->name.ptr, name.ptr, name.len) == 0)
+            return list;
+    return NULL;
+}
+
+static void add_name(struct schema_compiler *c, struct named **list, struct named value)
+{
+    struct named *n = compile_alloc(c, sizeof(*n));
+    if (n == NULL)
+        return;
+    *n = value;
+    n->next = *list;
+    *list = n;
+}
+
+void compile_anchor(struct schema_compiler *c, struct schema *s, struct weir_str name,
+                    const struct place *place)
+{
+    if (find_name(c->anchors, name) != NULL)
+        compile_error(c, place, "another schema has the $anchor \"%.*s\" as well",
+                      (int)utf8_cut(name.ptr, name.len, 100), name.ptr);
+    else
+        add_name(c, &c->anchors, (struct named){NULL, s, name, place});
+}
+
+void compile_ref_later(struct schema_compiler *c, struct schema *s, struct weir_str name,
+                       const struct place *place)
+{
+    add_name(c, &c->refs, (struct named){NULL, s, name, place});
+}
+
+/* When all schemas are known. */
+static void join_anchors(struct schema_compiler *c)
+{
+    for (const struct named *n = c->refs; n != NULL; n = n->next) {
+        const struct named *to = find_name(c->anchors, n->name);
+        if (to == NULL)
+            compile_error(c, n->place, "\"#%.*s\": no schema here has this $anchor",
+                          (int)utf8_cut(n->name.ptr, n->name.len, 100), n->name.ptr);
+        else
+            n->schema->ref = to->schema;
+    }
+}
+
 /* ---- All of it ---- */
 
 static void fill(struct schema_compiler *c, struct schema *s, const struct weir_value *json)
@@ -312,6 +370,7 @@ const struct schema *schema_compile(const struct weir_host *h, struct weir_arena
     const struct schema *root = compile_at(&c, json, NULL);
     for (uint32_t i = 0; i < c.n_nodes; i++)
         fill(&c, c.nodes[i].schema, c.nodes[i].json);
+    join_anchors(&c);
     for (uint32_t i = 0; i < c.n_nodes && c.n_errors == 0; i++)
         measure(&c, c.nodes[i].schema, 0);
     return c.n_errors == 0 ? root : NULL;

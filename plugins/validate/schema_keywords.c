@@ -212,11 +212,14 @@ static void on_ref(struct schema_compiler *c, struct schema *s, const struct wei
 {
     struct weir_str ref = compile_host(c)->value_str(v);
     const struct place *to = NULL;
-    if (compile_host(c)->value_type(v) != WEIR_STRING || ref.len == 0 || ref.ptr[0] != '#' ||
-        (ref.len > 1 && ref.ptr[1] != '/')) {
-        compile_error(
-            c, place,
-            "only references inside this schema are supported: \"#\" or \"#/$defs/name\"");
+    if (compile_host(c)->value_type(v) != WEIR_STRING || ref.len == 0 || ref.ptr[0] != '#') {
+        compile_error(c, place,
+                      "only references inside this schema are supported: \"#\", \"#/$defs/name\" "
+                      "or \"#anchor\"");
+        return;
+    }
+    if (ref.len > 1 && ref.ptr[1] != '/') {
+        compile_ref_later(c, s, weir_str_n(ref.ptr + 1, ref.len - 1), place);
         return;
     }
     const struct weir_value *target = resolve(c, ref, &to);
@@ -226,6 +229,29 @@ static void on_ref(struct schema_compiler *c, struct schema *s, const struct wei
         return;
     }
     s->ref = compile_at(c, target, to);
+}
+
+static bool is_anchor(struct weir_str name)
+{
+    for (size_t i = 0; i < name.len; i++) {
+        char ch = name.ptr[i];
+        bool first = (ch >= 'a' && ch <= 'z') || (ch >= 'A' && ch <= 'Z') || ch == '_';
+        if (!first && (i == 0 || ((ch < '0' || ch > '9') && ch != '-' && ch != '.')))
+            return false;
+    }
+    return name.len > 0;
+}
+
+static void on_anchor(struct schema_compiler *c, struct schema *s, const struct weir_value *v,
+                      const struct place *place)
+{
+    struct weir_str name = compile_host(c)->value_str(v);
+    if (compile_host(c)->value_type(v) != WEIR_STRING || !is_anchor(name))
+        compile_error(c, place,
+                      "expected a name that begins with a letter or _ and goes on with letters, "
+                      "digits, - _ and .");
+    else
+        compile_anchor(c, s, name, place);
 }
 
 /* ---- Words about the schema ---- */
@@ -276,6 +302,7 @@ static const struct {
     {"then", on_then},
     {"else", on_else},
     {"$ref", on_ref},
+    {"$anchor", on_anchor},
     {"$defs", on_defs},
     {"definitions", on_defs},
     {"$schema", on_dialect},
@@ -291,6 +318,7 @@ static const struct {
     {"properties", NULL},
     {"patternProperties", NULL},
     {"additionalProperties", NULL},
+    {"unevaluatedProperties", NULL},
     {"propertyNames", NULL},
     {"required", NULL},
     {"minProperties", NULL},
@@ -299,6 +327,7 @@ static const struct {
     {"dependentSchemas", NULL},
     {"items", NULL},
     {"prefixItems", NULL},
+    {"unevaluatedItems", NULL},
     {"contains", NULL},
     {"minContains", NULL},
     {"maxContains", NULL},

@@ -177,6 +177,13 @@ static void on_contains(struct schema_compiler *c, struct schema *s, const struc
         s->array->contains = compile_at(c, v, place);
 }
 
+static void on_unevaluated_items(struct schema_compiler *c, struct schema *s,
+                                 const struct weir_value *v, const struct place *place)
+{
+    if (of_array(c, s) != NULL)
+        s->array->unevaluated = compile_at(c, v, place);
+}
+
 static void on_min_contains(struct schema_compiler *c, struct schema *s, const struct weir_value *v,
                             const struct place *place)
 {
@@ -296,6 +303,13 @@ static void on_additional(struct schema_compiler *c, struct schema *s, const str
         s->object->additional = compile_at(c, v, place);
 }
 
+static void on_unevaluated(struct schema_compiler *c, struct schema *s, const struct weir_value *v,
+                           const struct place *place)
+{
+    if (of_object(c, s) != NULL)
+        s->object->unevaluated = compile_at(c, v, place);
+}
+
 static void on_names(struct schema_compiler *c, struct schema *s, const struct weir_value *v,
                      const struct place *place)
 {
@@ -399,6 +413,7 @@ static const struct rule rules[] = {
     {"items", on_items},
     {"prefixItems", on_prefix_items},
     {"contains", on_contains},
+    {"unevaluatedItems", on_unevaluated_items},
     {"minContains", on_min_contains},
     {"maxContains", on_max_contains},
     {"minItems", on_min_items},
@@ -407,6 +422,7 @@ static const struct rule rules[] = {
     {"properties", on_properties},
     {"patternProperties", on_pattern_properties},
     {"additionalProperties", on_additional},
+    {"unevaluatedProperties", on_unevaluated},
     {"propertyNames", on_names},
     {"required", on_required},
     {"minProperties", on_min_properties},

@@ -93,6 +93,20 @@ def test_one_of_ten_is_refused(weir):
     assert failed[0]["reason"] == "/n: expected a number >= 0, found -1 (#/properties/n/minimum)"
 
 
+def test_what_no_schema_looked_at(weir):
+    schema = {"$ref": "#base", "anyOf": [{"properties": {"b": {"type": "integer"}}}, True], "unevaluatedProperties": False,
+              "$defs": {"base": {"$anchor": "base", "properties": {"a": {"type": "integer"},
+                                                                   "l": {"prefixItems": [True], "unevaluatedItems": False}}}}}
+    good = [{}, {"a": 1}, {"b": 1}, {"a": 1, "b": 2, "l": [1]}]
+    bad = [{"c": 1}, {"b": "x"}, {"l": [1, 2]}]
+    out, failed = run(weir, f"schema: {json.dumps(schema)}", *good, *bad)
+    assert [json.loads(line) for line in out] == good
+    assert [f["reason"] for f in failed] == [
+        'the event: expected no property "c" (#/unevaluatedProperties)',
+        'the event: expected no property "b" (#/unevaluatedProperties)',
+        "/l: expected no item 1 (#/$defs/base/properties/l/unevaluatedItems)"]
+
+
 def test_after_an_edit(weir):
     """The value as the transform before it made it; a failed event goes on as it entered here."""
     weir.write(json.dumps({"a": "1"}) + "\n" + json.dumps({"a": "2", "x": 1}) + "\n", "in.ndjson")
@@ -149,7 +163,10 @@ WRONG = [
     ("schema: 5", "schema", "a schema must be an object, true or false, found 5"),
     ("schema: {type: strin}", "schema.type", "expected null, boolean"),
     ("schema: {propertys: {}}", "schema.propertys", "properties"),
-    ("schema: {unevaluatedProperties: false}", "schema.unevaluatedProperties", "not supported"),
+    ("schema: {properties: {a: {$dynamicRef: '#a'}}}", "schema.properties.a.$dynamicRef", "not supported"),
+    ("schema: {$ref: '#a', $defs: {b: {$anchor: b}}}", "schema.$ref", "no schema here has this $anchor"),
+    ("schema: {$defs: {a: {$id: other}}}", "schema.$defs.a.$id", "supported at the top only"),
+    ("schema: {unevaluatedItems: 5}", "schema.unevaluatedItems", "a schema must be"),
     ("schema: {properties: {age: {minimum: x}}}", "schema.properties.age.minimum", "expected a number"),
     ("schema: {allOf: [{}, {pattern: '['}]}", "schema.allOf[1].pattern", "never closed"),
     ("schema: {pattern: 'a(?i)b'}", "schema.pattern", "at byte 1: no such kind of group"),

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The transform validate: hostile values under schemas that ask for much end in a failure of their
+ * event, after a bounded time. Without the bounds none of these would ever end.
+ */
+#include "plugin_rig.h"
+
+static struct rig rig;
+
+static int setup(void **state)
+{
+    (void)state;
+    rig_init(&rig, "validate", 0);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    rig_done(&rig);
+    return 0;
+}
+
+static void use(const char *schema)
+{
+    *(const struct weir_value **)rig_option(&rig, "schema") = rig_json(&rig, schema);
+    if (!rig_check(&rig) || rig_open(&rig) != WEIR_OK)
+        fail_msg("%.300s: %s%s", schema, rig.mistakes, rig.message);
+}
+
+/* `leaf` inside n arrays, as a value that may be changed. */
+static struct weir_value *nested(int n, struct weir_value *leaf)
+{
+    struct weir_value *v = leaf;
+    for (int i = 0; i < n; i++) {
+        struct weir_value *outer = rig.host.make_array(rig.arena);
+        assert_true(rig.host.array_append(rig.arena, outer, v));
+        v = outer;
+    }
+    return v;
+}
+
+static struct weir_value *wide_object(uint32_t n)
+{
+    struct weir_value *v = rig.host.make_object(rig.arena);
+    for (uint32_t i = 0; i < n; i++) {
+        struct weir_str key = rig.host.arena_printf(rig.arena, "k%u", i);
+        assert_true(rig.host.object_set(rig.arena, v, key, rig.host.make_null(rig.arena)));
+    }
+    return v;
+}
+
+static struct weir_value *long_text(size_t n)
+{
+    char *text = malloc(n);
+    memset(text, 'x', n);
+    struct weir_value *v = rig.host.make_str(rig.arena, weir_str_n(text, n));
+    free(text);
+    assert_non_null(v);
+    return v;
+}
+
+/* Looks at the leaf below 18 arrays 2^18 times, each time in vain; each look costs much. */
+static void look_often(const char *leaf_schema, struct weir_value *leaf)
+{
+    char schema[3000];
+    snprintf(
+        schema, sizeof(schema),
+        "{'if':{'type':'array'},'then':{'anyOf':[{'items':{'$ref':'#'}},{'items':{'$ref':'#'}}]},"
+        "'else':{'allOf':[%s,false]}}",
+        leaf_schema);
+    use(schema);
+    assert_false(rig_apply(&rig, nested(18, leaf)));
+    assert_string_equal(rig.code, "too_complex");
+}
+
+static void objects_with_many_members(void **state)
+{
+    (void)state;
+    look_often("{'properties':{'none':true}}", wide_object(20000));
+    look_often("{'additionalProperties':true,'minProperties':1}", wide_object(20000));
+}
+
+static void objects_with_many_required_names(void **state)
+{
+    (void)state;
+    look_often("{'not':{'required':['a1','a2','a3','a4','a5','a6','a7','a8']}}",
+               wide_object(20000));
+}
+
+static void long_texts(void **state)
+{
+    (void)state;
+    look_often("{'maxLength':2000000,'minLength':1}", long_text(1 << 20));
+    look_often("{'format':'uri'}", long_text(1 << 20));
+}
+
+static void long_numbers(void **state)
+{
+    (void)state;
+    char *digits = malloc(200001);
+    memset(digits, '7', 200000);
+    digits[200000] = '\0';
+    const struct weir_value *v = rig_json(&rig, digits);
+    look_often("{'multipleOf':7}", rig.host.make_copy(rig.arena, v));
+    free(digits);
+}
+
+static void long_lists_of_choices(void **state)
+{
+    (void)state;
+    char schema[2600] = "{'not':{'enum':[0";
+    size_t n = strlen(schema);
+    for (int i = 1; i < 600; i++)
+        n += (size_t)snprintf(schema + n, sizeof(schema) - n, ",%d", i);
+    snprintf(schema + n, sizeof(schema) - n, "]}}");
+    look_often(schema, rig.host.make_int(rig.arena, -1));
+}
+
+static void unevaluated_members(void **state)
+{
+    (void)state;
+    look_often("{'unevaluatedProperties':true}", wide_object(20000));
+    look_often("{'anyOf':[true,{'properties':{'a':true}}],'unevaluatedProperties':{'type':'null'}}",
+               wide_object(20000));
+}
+
+static void long_texts_among_items(void **state)
+{
+    (void)state;
+    struct weir_value *items = rig.host.make_array(rig.arena);
+    assert_true(rig.host.array_append(rig.arena, items, long_text(1 << 20)));
+    assert_true(rig.host.array_append(rig.arena, items, long_text(1 << 19)));
+    use("{'if':{'uniqueItems':true,'minItems':2},'then':false,"
+        "'else':{'anyOf':[{'items':{'$ref':'#'}},{'items':{'$ref':'#'}}]}}");
+    assert_false(rig_apply(&rig, nested(18, items)));
+    assert_string_equal(rig.code, "too_complex");
+}
+
+/* 40 schemas on each of 127 levels: the deepest calls that there can be. */
+static void the_deepest_calls(void **state)
+{
+    (void)state;
+    char schema[4000] = "";
+    size_t n = 0;
+    for (int i = 0; i < 19; i++)
+        n += (size_t)snprintf(schema + n, sizeof(schema) - n, "{'allOf':[{'if':{},'then':");
+    n += (size_t)snprintf(schema + n, sizeof(schema) - n,
+                          "{'items':{'$ref':'#'},'properties':{'a':{'$ref':'#'}},'pattern':'^a'}");
+    for (int i = 0; i < 19; i++)
+        n += (size_t)snprintf(schema + n, sizeof(schema) - n, "}]}");
+    use(schema);
+    assert_true(rig_apply(&rig, nested(126, rig.host.make_object(rig.arena))));
+    assert_false(rig_apply(&rig, nested(126, long_text(10))));
+    assert_string_equal(rig.code, "invalid");
+    assert_false(rig_apply(&rig, nested(200, long_text(10))));
+    assert_string_equal(rig.code, "too_deep");
+}
+
+/* What is usual stays far below the bounds. */
+static void large_and_plain(void **state)
+{
+    (void)state;
+    struct weir_value *list = rig.host.make_array(rig.arena);
+    for (uint32_t i = 0; i < 100000; i++) {
+        struct weir_value *o = rig.host.make_object(rig.arena);
+        assert_true(
+            rig.host.object_set(rig.arena, o, weir_cstr("id"), rig.host.make_int(rig.arena, i)));
+        assert_true(rig.host.object_set(rig.arena, o, weir_cstr("kind"),
+                                        rig.host.make_str(rig.arena, weir_cstr("click"))));
+        assert_true(rig.host.array_append(rig.arena, list, o));
+    }
+    use("{'type':'array','items':{'type':'object','required':['id','kind'],'properties':{'id':"
+        "{'type':'integer','minimum':0},'kind':{'enum':['view','click','login']}},"
+        "'unevaluatedProperties':false},'uniqueItems':true}");
+    if (!rig_apply(&rig, list))
+        fail_msg("%s: %s", rig.code, rig.message);
+    use("{'type':'string','minLength':1,'pattern':'x$'}");
+    assert_true(rig_apply(&rig, long_text(4 << 20)));
+}
+
+int main(void)
+{
+#define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        T(objects_with_many_members),
+        T(objects_with_many_required_names),
+        T(long_texts),
+        T(long_numbers),
+        T(long_lists_of_choices),
+        T(unevaluated_members),
+        T(long_texts_among_items),
+        T(the_deepest_calls),
+        T(large_and_plain),
+    };
+    return cmocka_run_group_tests_name("validate_limits", tests, NULL, NULL);
+}
