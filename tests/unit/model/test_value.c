@@ -261,6 +261,9 @@ static void test_equality(void **state)
     assert_true(wr_value_equal(parse("123456789012345678901234567890"),
                                parse("123456789012345678901234567890")));
     assert_false(wr_value_equal(parse("9007199254740993"), parse("9007199254740992")));
+    assert_false(wr_value_equal(parse("9007199254740993"), parse("9007199254740992.0")));
+    assert_false(wr_value_equal(parse("18446744073709551616.0"), parse("18446744073709551615")));
+    assert_true(wr_value_equal(parse("9007199254740992.0"), parse("9007199254740992")));
     assert_false(wr_value_equal(parse("[1,2]"), parse("[1]")));
 }
 
