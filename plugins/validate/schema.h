@@ -175,6 +175,10 @@ void compile_finish(struct schema_compiler *c, struct schema *s);
 bool compile_list(struct schema_compiler *c, const struct weir_value *v, const struct place *place,
                   struct schema_list *ret);
 
+#define POINTER_NAME_MAX 80 /* bytes of a name that a message shows */
+
+/* A name as a part of a JSON pointer: ~ as ~0, / as ~1. Returns out. */
+const char *pointer_part(struct weir_str name, char out[2 * POINTER_NAME_MAX + 1]);
 /* Writes a place; returns text. */
 char *place_text(const struct place *p, bool pointer, char *text, size_t size);
 /* A short description of a value: its type, and what it is where that is short. */

@@ -30,6 +30,7 @@ static size_t append(char *text, size_t n, const char *fmt, ...)
 /* A JSON pointer to the value that is looked at. */
 static size_t append_path(const struct run *r, char *text, size_t n)
 {
+    char name[2 * POINTER_NAME_MAX + 1];
     if (r->depth == 0)
         return append(text, n, "the event");
     for (uint32_t i = 0; i < r->depth && n < 200; i++) {
@@ -37,7 +38,7 @@ static size_t append_path(const struct run *r, char *text, size_t n)
         if (s->key.ptr == NULL)
             n = append(text, n, "/%u", s->index);
         else
-            n = append(text, n, "/%.*s", (int)utf8_cut(s->key.ptr, s->key.len, 80), s->key.ptr);
+            n = append(text, n, "/%s", pointer_part(s->key, name));
     }
     return n;
 }

@@ -42,9 +42,23 @@ struct schema_compiler {
 
 /* ---- Mistakes, places, memory ---- */
 
+const char *pointer_part(struct weir_str name, char out[2 * POINTER_NAME_MAX + 1])
+{
+    size_t len = utf8_cut(name.ptr, name.len, POINTER_NAME_MAX), n = 0;
+    for (size_t i = 0; i < len; i++) {
+        bool special = name.ptr[i] == '~' || name.ptr[i] == '/';
+        out[n++] = special ? '~' : name.ptr[i];
+        if (special)
+            out[n++] = name.ptr[i] == '~' ? '0' : '1';
+    }
+    out[n] = '\0';
+    return out;
+}
+
 char *place_text(const struct place *p, bool pointer, char *text, size_t size)
 {
     const struct place *parts[VALUE_DEPTH_MAX * 2 + 8];
+    char name[2 * POINTER_NAME_MAX + 1];
     size_t n = 0, len = 0;
     for (; p != NULL && n < sizeof(parts) / sizeof(parts[0]); p = p->outer)
         parts[n++] = p;
@@ -54,12 +68,11 @@ char *place_text(const struct place *p, bool pointer, char *text, size_t size)
         int k;
         if (part->key.ptr == NULL)
             k = snprintf(text + len, size - len, pointer ? "/%u" : "[%u]", part->index);
+        else if (pointer)
+            k = snprintf(text + len, size - len, "/%s", pointer_part(part->key, name));
         else
-            k = snprintf(text + len, size - len, "%s%.*s",
-                         pointer   ? "/"
-                         : len > 0 ? "."
-                                   : "",
-                         (int)part->key.len, part->key.ptr);
+            k = snprintf(text + len, size - len, "%s%.*s", len > 0 ? "." : "", (int)part->key.len,
+                         part->key.ptr);
         len += k > 0 ? (size_t)k : 0;
     }
     return text;

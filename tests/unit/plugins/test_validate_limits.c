@@ -3,30 +3,7 @@
  * The transform validate: hostile values under schemas that ask for much end in a failure of their
  * event, after a bounded time. Without the bounds none of these would ever end.
  */
-#include "plugin_rig.h"
-
-static struct rig rig;
-
-static int setup(void **state)
-{
-    (void)state;
-    rig_init(&rig, "validate", 0);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    rig_done(&rig);
-    return 0;
-}
-
-static void use(const char *schema)
-{
-    *(const struct weir_value **)rig_option(&rig, "schema") = rig_json(&rig, schema);
-    if (!rig_check(&rig) || rig_open(&rig) != WEIR_OK)
-        fail_msg("%.300s: %s%s", schema, rig.mistakes, rig.message);
-}
+#include "validate_rig.h"
 
 /* `leaf` inside n arrays, as a value that may be changed. */
 static struct weir_value *nested(int n, struct weir_value *leaf)
@@ -179,6 +156,65 @@ static void large_and_plain(void **state)
     assert_true(rig_apply(&rig, long_text(4 << 20)));
 }
 
+static void deep_values(void **state)
+{
+    (void)state;
+    char *text = nest(127, "[", "]");
+    use("{'anyOf':[{'type':'string'},{'items':{'$ref':'#'}},{'type':'object'}]}");
+    assert_true(rig_apply(&rig, rig_json(&rig, text)));
+    struct weir_value *v = rig.host.make_array(rig.arena);
+    for (int i = 0; i < 5000; i++) {
+        struct weir_value *outer = rig.host.make_array(rig.arena);
+        assert_true(rig.host.array_append(rig.arena, outer, v));
+        v = outer;
+    }
+    assert_false(rig_apply(&rig, v));
+    assert_string_equal(rig.code, "too_deep");
+    use("{'uniqueItems':true}");
+    assert_true(rig_apply(&rig, v));
+    free(text);
+}
+
+/* Two ways at each level: 2^60 without a limit. */
+static void too_many_steps(void **state)
+{
+    (void)state;
+    char *text = nest(60, "[", "]");
+    use("{'anyOf':[{'items':{'$ref':'#'},'type':'array'},{'items':{'$ref':'#'},'type':'array'}]}");
+    assert_false(rig_apply(&rig, rig_json(&rig, text)));
+    assert_string_equal(rig.code, "too_complex");
+    use("{'not':{'anyOf':[{'items':{'$ref':'#/not'},'type':'array'},"
+        "{'items':{'$ref':'#/not'},'type':'array'}]}}");
+    assert_false(rig_apply(&rig, rig_json(&rig, text)));
+    assert_string_equal(rig.code, "too_complex");
+    free(text);
+}
+
+/* Many items, and objects with many members in two orders. */
+static void unique_at_scale(void **state)
+{
+    (void)state;
+    const uint32_t n = 50000;
+    struct weir_value *array = rig.host.make_array(rig.arena);
+    for (uint32_t i = 0; i < n; i++)
+        assert_true(rig.host.array_append(rig.arena, array, rig.host.make_int(rig.arena, i)));
+    use("{'uniqueItems':true}");
+    assert_true(rig_apply(&rig, array));
+    assert_true(rig.host.array_append(rig.arena, array, rig.host.make_real(rig.arena, n - 1)));
+    assert_false(rig_apply(&rig, array));
+    char *text = malloc(n * 40 + 100), *p = text;
+    p = stpcpy(p, "[{'x':0");
+    for (uint32_t i = 0; i < n; i++)
+        p += sprintf(p, ",'k%u':%u", i, i);
+    p = stpcpy(p, "},{'x':0.0");
+    for (uint32_t i = n; i-- > 0;)
+        p += sprintf(p, ",'k%u':%u", i, i);
+    stpcpy(p, "}]");
+    assert_false(rig_apply(&rig, rig_json(&rig, text)));
+    assert_string_equal(rig.code, "invalid");
+    free(text);
+}
+
 int main(void)
 {
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
@@ -192,6 +228,9 @@ int main(void)
         T(long_texts_among_items),
         T(the_deepest_calls),
         T(large_and_plain),
+        T(deep_values),
+        T(too_many_steps),
+        T(unique_at_scale),
     };
     return cmocka_run_group_tests_name("validate_limits", tests, NULL, NULL);
 }

@@ -4,7 +4,7 @@
  * json_schema_suite.json with their license. What is not supported is listed here, with the words
  * that the refusal says: neither can change unseen.
  */
-#include "plugin_rig.h"
+#include "validate_rig.h"
 
 #define ELSEWHERE "only references inside this schema are supported"
 #define INNER_ID "$id is supported at the top only"
@@ -13,8 +13,6 @@
 #define NO_CONTAINS "have no effect without contains"
 
 #define N_TESTS 1340 /* of the groups whose schema is taken */
-
-static struct rig rig;
 
 /* A group whose schema is refused: "file: description", or "file: " for all of a file. */
 static const struct refused {
@@ -120,20 +118,6 @@ static const char *const other_answers[] = {
 
 static bool met[sizeof(refused) / sizeof(refused[0])];
 static uint32_t n_tests;
-
-static int setup(void **state)
-{
-    (void)state;
-    rig_init(&rig, "validate", 0);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    rig_done(&rig);
-    return 0;
-}
 
 static const struct weir_value *member(const struct weir_value *v, const char *name)
 {
