@@ -44,12 +44,13 @@ static bool add_header(struct curl_slist **list, const char *line)
     return longer != NULL;
 }
 
+/* An empty value takes away what libcurl would send by itself. */
 static bool add_pair(struct client *c, struct curl_slist **list, struct weir_str name,
                      struct weir_str value)
 {
-    struct weir_str line = c->h->arena_printf(c->arena, "%.*s: %.*s", (int)name.len, name.ptr,
-                                              (int)value.len, value.ptr);
-    return value.len == 0 || (line.ptr != NULL && add_header(list, line.ptr));
+    struct weir_str line = c->h->arena_printf(c->arena, "%.*s:%s%.*s", (int)name.len, name.ptr,
+                                              value.len != 0 ? " " : "", (int)value.len, value.ptr);
+    return line.ptr != NULL && add_header(list, line.ptr);
 }
 
 /* What every request has. Templates that differ by event come with the request. */

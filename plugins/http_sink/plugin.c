@@ -55,7 +55,9 @@ static const struct weir_option options[] = {
      .of = WEIR_OPT_TEMPLATE,
      .flags = WEIR_OPT_SECRET,
      .offset = offsetof(struct config, headers),
-     .doc = "Request headers. Events whose headers differ go in different requests.",
+     .doc =
+         "Request headers; an empty value sends none. Events whose headers differ go in different "
+         "requests.",
      .example = "{x-api-key: \"${env:API_KEY}\"}"},
     {.name = "token",
      .type = WEIR_OPT_STRING,

@@ -160,8 +160,8 @@ bool header_value_valid(struct weir_str value)
 static struct weir_str add_line(const struct target *t, struct weir_arena *a, struct weir_str lines,
                                 const char *name, struct weir_str value)
 {
-    return t->h->arena_printf(a, "%.*s%s: %.*s\n", (int)lines.len, lines.ptr, name, (int)value.len,
-                              value.ptr);
+    return t->h->arena_printf(a, "%.*s%s:%s%.*s\n", (int)lines.len, lines.ptr, name,
+                              value.len != 0 ? " " : "", (int)value.len, value.ptr);
 }
 
 static bool render_headers(const struct target *t, struct weir_batch *b, struct item *it,
@@ -184,8 +184,7 @@ static bool render_headers(const struct target *t, struct weir_batch *b, struct 
         if (!header_value_valid(value))
             return reject(t, ret, "bad_header", a, where.ptr,
                           "the value holds a control character");
-        if (value.len != 0)
-            lines = add_line(t, a, lines, pair->key.ptr, value);
+        lines = add_line(t, a, lines, pair->key.ptr, value);
     }
     it->headers = lines;
     return lines.ptr != NULL;

@@ -333,14 +333,18 @@ static void report_mistake(struct mistakes *m, const char *where, const char *te
     m->report->error(m->report, where, -1, "%s", text);
 }
 
+static bool same(struct weir_str a, struct weir_str b)
+{
+    return a.len == b.len && memcmp(a.ptr, b.ptr, a.len) == 0;
+}
+
 static void check_twice(const struct config *cf, const struct weir_report *report)
 {
     const struct weir_pair *set = cf->set.items, *values = cf->values.items;
     for (uint32_t i = 0; i < cf->set.n; i++)
         for (uint32_t k = 0; k < cf->values.n; k++) {
             char where[300];
-            if (set[i].key.len != values[k].key.len ||
-                memcmp(set[i].key.ptr, values[k].key.ptr, set[i].key.len) != 0)
+            if (!same(set[i].key, values[k].key))
                 continue;
             (void)snprintf(where, sizeof(where), "set.%.*s",
                            (int)utf8_cut(set[i].key.ptr, set[i].key.len, 200), set[i].key.ptr);
@@ -348,6 +352,24 @@ static void check_twice(const struct config *cf, const struct weir_report *repor
                 report, where, -1,
                 "values sets this field as well, and would be overwritten: leave out one");
         }
+}
+
+/* A hash of a hash, or a mask that shows a part of one. */
+static void check_hidden_twice(const struct config *cf, const struct weir_report *report)
+{
+    const struct weir_str *fields = cf->hash.fields.items;
+    const struct weir_pair *masks = cf->mask.items;
+    for (uint32_t i = 0; i < cf->hash.fields.n; i++) {
+        char where[40];
+        (void)snprintf(where, sizeof(where), "hash.fields[%u]", i);
+        for (uint32_t k = 0; k < i; k++)
+            if (same(fields[i], fields[k]))
+                report->error(report, where, -1, "the field is there twice: remove one");
+        for (uint32_t k = 0; k < cf->mask.n; k++)
+            if (same(fields[i], masks[k].key))
+                report->error(report, where, -1,
+                              "mask has this field as well, and would mask the hash: keep one");
+    }
 }
 
 static void map_check(const void *config, const struct weir_report *report)
@@ -369,6 +391,7 @@ static void map_check(const void *config, const struct weir_report *report)
                       "time, hash, mask, remove and keep");
     read_options(h, a, cf, &m, &map);
     check_twice(cf, report);
+    check_hidden_twice(cf, report);
     h->arena_free(a);
 }
 
@@ -459,7 +482,9 @@ static const struct weir_type type_map = {
         "`email` the first character and the domain; `ip` the network (24 bits of IPv4, 48 of "
         "IPv6). What is not of that kind becomes `***`: nothing is shown by accident. null stays. "
         "Of duplicate keys "
-        "the first is hidden and the others go, so that none passes unseen. Dead letters hold the "
+        "the first is hidden and the others go, so that none passes unseen. Keys, headers and ids "
+        "of "
+        "events stay as they are. Dead letters hold the "
         "payload as its source gave it, with all that is hidden later: keep them as safe as the "
         "source's.\n"
         "\n"

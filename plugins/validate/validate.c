@@ -7,9 +7,11 @@
 #include "schema.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define FILE_MAX ((int64_t)4 << 20)
 
@@ -60,8 +62,9 @@ static const struct weir_value *read_file(const struct weir_host *h, struct weir
 {
     struct stat st;
     const struct weir_value *v = NULL;
-    FILE *f = fopen(path, "re");
-    if (f == NULL || fstat(fileno(f), &st) != 0) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe is not waited for */
+    FILE *f = fd >= 0 ? fdopen(fd, "r") : NULL;
+    if (f == NULL || fstat(fd, &st) != 0) {
         (void)h->error(err, WEIR_E_CONFIG, "bad_file", "cannot read %s: %s", path, strerror(errno));
     } else if (!S_ISREG(st.st_mode) || st.st_size > FILE_MAX) {
         (void)h->error(err, WEIR_E_CONFIG, "bad_file", "%s %s", path,
@@ -76,6 +79,8 @@ static const struct weir_value *read_file(const struct weir_host *h, struct weir
     }
     if (f != NULL)
         (void)fclose(f);
+    else if (fd >= 0)
+        (void)close(fd);
     return v;
 }
 

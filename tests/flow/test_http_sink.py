@@ -104,6 +104,13 @@ def test_headers_and_credentials(weir, server):
         [("bad_header", True), ("template", True)]
 
 
+def test_empty_headers_are_not_sent(weir, server):
+    s = server()
+    weir.run(pipeline(weir, [{"n": 1, "t": ""}], s.url,
+                      'headers: {Accept: "", User-Agent: "", X-Empty: "", Content-Type: "{{ t }}"}'))
+    assert {"accept", "user-agent", "x-empty", "content-type"} & {name.lower() for name in s.requests[0].headers} == set()
+
+
 def test_basic_authentication(weir, server):
     s = server()
     weir.run(pipeline(weir, numbers(1), s.url, "user: me\n    password: 'p:w'"))

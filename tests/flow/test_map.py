@@ -326,6 +326,8 @@ WRONG = [
     ({"hash": {"fields": ["a", "b["]}}, "hash.fields[1]", "expected [0] or"),
     ({"hash": {"fields": ["a"], "salt": "x"}}, "hash", "salt"),
     ({"hash": {"fields": ["a"], "key": ""}}, "hash.key", "empty"),
+    ({"hash": {"fields": ["a", "b", "a"]}}, "hash.fields[2]", "there twice"),
+    ({"hash": {"fields": ["a"]}, "mask": {"a": "last4"}}, "hash.fields[0]", "mask has this field as well"),
     ({"mask": {"a": "first4"}}, "mask", "last4"),
     ({"mask": {"a b": "all"}}, "mask.a b", "odd name"),
     ({"keep": []}, "keep", "empty"),

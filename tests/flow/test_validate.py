@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The transform validate, from file to file. The keywords themselves have unit tests."""
 import json
+import os
 
 import pytest
 
@@ -183,6 +184,9 @@ WRONG = [
     ("schema: {items: [{}]}", "schema.items", "prefixItems"),
     ("file: nowhere.json", "file", "No such file"),
     ("file: .", "file", "no regular file"),
+    ("file: pipe", "file", "no regular file"),
+    ("file: large.json", "file", "larger than 4 MiB"),
+    ("file: deep.json", "file", "nested deeper than 128 levels"),
     ("file: bad.json", "file", "bad JSON"),
     ("file: wrong.json", "file", "/properties/a/type"),
     ("schemas: {}", "schemas", "schema"),
@@ -191,6 +195,9 @@ WRONG = [
 
 @pytest.mark.parametrize("option, path, text", WRONG, ids=[f"{w[1]}-{i}" for i, w in enumerate(WRONG)])
 def test_wrong_configurations(weir, option, path, text):
+    os.mkfifo(weir.folder / "pipe")
+    weir.write(" " * (4 << 20) + "{}", "large.json")
+    weir.write('{"not":' * 200 + "{}" + "}" * 200, "deep.json")
     weir.write('{"type": ', "bad.json")
     weir.write('{"properties": {"a": {"type": "x"}}}', "wrong.json")
     checked = weir.check(pipeline(option), format="json", expect=1)
