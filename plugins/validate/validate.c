@@ -233,6 +233,8 @@ static enum weir_status validate_apply(void *self_, struct weir_batch *b, int64_
         struct weir_result result = {.verdict = WEIR_VERDICT_REJECTED};
         if ((ev->flags & WEIR_EVENT_GONE) != 0)
             continue;
+        /* What one event took is not kept for the others of a batch. */
+        h->arena_clear(self->checker.scratch);
         const struct weir_value *v = h->event_value(h, b, ev);
         if (v == NULL || schema_check(&self->checker, self->program->root, v, &result.code, text))
             continue;

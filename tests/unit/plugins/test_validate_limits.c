@@ -134,6 +134,47 @@ static void the_deepest_calls(void **state)
     assert_string_equal(rig.code, "too_deep");
 }
 
+static uint32_t n_failed;
+
+static void count_failure(const struct weir_host *h, struct weir_batch *b, struct weir_event *ev,
+                          const struct weir_result *result)
+{
+    (void)h;
+    (void)b;
+    ev->flags |= WEIR_EVENT_GONE;
+    n_failed += strcmp(result->code, "invalid") == 0;
+}
+
+/* What is needed to put one failure into words does not grow with the batch. */
+static void memory_of_a_batch(void **state)
+{
+    (void)state;
+    enum { N_EVENTS = 500, ENUM_BYTES = 100000 };
+    char *schema = malloc(ENUM_BYTES + 20);
+    size_t n = (size_t)sprintf(schema, "{'enum':[1");
+    while (n < ENUM_BYTES)
+        n += (size_t)sprintf(schema + n, ",1");
+    sprintf(schema + n, "]}");
+    use(schema);
+    rig.host.event_fail = count_failure;
+    struct weir_event events[N_EVENTS] = {{.value = NULL}};
+    for (uint32_t i = 0; i < N_EVENTS; i++)
+        events[i].value = rig.host.make_int(rig.arena, i + 2);
+    struct weir_batch b = {.size = sizeof(b),
+                           .stride = sizeof(events[0]),
+                           .n_events = N_EVENTS,
+                           .cap_events = N_EVENTS,
+                           .events = events,
+                           .arena = rig.arena};
+    struct weir_error err = {0};
+    int64_t again = 0;
+    n_failed = 0;
+    assert_int_equal(rig.type->transform->apply(rig.self, &b, &again, &err), WEIR_OK);
+    assert_int_equal(n_failed, N_EVENTS);
+    assert_true(rig.scratch->footprint < 100 * ENUM_BYTES);
+    free(schema);
+}
+
 /* What is usual stays far below the bounds. */
 static void large_and_plain(void **state)
 {
@@ -227,6 +268,7 @@ int main(void)
         T(unevaluated_members),
         T(long_texts_among_items),
         T(the_deepest_calls),
+        T(memory_of_a_batch),
         T(large_and_plain),
         T(deep_values),
         T(too_many_steps),
