@@ -3,6 +3,7 @@
  * A document of the file becomes a tree once, the tree becomes BSON for each event.
  */
 #include "shape.h"
+#include "../common/text.h"
 #include "typed.h"
 
 #include <stdio.h>
@@ -20,17 +21,25 @@ struct member {
 struct shape {
     enum shape_kind kind;
     enum doc_type type;             /* TYPED */
-    bool quoted;                    /* TEMPLATE in a pipeline: as {$literal: ...} */
+    bool quoted;                    /* TEMPLATE in an expression: as {$literal: ...} */
     const struct weir_value *value; /* VALUE; of TYPED where the text is literal */
     struct weir_template *template;
     struct member *members;
     uint32_t n;
 };
 
+/* What the server takes a text for. */
+enum place {
+    PLACE_VALUE,
+    PLACE_EXPRESSION, /* a field where it begins with $ */
+    PLACE_CODE,       /* JavaScript */
+    PLACE_NAME        /* a field's name */
+};
+
 struct compiler {
     const struct weir_host *h;
     struct weir_arena *a;
-    bool pipeline;
+    enum place place;
     struct shape_mistake *mistake;
 };
 
@@ -69,6 +78,20 @@ static struct weir_template *compile_text(struct compiler *c, struct weir_str te
     return t;
 }
 
+/* A text with placeholders. */
+static struct shape *check_place(struct compiler *c, struct shape *s)
+{
+    if (c->place == PLACE_CODE)
+        return wrong(c, -1,
+                     "a placeholder in code would let events bring code of their own: compare "
+                     "fields by operators");
+    if (c->place == PLACE_NAME)
+        return wrong(c, -1,
+                     "a placeholder here would let events choose any field: write the new name "
+                     "in the file");
+    return s;
+}
+
 static struct shape *compile_string(struct compiler *c, struct shape *s, struct weir_str text)
 {
     struct weir_str literal;
@@ -76,10 +99,10 @@ static struct shape *compile_string(struct compiler *c, struct shape *s, struct 
     if (s->template == NULL)
         return NULL;
     s->kind = SHAPE_TEMPLATE;
-    s->quoted = c->pipeline;
+    s->quoted = c->place == PLACE_EXPRESSION;
     s->value = NULL;
     if (!c->h->template_is_literal(s->template, &literal))
-        return s;
+        return check_place(c, s);
     s->kind = SHAPE_VALUE;
     s->value = c->h->make_str(c->a, literal);
     return s->value != NULL ? s : wrong(c, -1, "no memory, or no UTF-8");
@@ -133,11 +156,27 @@ static bool compile_key(struct compiler *c, struct member *m)
     return true;
 }
 
+static bool is_word(struct weir_str key, const char *word)
+{
+    return key.ptr != NULL && strlen(word) == key.len && memcmp(word, key.ptr, key.len) == 0;
+}
+
+/* What texts below this name are. */
+static enum place place_below(enum place outer, struct weir_str name)
+{
+    if (is_word(name, "$where") || is_word(name, "$function"))
+        return PLACE_CODE;
+    if (is_word(name, "$expr") || (outer == PLACE_CODE && is_word(name, "args")))
+        return PLACE_EXPRESSION;
+    return is_word(name, "$rename") ? PLACE_NAME : outer;
+}
+
 static struct shape *compile_members(struct compiler *c, struct shape *s,
                                      const struct weir_value *v)
 {
     struct weir_value_iter it = c->h->value_iter(v);
     const struct weir_value *e;
+    const enum place outer = c->place;
     s->n = c->h->value_count(v);
     s->members = c->h->arena_alloc(c->a, (s->n + 1) * sizeof(*s->members));
     if (s->members == NULL)
@@ -148,7 +187,9 @@ static struct shape *compile_members(struct compiler *c, struct shape *s,
         e = c->h->value_next(&it, s->kind == SHAPE_OBJECT ? &m->key : NULL);
         if (s->kind == SHAPE_OBJECT && !compile_key(c, m))
             return wrong_inside(c, ".", m->key, "");
+        c->place = place_below(outer, m->key);
         m->shape = compile(c, e);
+        c->place = outer;
         if (m->shape == NULL && s->kind == SHAPE_OBJECT)
             return wrong_inside(c, ".", m->key, "");
         if (m->shape == NULL) {
@@ -200,7 +241,7 @@ static struct shape *compile(struct compiler *c, const struct weir_value *v)
 struct shape *shape_compile(const struct weir_host *h, struct weir_arena *a,
                             const struct weir_value *v, bool pipeline, struct shape_mistake *ret)
 {
-    struct compiler c = {h, a, pipeline, ret};
+    struct compiler c = {h, a, pipeline ? PLACE_EXPRESSION : PLACE_VALUE, ret};
     *ret = (struct shape_mistake){.offset = -1};
     if (!WEIR_HOST_HAS(h, template_compile))
         return wrong(&c, -1, "this weir is too old for placeholders in documents");
@@ -223,7 +264,7 @@ static bool check_plain(struct doc_writer *w, const struct weir_value *v)
             return put_fail(w, "operator",
                             "the placeholder gives an object with the name %.*s, which would be an "
                             "operator; operators come from the pipeline file only",
-                            (int)(key.len < 40 ? key.len : 40), key.ptr);
+                            (int)utf8_cut(key.ptr, key.len, 40), key.ptr);
         if (!check_plain(w, e))
             return false;
     }
@@ -273,7 +314,8 @@ static bool render_key(struct doc_writer *w, const struct member *m, const struc
         return put_fail(w, "no_field", "%.200s", err.text);
     }
     if (count_dots(*ret) != m->key_dots || memchr(ret->ptr, 0, ret->len) != NULL ||
-        ret->ptr[ret->len - 1] == '.' || memmem(ret->ptr, ret->len, ".$", 2) != NULL) {
+        ret->ptr[ret->len - 1] == '.' || memmem(ret->ptr, ret->len, "..", 2) != NULL ||
+        memmem(ret->ptr, ret->len, ".$", 2) != NULL) {
         *ret = m->key;
         return put_fail(w, "bad_key",
                         "what its placeholder gives is empty, or holds a dot, NUL or a $ in front, "

@@ -2,7 +2,8 @@
  *
  * mongodb/shape.h: documents of the pipeline file with placeholders in them: filters, updates,
  * array filters. Operators come from the file only: what a placeholder gives can be any value, but
- * no object with a $ in front of a name, and no name with a dot.
+ * no object with a $ in front of a name, and no name with a dot. It is no expression either, and in
+ * JavaScript and among the new names of $rename there can be none.
  *
  *   "{{ field }}" alone      the field's value with its type
  *   "a{{ field }}b"          text
@@ -29,8 +30,8 @@ struct shape_mistake {
     int64_t offset; /* inside a text; -1: the whole */
 };
 
-/* Compiles v into `a`; `pipeline`: it holds aggregation stages, where texts can be expressions.
- * NULL: *ret says why. */
+/* Compiles v into `a`; `pipeline`: it holds aggregation stages, where texts can be expressions, as
+ * they can below $expr. NULL: *ret says why. */
 struct shape *shape_compile(const struct weir_host *h, struct weir_arena *a,
                             const struct weir_value *v, bool pipeline, struct shape_mistake *ret);
 

@@ -208,6 +208,18 @@ static void documents_with_placeholders(void **state)
         {"{\"x\":{\"{{ a }}\":1}}", "?.x.{{ a }}"},
         {"{\"${{ a }}\":1}", "?.${{ a }}"},
         {"{\"r\":{\"$oid\":[1]}}", "?.r"},
+        {"{\"c.{{ e }}.d\":1}", "!bad_key c.{{ e }}.d"},
+        {"{\"$expr\":{\"$gt\":[\"$n\",\"{{ s }}\"]},\"x\":\"{{ s }}\"}",
+         "{$expr:{$gt:array{0:'$n', 1:{$literal:'$x'}}}, x:'$x'}"},
+        {"{\"$where\":\"this.a == {{ a }}\"}", "?.$where"},
+        {"{\"$where\":\"this.a == 1\"}", "{$where:'this.a == 1'}"},
+        {"{\"$expr\":{\"$function\":{\"body\":\"f({{ a }})\",\"args\":[]}}}",
+         "?.$expr.$function.body"},
+        {"{\"$expr\":{\"$function\":{\"body\":\"f\",\"args\":[\"{{ s }}\"]}}}",
+         "{$expr:{$function:{body:'f', args:array{0:{$literal:'$x'}}}}}"},
+        {"{\"$rename\":{\"a\":\"{{ s }}\"},\"$set\":{\"b\":\"{{ s }}\"}}", "?.$rename.a"},
+        {"{\"$rename\":{\"a\":\"b\"},\"$set\":{\"b\":\"{{ s }}\"}}",
+         "{$rename:{a:'b'}, $set:{b:'$x'}}"},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
         shaped(f, false, rows[i][0], ev, rows[i][1]);
