@@ -31,7 +31,7 @@ int patience_over(const struct patience *p)
     return p->h->now(p->h) >= p->deadline_ns ? ETIMEDOUT : 0;
 }
 
-static int until_ms(const struct patience *p, int64_t deadline_ns)
+int patience_ms(const struct patience *p, int64_t deadline_ns)
 {
     int64_t left = deadline_ns - p->h->now(p->h);
     if (left <= 0)
@@ -48,7 +48,7 @@ int patience_wait(const struct patience *p, int fd, short events, int32_t ms)
     }
     for (;;) {
         struct pollfd fds[] = {{fd, events, 0}, {p->cancel_fd, POLLIN, 0}};
-        int wait_ms = until_ms(p, deadline_ns);
+        int wait_ms = patience_ms(p, deadline_ns);
         int n = poll(fds, 2, wait_ms);
         if (n < 0 && errno != EINTR)
             return errno;

@@ -16,6 +16,9 @@ struct patience {
     int cancel_fd;
 };
 
+/* Milliseconds until a deadline, rounded up, at most an hour. */
+int patience_ms(const struct patience *p, int64_t deadline_ns);
+
 /* 0, ETIMEDOUT or ECANCELED: whether there is time left. */
 int patience_over(const struct patience *p);
 

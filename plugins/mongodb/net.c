@@ -164,13 +164,6 @@ static ssize_t break_all(mongoc_stream_poll_t *streams, size_t n)
     return (ssize_t)n;
 }
 
-static int poll_ms(const struct patience *p, int32_t timeout_ms)
-{
-    int64_t left = (p->deadline_ns - p->h->now(p->h) + 999999) / WEIR_NS_PER_MS;
-    left = left < 0 ? 0 : left > 3600000 ? 3600000 : left;
-    return timeout_ms >= 0 && timeout_ms < left ? timeout_ms : (int)left;
-}
-
 static ssize_t net_poll(mongoc_stream_poll_t *streams, size_t n, int32_t timeout_ms)
 {
     const struct patience *p = net_of(streams[0].stream)->p;
@@ -178,7 +171,9 @@ static ssize_t net_poll(mongoc_stream_poll_t *streams, size_t n, int32_t timeout
     for (size_t i = 0; i < n; i++)
         fds[i] = (struct pollfd){net_of(streams[i].stream)->fd, (short)streams[i].events, 0};
     fds[n] = (struct pollfd){p->cancel_fd, POLLIN, 0};
-    ssize_t ready = poll(fds, n + 1, poll_ms(p, timeout_ms));
+    int left_ms = patience_ms(p, p->deadline_ns);
+    ssize_t ready =
+        poll(fds, n + 1, timeout_ms >= 0 && timeout_ms < left_ms ? timeout_ms : left_ms);
     if (ready > 0)
         for (size_t i = 0; i < n; i++)
             streams[i].revents = fds[i].revents;
