@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #define CONNECT_MS 5000
@@ -78,11 +79,19 @@ static void scrub(char out[CONNECT_TEXT], const char *text, bool show_names)
         if (end == NULL)
             break;
         size_t len = (size_t)(next - p - 1);
-        if ((show_names || is_option_name(p + 1, len)) && n + len + 8 < CONNECT_TEXT) {
+        bool pair = len > 1 && memchr(p + 1, '=', len) != NULL;
+        bool name = is_option_name(p + 1, len) || (show_names && !pair);
+        if (name && n + len + 8 < CONNECT_TEXT) {
             memcpy(out + n, p + 1, len + 1);
             n += len + 1;
             p = next;
             continue;
+        }
+        const char *equals = memchr(p + 1, '=', len);
+        size_t before = equals != NULL ? (size_t)(equals - p) : 0; /* name= */
+        if (before > 1 && is_option_name(p + 1, before - 1) && n + before + 8 < CONNECT_TEXT) {
+            memcpy(out + n, p + 1, before);
+            n += before;
         }
         memcpy(out + n, "***", 3);
         out[n + 3] = close;
@@ -120,6 +129,17 @@ static bool check_file(const mongoc_uri_t *uri, const char *option, char why[CON
     return false;
 }
 
+/* Another one would fail at each write, as if the server had refused the user. */
+static bool is_mechanism(const char *name)
+{
+    static const char *const known[] = {"SCRAM-SHA-1",  "SCRAM-SHA-256", "PLAIN",
+                                        "MONGODB-X509", "MONGODB-AWS",   "GSSAPI"};
+    for (size_t i = 0; name != NULL && i < sizeof(known) / sizeof(known[0]); i++)
+        if (strcasecmp(name, known[i]) == 0)
+            return true;
+    return name == NULL;
+}
+
 static void check_promises(const mongoc_uri_t *uri, char why[CONNECT_TEXT])
 {
     if (why[0] != '\0')
@@ -129,6 +149,12 @@ static void check_promises(const mongoc_uri_t *uri, char why[CONNECT_TEXT])
         (void)snprintf(why, CONNECT_TEXT,
                        "w=0 asks the server for no answer, so that nothing could "
                        "be known of any event; use w=1 or w=majority");
+        return;
+    }
+    if (!is_mechanism(mongoc_uri_get_auth_mechanism(uri))) {
+        (void)snprintf(why, CONNECT_TEXT,
+                       "its authMechanism is none of SCRAM-SHA-1, SCRAM-SHA-256, PLAIN, "
+                       "MONGODB-X509, MONGODB-AWS, GSSAPI");
         return;
     }
     if (mongoc_uri_has_option(uri, MONGOC_URI_TLSDISABLEOCSPENDPOINTCHECK) ||
@@ -192,8 +218,7 @@ mongoc_write_concern_t *connect_concern(const char *text)
 
 /* ---- The client ---- */
 
-mongoc_uri_t *connect_settings(const struct weir_host *h, const char *text, bool retry_writes,
-                               struct weir_error *err)
+mongoc_uri_t *connect_settings(const struct weir_host *h, const char *text, struct weir_error *err)
 {
     char why[CONNECT_TEXT];
     mongoc_uri_t *uri = connect_uri(text, why);
@@ -201,8 +226,6 @@ mongoc_uri_t *connect_settings(const struct weir_host *h, const char *text, bool
         (void)h->error(err, WEIR_E_CONFIG, "bad_uri", "uri: %s", why);
         return NULL;
     }
-    if (!mongoc_uri_has_option(uri, MONGOC_URI_RETRYWRITES))
-        (void)mongoc_uri_set_option_as_bool(uri, MONGOC_URI_RETRYWRITES, retry_writes);
     if (!mongoc_uri_has_option(uri, MONGOC_URI_CONNECTTIMEOUTMS))
         (void)mongoc_uri_set_option_as_int32(uri, MONGOC_URI_CONNECTTIMEOUTMS, CONNECT_MS);
     (void)mongoc_uri_set_option_as_bool(uri, MONGOC_URI_SERVERSELECTIONTRYONCE, true);
@@ -302,7 +325,7 @@ bool connect_ping(const struct weir_host *h, const char *text, int64_t deadline_
 {
     struct patience p = {h, deadline_ns, -1};
     struct weir_error err = {0};
-    mongoc_uri_t *uri = connect_settings(h, text, false, &err);
+    mongoc_uri_t *uri = connect_settings(h, text, &err);
     if (uri == NULL) {
         bson_set_error(ret_error, MONGOC_ERROR_CLIENT, 0, "%s", err.text);
         return false;

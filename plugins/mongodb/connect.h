@@ -35,8 +35,7 @@ const char *connect_idle_option(const mongoc_uri_t *uri);
 mongoc_write_concern_t *connect_concern(const char *text);
 
 /* The connection string with what this sink adds to it. NULL: err says why. */
-mongoc_uri_t *connect_settings(const struct weir_host *h, const char *text, bool retry_writes,
-                               struct weir_error *err);
+mongoc_uri_t *connect_settings(const struct weir_host *h, const char *text, struct weir_error *err);
 
 /* A client for one thread; it connects when it is used. No call of it waits for longer than p
  * allows (but half a second to look for a primary again); p must live as long. NULL: *ret_error

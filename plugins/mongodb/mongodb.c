@@ -161,7 +161,7 @@ static enum weir_status prepare(struct sink *s, const struct config *cf, struct 
         s->database = h->arena_printf(s->arena, "%.*s", (int)text.len, text.ptr).ptr;
     if (h->template_is_literal(cf->collection, &text))
         s->collection = h->arena_printf(s->arena, "%.*s", (int)text.len, text.ptr).ptr;
-    s->uri = connect_settings(h, cf->uri.ptr, cf->object_ids, err);
+    s->uri = connect_settings(h, cf->uri.ptr, err);
     if (s->uri == NULL)
         return WEIR_E_CONFIG;
     s->patience = (struct patience){h, 0, eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
