@@ -23,7 +23,7 @@ static void set_all(struct round *r, bool only_open, const struct meaning *m, in
         }
         result_set(r->j, result, m->verdict, m->code, "%.*s", MESSAGE_MAX, text);
         result->number = number;
-        result->retry_after_ns = retry_after_of(text);
+        result->retry_after_ns = retry_after_of(m, text);
     }
 }
 
@@ -58,20 +58,44 @@ static int64_t number_in(const bson_iter_t *document, const char *field, int64_t
     return otherwise;
 }
 
-/* What a duplicate key means. *ret_look: the _id must be looked for. */
-static struct meaning meaning_of_duplicate(struct round *r, const bson_iter_t *error,
+/* True where each operation finds a document or makes one. */
+static bool makes_documents(const struct config *cf)
+{
+    return cf->mode == MODE_INSERT || cf->mode == MODE_REPLACE || cf->upsert;
+}
+
+/* What a duplicate key means for an upsert. Two at the same time may make one document: the next
+ * try finds it. Where that does not find it either, the filter's other conditions do not hold, and
+ * there is nothing to change. */
+static struct meaning meaning_for_upsert(const struct round *r, const bson_iter_t *error,
+                                         const struct op *op)
+{
+    enum duplicate what = duplicate_of(error);
+    enum standing standing = duplicate_standing(error, op->key);
+    if (what == DUPLICATE_UNKNOWN)
+        return (struct meaning){WEIR_VERDICT_RETRY, "duplicate_key", false};
+    if (standing == STANDING_GUARDED && r->again)
+        return (struct meaning){WEIR_VERDICT_OK, NULL, false};
+    if (standing == STANDING_OTHER && what != DUPLICATE_ID)
+        return (struct meaning){WEIR_VERDICT_REJECTED, "duplicate_key", true};
+    return (struct meaning){WEIR_VERDICT_RETRY, "upsert_race", false};
+}
+
+/* What a duplicate key means. *ret_look: it must be looked into. */
+static struct meaning meaning_of_duplicate(const struct round *r, const bson_iter_t *error,
                                            const struct op *op, bool *ret_look)
 {
-    const struct meaning ok = {WEIR_VERDICT_OK, NULL, false};
-    const struct meaning race = {WEIR_VERDICT_RETRY, "upsert_race", false};
-    const struct meaning refused = {WEIR_VERDICT_REJECTED, "duplicate_key", true};
-    enum duplicate what = duplicate_of(error);
-    if (r->j->s->config->mode == MODE_INSERT) {
-        *ret_look = what != DUPLICATE_ID;
-        return what == DUPLICATE_ID ? ok : refused;
+    const struct config *cf = r->j->s->config;
+    struct meaning m = {WEIR_VERDICT_REJECTED, "duplicate_key", true};
+    if (cf->mode == MODE_INSERT) {
+        *ret_look = duplicate_of(error) != DUPLICATE_ID && op->id.type != WEIR_NULL;
+        return duplicate_of(error) != DUPLICATE_ID ? m
+                                                   : (struct meaning){WEIR_VERDICT_OK, NULL, false};
     }
-    /* two upserts of one document at the same time: the next try finds it */
-    return what == DUPLICATE_ID || duplicate_is_race(error, op->key) ? race : refused;
+    if (makes_documents(cf))
+        m = meaning_for_upsert(r, error, op);
+    *ret_look = m.verdict == WEIR_VERDICT_RETRY && !r->again;
+    return m;
 }
 
 /* The result of one write error. True where its duplicate key is still to be looked into. */
@@ -89,18 +113,17 @@ static bool read_write_error(struct round *r, const bson_iter_t *error, const st
     }
     result_set(r->j, op->result, m.verdict, m.code, "%.*s", MESSAGE_MAX, text);
     op->result->number = code;
-    op->result->retry_after_ns = retry_after_of(text);
-    return look && op->id.type != WEIR_NULL;
+    op->result->retry_after_ns = retry_after_of(&m, text);
+    return look;
 }
 
 static uint32_t read_write_errors(struct round *r)
 {
     bson_iter_t it, errors;
-    uint32_t n = 0, n_look = 0;
+    uint32_t n = 0;
     if (!bson_iter_init_find(&it, &r->reply, "writeErrors") || !BSON_ITER_HOLDS_ARRAY(&it) ||
         !bson_iter_recurse(&it, &errors))
         return 0;
-    uint32_t *look = r->j->s->h->arena_alloc(r->j->a, (r->n + 1) * sizeof(*look));
     while (bson_iter_next(&errors)) {
         int64_t index = number_in(&errors, "index", -1);
         if (!BSON_ITER_HOLDS_DOCUMENT(&errors) || index < 0 || index >= (int64_t)r->n)
@@ -109,11 +132,11 @@ static uint32_t read_write_errors(struct round *r)
         if (op->result->verdict != WEIR_VERDICT_NONE)
             continue;
         n++;
-        if (read_write_error(r, &errors, op) && look != NULL)
-            look[n_look++] = (uint32_t)index;
+        if (read_write_error(r, &errors, op))
+            r->look[r->n_look++] = (uint32_t)index;
     }
-    if (look != NULL)
-        settle_duplicates(r, look, n_look);
+    if (r->j->s->config->mode == MODE_INSERT)
+        settle_duplicates(r, r->look, r->n_look);
     return n;
 }
 
@@ -142,15 +165,13 @@ static void read_concern_error(struct round *r)
 static bool read_failure(struct round *r)
 {
     struct meaning m = meaning_of_error(&r->error, &r->reply);
-    const char *text = r->error.message[0] != '\0' ? r->error.message : "the reply is incomplete";
+    const char *text = text_of_error(&r->error);
     const char *why = round_not_now(r->j);
     char with_why[MESSAGE_MAX];
     if (m.of_document && r->n > 1)
         return true;
     if (error_loses_client(&r->error) || why != NULL)
         r->j->s->client_lost = true;
-    if (strcmp(m.code, "auth_failed") == 0)
-        text = "the server refused the user or password of the uri";
     if (why != NULL && m.verdict == WEIR_VERDICT_UNAVAILABLE) {
         (void)snprintf(with_why, sizeof(with_why), "%s: %.300s",
                        strcmp(why, "timeout") == 0 ? "no answer within the sink's timeout"
@@ -181,7 +202,7 @@ static bool read_reply(struct round *r)
         return read_failure(r);
     uint32_t n_errors = read_write_errors(r);
     bool counted = reply_says(&r->reply, "n", &written);
-    if (!counted || (r->j->s->config->mode == MODE_INSERT && written + n_errors < (int64_t)r->n))
+    if (!counted || (makes_documents(r->j->s->config) && written + n_errors < (int64_t)r->n))
         return read_failure(r);
     set_all(r, true, &ok, 0, "");
     read_concern_error(r);
@@ -222,11 +243,33 @@ static bool execute(struct round *r)
     return halve;
 }
 
+static void send_all(struct job *j, const struct target *t, const uint32_t *ops, uint32_t n,
+                     bool again);
+
+static void send_halves(struct round *r)
+{
+    uint32_t half = r->n / 2;
+    for (uint32_t i = 0; i < r->n; i++)
+        *r->j->ops[r->ops[i]].result = (struct weir_result){0};
+    send_all(r->j, r->t, r->ops, half, r->again);
+    send_all(r->j, r->t, r->ops + half, r->n - half, r->again);
+}
+
+/* Once more, at once, what met a duplicate key. */
+static void send_again(struct round *r)
+{
+    for (uint32_t i = 0; i < r->n_look; i++) {
+        r->look[i] = r->ops[r->look[i]];
+        *r->j->ops[r->look[i]].result = (struct weir_result){0};
+    }
+    send_all(r->j, r->t, r->look, r->n_look, true);
+}
+
 /* Sends one command. Returns how many ops were taken. */
 static uint32_t send_some(struct round *r)
 {
     struct job *j = r->j;
-    uint32_t *members = j->s->h->arena_alloc(j->a, r->n * sizeof(*members));
+    uint32_t *members = j->s->h->arena_alloc(j->a, 2 * sizeof(*members) * r->n);
     const struct meaning no_memory = {WEIR_VERDICT_UNAVAILABLE, "no_memory", false};
     if (members == NULL) {
         set_all(r, false, &no_memory, 0, "no memory for a command");
@@ -235,13 +278,14 @@ static uint32_t send_some(struct round *r)
     uint32_t n_members = 0;
     uint32_t taken = command_fill(j, r->t, r->ops, r->n, members, &n_members);
     r->ops = members;
+    r->look = members + r->n;
     r->n = n_members;
-    if (n_members == 0 || !execute(r))
+    if (n_members == 0)
         return taken;
-    for (uint32_t i = 0; i < n_members; i++)
-        *j->ops[members[i]].result = (struct weir_result){0};
-    bulk_send(j, r->t, members, n_members / 2);
-    bulk_send(j, r->t, members + n_members / 2, n_members - n_members / 2);
+    if (execute(r))
+        send_halves(r);
+    else if (j->s->config->mode != MODE_INSERT && r->n_look > 0)
+        send_again(r);
     return taken;
 }
 
@@ -264,14 +308,20 @@ static bool ready(struct round *r)
     return false;
 }
 
-void bulk_send(struct job *j, const struct target *t, const uint32_t *ops, uint32_t n)
+static void send_all(struct job *j, const struct target *t, const uint32_t *ops, uint32_t n,
+                     bool again)
 {
     while (n > 0) {
-        struct round r = {.j = j, .t = t, .ops = ops, .n = n};
+        struct round r = {.j = j, .t = t, .ops = ops, .n = n, .again = again};
         if (!ready(&r))
             return;
         uint32_t taken = send_some(&r);
         ops += taken;
         n -= taken;
     }
+}
+
+void bulk_send(struct job *j, const struct target *t, const uint32_t *ops, uint32_t n)
+{
+    send_all(j, t, ops, n, false);
 }

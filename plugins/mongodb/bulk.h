@@ -17,6 +17,9 @@ struct round {
     const struct target *t;
     const uint32_t *ops; /* in the order of the command */
     uint32_t n;
+    uint32_t *look; /* of the members, whose duplicate keys are to be looked into; room for n */
+    uint32_t n_look;
+    bool again; /* they met a duplicate key at the first try */
     bson_t reply;
     bson_error_t error;
 };
@@ -33,8 +36,14 @@ enum duplicate { DUPLICATE_ID, DUPLICATE_OTHER, DUPLICATE_UNKNOWN };
 
 /* Which index a write error of a duplicate key is about. */
 enum duplicate duplicate_of(const bson_iter_t *write_error);
-/* True where an upsert's filter names the field of that index: another upsert was faster. */
-bool duplicate_is_race(const bson_iter_t *write_error, struct weir_str filter);
+/* How the document that has the key stands to an upsert's filter.
+ *
+ * OTHER    it has nothing to do with it: the update sets a key that is taken
+ * RACE     it may be what the filter looks for, and may not have been there a moment ago
+ * GUARDED  it has the values that the filter names, but the filter's other conditions may not hold
+ */
+enum standing { STANDING_OTHER, STANDING_RACE, STANDING_GUARDED };
+enum standing duplicate_standing(const bson_iter_t *write_error, struct weir_str filter);
 /* These ops met a duplicate key, and the server did not say that it was their _id. Where their _id
  * is stored they have been written before; else another unique index refuses them, as their result
  * says already. */

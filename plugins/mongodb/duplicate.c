@@ -94,7 +94,7 @@ static uint32_t ask(struct round *r, mongoc_collection_t *collection, const uint
     while (mongoc_cursor_next(cursor, &found))
         take_found(r, found, which, asked);
     if (mongoc_cursor_error(cursor, &error)) {
-        lookup_failed(r, which, asked, error.message);
+        lookup_failed(r, which, asked, text_of_error(&error));
         r->j->s->client_lost = r->j->s->client_lost || error_loses_client(&error);
     }
     mongoc_cursor_destroy(cursor);
@@ -112,33 +112,58 @@ void settle_duplicates(struct round *r, const uint32_t *which, uint32_t n)
     mongoc_collection_destroy(collection);
 }
 
-static bool open_pattern(const bson_iter_t *write_error, bson_iter_t *ret_pattern)
+static bool open_part(const bson_iter_t *write_error, const char *name, bson_iter_t *ret_part)
 {
     bson_iter_t it;
-    return bson_iter_recurse(write_error, &it) && bson_iter_find(&it, "keyPattern") &&
-           BSON_ITER_HOLDS_DOCUMENT(&it) && bson_iter_recurse(&it, ret_pattern);
+    return bson_iter_recurse(write_error, &it) && bson_iter_find(&it, name) &&
+           BSON_ITER_HOLDS_DOCUMENT(&it) && bson_iter_recurse(&it, ret_part);
 }
 
 enum duplicate duplicate_of(const bson_iter_t *write_error)
 {
     bson_iter_t pattern;
-    if (!open_pattern(write_error, &pattern) || !bson_iter_next(&pattern))
+    if (!open_part(write_error, "keyPattern", &pattern) || !bson_iter_next(&pattern))
         return DUPLICATE_UNKNOWN; /* the message alone cannot be told from what an event holds */
     if (strcmp(bson_iter_key(&pattern), "_id") != 0)
         return DUPLICATE_OTHER;
     return bson_iter_next(&pattern) ? DUPLICATE_OTHER : DUPLICATE_ID;
 }
 
-bool duplicate_is_race(const bson_iter_t *write_error, struct weir_str filter)
+static bool same_value(const bson_iter_t *a, const bson_iter_t *b)
 {
-    bson_iter_t pattern, it;
-    bson_t doc;
-    if (!bson_init_static(&doc, (const uint8_t *)filter.ptr, filter.len) ||
-        !open_pattern(write_error, &pattern))
-        return false;
+    bson_t one = BSON_INITIALIZER, other = BSON_INITIALIZER;
+    bool same = bson_append_iter(&one, "", 0, a) && bson_append_iter(&other, "", 0, b) &&
+                bson_equal(&one, &other);
+    bson_destroy(&one);
+    bson_destroy(&other);
+    return same;
+}
+
+/* How many fields there are, all of them in the filter; 0 where one is not. *ret_same: with the
+ * same values. */
+static uint32_t count_in_filter(bson_iter_t *fields, const bson_t *filter, bool *ret_same)
+{
+    bson_iter_t it;
     uint32_t n = 0;
-    for (; bson_iter_next(&pattern); n++)
-        if (!bson_iter_init_find(&it, &doc, bson_iter_key(&pattern)))
-            return false;
-    return n > 0;
+    *ret_same = true;
+    for (; bson_iter_next(fields); n++) {
+        if (!bson_iter_init_find(&it, filter, bson_iter_key(fields)))
+            return 0;
+        *ret_same = *ret_same && same_value(&it, fields);
+    }
+    return n;
+}
+
+enum standing duplicate_standing(const bson_iter_t *write_error, struct weir_str filter)
+{
+    bson_iter_t fields;
+    bson_t doc;
+    bool same;
+    if (!bson_init_static(&doc, (const uint8_t *)filter.ptr, filter.len) ||
+        !open_part(write_error, "keyPattern", &fields) ||
+        count_in_filter(&fields, &doc, &same) == 0)
+        return STANDING_OTHER;
+    uint32_t n =
+        open_part(write_error, "keyValue", &fields) ? count_in_filter(&fields, &doc, &same) : 0;
+    return n > 0 && same && n < bson_count_keys(&doc) ? STANDING_GUARDED : STANDING_RACE;
 }

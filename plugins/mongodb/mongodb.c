@@ -23,18 +23,18 @@ static bool has_key_template(const struct weir_host *h, const struct weir_value 
     return false;
 }
 
-/* What a filter reads is counted with its option, so that a delete by the key of a tombstone needs
- * no value. Names with placeholders are not. */
+/* What an id or a filter reads is counted with its option, so that a delete by the key of a
+ * tombstone needs no value. Names with placeholders are not. */
 uint32_t mongodb_needs(const struct weir_host *h, const void *config)
 {
     const struct config *cf = config;
     bool by_id = cf->id == NULL && cf->filter == NULL && !cf->object_ids;
-    if (cf->mode == MODE_DELETE && cf->filter != NULL)
+    if (cf->mode == MODE_DELETE && !by_id)
         return has_key_template(h, cf->filter) ? WEIR_NEEDS_VALUE : 0;
     return WEIR_NEEDS_VALUE | (by_id ? WEIR_NEEDS_ID : 0);
 }
 
-/* True where doing it twice is doing it once. */
+/* True where applying it twice is applying it once. */
 static bool is_repeatable(const struct weir_host *h, const struct weir_value *update)
 {
     static const char *const words[] = {"$set",  "$unset",   "$setOnInsert", "$min",    "$max",
@@ -57,8 +57,11 @@ static bool is_repeatable(const struct weir_host *h, const struct weir_value *up
 uint32_t mongodb_traits(const struct weir_host *h, const void *config)
 {
     const struct config *cf = config;
-    bool again = !cf->object_ids && cf->time_series.time_field.ptr == NULL &&
-                 (cf->mode != MODE_UPDATE || is_repeatable(h, cf->update));
+    bool again = !cf->object_ids && cf->time_series.time_field.ptr == NULL;
+    if (cf->mode == MODE_UPDATE)
+        again = is_repeatable(h, cf->update);
+    else if (cf->mode == MODE_DELETE) /* of one of several: the next time it is another one */
+        again = cf->filter == NULL || cf->many;
     return again ? WEIR_TRAIT_OVERWRITES : 0;
 }
 
@@ -72,10 +75,7 @@ enum weir_status mongodb_probe(const struct weir_host *h, const void *config, in
     if (connect_ping(h, cf->uri.ptr, deadline_ns, &error))
         return WEIR_OK;
     struct meaning m = meaning_of_error(&error, NULL);
-    if (strcmp(m.code, "auth_failed") == 0)
-        return h->error(err, WEIR_E_UNAVAILABLE, m.code,
-                        "the server refused the user or password of the uri");
-    return h->error(err, WEIR_E_UNAVAILABLE, m.code, "%s", error.message);
+    return h->error(err, WEIR_E_UNAVAILABLE, m.code, "%s", text_of_error(&error));
 }
 
 static void make_opts(struct sink *s, const struct config *cf)

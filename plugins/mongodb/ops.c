@@ -272,7 +272,7 @@ static bool find_value(struct job *j, struct op *op)
 {
     const struct weir_host *h = j->s->h;
     const struct config *cf = j->s->config;
-    if (cf->mode == MODE_DELETE && cf->filter != NULL)
+    if (cf->mode == MODE_DELETE && (cf->filter != NULL || cf->id != NULL))
         return true;
     op->value = h->event_value(h, j->b, op->ev);
     if (op->value != NULL && h->value_type(op->value) == WEIR_OBJECT)

@@ -65,7 +65,7 @@ static const char *run(struct job *j, const struct target *t, struct doc_writer 
     *ret_number = error.domain == MONGOC_ERROR_SERVER ? (int32_t)error.code : 0;
     if (m.verdict == WEIR_VERDICT_UNAVAILABLE)
         *ret_code = m.code;
-    (void)snprintf(why, MESSAGE_MAX, "%.300s", error.message);
+    (void)snprintf(why, MESSAGE_MAX, "%.300s", text_of_error(&error));
     return why;
 }
 
@@ -166,12 +166,13 @@ static bool fill_indexes(struct sink *s, const struct target *t, struct doc_writ
 
 /* ---- Time series ---- */
 
-/* True where the collection that is there already is one of time series. */
-static bool is_time_series(struct job *j, const struct target *t)
+/* NULL where the collection that is there already is one of time series. */
+static const char *look_at_collection(struct job *j, const struct target *t, char why[MESSAGE_MAX])
 {
     bson_t opts = BSON_INITIALIZER, filter;
     const bson_t *found;
     bson_iter_t it, inner;
+    bson_error_t error = {0};
     bool is = false;
     BSON_APPEND_DOCUMENT_BEGIN(&opts, "filter", &filter);
     BSON_APPEND_UTF8(&filter, "name", t->collection);
@@ -181,10 +182,19 @@ static bool is_time_series(struct job *j, const struct target *t)
     while (mongoc_cursor_next(cursor, &found))
         is = is || (bson_iter_init(&it, found) &&
                     bson_iter_find_descendant(&it, "options.timeseries", &inner));
+    if (mongoc_cursor_error(cursor, &error)) {
+        j->s->client_lost = j->s->client_lost || error_loses_client(&error);
+        (void)snprintf(why, MESSAGE_MAX, "cannot look at the one that is there: %.300s",
+                       text_of_error(&error));
+    } else if (!is) {
+        (void)snprintf(why, MESSAGE_MAX,
+                       "the collection is there already and is none of time series; write to "
+                       "another one, or move its documents");
+    }
     mongoc_cursor_destroy(cursor);
     mongoc_database_destroy(db);
     bson_destroy(&opts);
-    return is;
+    return is ? NULL : why;
 }
 
 /* NULL, or why there is none. */
@@ -198,9 +208,7 @@ static const char *make_time_series(struct job *j, const struct target *t, const
     const char *failed = run(j, t, w, ret_code, why, &number);
     if (failed == NULL || number != NAMESPACE_EXISTS)
         return failed;
-    return is_time_series(j, t) ? NULL
-                                : "the collection is there already and is none of time series; "
-                                  "write to another one, or move its documents";
+    return look_at_collection(j, t, why);
 }
 
 static const char *make_indexes(struct job *j, const struct target *t, const char **ret_code,

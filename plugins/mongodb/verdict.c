@@ -28,6 +28,7 @@ static const struct row rows[] = {
     {13, AWAY, "not_authorized", false},
     {14, REJECTED, "type_mismatch", false},
     {15, REJECTED, "too_deep", true},
+    {16, REJECTED, "bad_length", false},
     {18, AWAY, "auth_failed", false},
     {20, REJECTED, "illegal_operation", false},
     {22, REJECTED, "bad_document", true},
@@ -104,11 +105,11 @@ static const struct row *find(int32_t code)
     return NULL;
 }
 
-/* A server may refuse a whole command for what one document holds, or for what is the same in all
- * of them: halves find out. */
+/* A server may refuse a whole command for what one document holds, for what is the same in all of
+ * them, or for how many there are: halves find out. */
 static bool may_be_of_document(int32_t code)
 {
-    return code == 2 || code == 9 || code == 14 || code == 28;
+    return code == 2 || code == 9 || code == 14 || code == 16 || code == 28;
 }
 
 struct meaning meaning_of_server(int32_t code, bool command)
@@ -141,8 +142,10 @@ struct meaning meaning_of_error(const bson_error_t *error, const bson_t *reply)
     case MONGOC_ERROR_SERVER:
     case MONGOC_ERROR_WRITE_CONCERN: {
         struct meaning m = meaning_of_server((int32_t)error->code, true);
-        if (m.verdict != WEIR_VERDICT_REJECTED && reply != NULL && says_later(reply))
+        if (m.verdict != WEIR_VERDICT_REJECTED && reply != NULL && says_later(reply)) {
             m.verdict = WEIR_VERDICT_UNAVAILABLE;
+            m.of_document = false;
+        }
         return m;
     }
     case MONGOC_ERROR_BSON: /* the server's limits are lower than ours */
@@ -183,10 +186,17 @@ bool error_loses_client(const bson_error_t *error)
     return code_loses_client((int32_t)error->code);
 }
 
-int64_t retry_after_of(const char *message)
+const char *text_of_error(const bson_error_t *error)
+{
+    if (strcmp(meaning_of_error(error, NULL).code, "auth_failed") == 0)
+        return "the server refused the user or password of the uri";
+    return error->message[0] != '\0' ? error->message : "the reply is incomplete";
+}
+
+int64_t retry_after_of(const struct meaning *m, const char *message)
 {
     static const char word[] = "RetryAfterMs=";
-    const char *at = strstr(message, word);
+    const char *at = strcmp(m->code, "throttled") == 0 ? strstr(message, word) : NULL;
     if (at == NULL)
         return 0;
     long ms = strtol(at + sizeof(word) - 1, NULL, 10);

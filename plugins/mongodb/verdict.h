@@ -27,7 +27,11 @@ struct meaning meaning_of_error(const bson_error_t *error, const bson_t *reply);
 bool error_loses_client(const bson_error_t *error);
 bool code_loses_client(int32_t code);
 
-/* How long the server asked to be left alone, ns; 0 = it did not. */
-int64_t retry_after_of(const char *message);
+/* Its text for people: without the name of the user whom the server refused. */
+const char *text_of_error(const bson_error_t *error);
+
+/* How long the server asked to be left alone, ns; 0 = it did not. Only what throttles can ask: in
+ * other messages may be what an event holds. */
+int64_t retry_after_of(const struct meaning *m, const char *message);
 
 #endif

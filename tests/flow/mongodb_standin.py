@@ -22,7 +22,7 @@ REJECTED = {15: "too_deep", 22: "bad_document", 52: "bad_key", 53: "bad_id", 54:
             121: "validation", 10003: "capped", 10334: "too_large", 17280: "too_large",
             17419: "too_large", 17420: "too_large"}
 # Of a document rejected, of a command a matter of trying again.
-REJECTED_ALONE = {2: "bad_value", 9: "bad_document", 14: "type_mismatch", 20: "illegal_operation",
+REJECTED_ALONE = {2: "bad_value", 9: "bad_document", 14: "type_mismatch", 16: "bad_length", 20: "illegal_operation",
                   28: "bad_path", 61: "no_shard_key", 166: "not_writable", 98765: "write_error"}
 PASSING_CODES = [6, 7, 11, 13, 18, 24, 46, 50, 63, 64, 70, 79, 82, 83, 89, 91, 96, 100, 112, 117, 133,
                  150, 189, 225, 249, 251, 262, 317, 391, 8000, 9001, 10058, 10107, 11600, 11601, 11602,
@@ -206,10 +206,11 @@ class Members:
         return {"ok": 1, "cursor": {"id": bson.Int64(0), "ns": "x.y", "firstBatch": found}}
 
     def do_update(self, command):
-        """Of replacements alone."""
+        """Of replacements; {$set: ...} makes a document, and changes none."""
         docs = self.collection(command)
         for update in command["updates"]:
-            docs[bson.encode({"": update["q"]["_id"]})] = update["u"]
+            made = update["u"] if "$set" not in update["u"] else update["q"] | update["u"]["$set"]
+            docs[bson.encode({"": update["q"]["_id"]})] = made
         return {"ok": 1, "n": len(command["updates"]), "nModified": 0}
 
     def stored(self, db="flow", collection="events"):

@@ -3,6 +3,7 @@
 hand can be brought to."""
 import json
 
+import bson
 import pytest
 
 from mongodb_standin import PASSING_CODES, REJECTED, REJECTED_ALONE, Members
@@ -96,12 +97,12 @@ def test_a_member_is_away_all_the_time(weir):
 
 # ---- what errors mean -------------------------------------------------------------------------
 
-def failing(members, answer, times):
-    """The next `times` inserts are answered so."""
+def failing(members, answer, times, name="insert"):
+    """The next `times` inserts (or other commands) are answered so."""
     left = [times]
 
     def fail(command):
-        if "insert" not in command or left[0] == 0:
+        if name not in command or left[0] == 0:
             return None
         left[0] -= 1
         return answer(command) if callable(answer) else answer
@@ -186,9 +187,104 @@ def test_a_server_that_takes_no_dots_in_keys(weir, mode):
         ("bad_value", i) for i in range(3, 50, 10)]
 
 
+# Options under which each operation makes or finds a document, and the command that it becomes.
+MODES = {"insert": ("    mode: insert", "insert"), "replace": ("    mode: replace", "update"),
+         "upsert": ("    mode: update\n    upsert: true\n    update: {$set: {x: 1}}", "update")}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_server_that_takes_few_operations_at_once(weir, mode):
+    feed(weir, 50)
+    options, name = MODES[mode]
+
+    def small(command):
+        n = len(command.get("documents", command.get("updates", [])))
+        return {"ok": 0, "code": 16, "errmsg": "batch sizes must be between 1 and 7"} if n > 7 else None
+    with Members() as members:
+        members.answer = small
+        weir.run(pipeline(members, options, source=FILE))
+        assert len(members.stored()) == 50 and dead(weir) == []
+
+
+def test_only_what_throttles_asks_for_time(weir):
+    """What an event holds can be in a message of the server: it makes nobody wait for ten minutes."""
+    feed(weir, 3)
+    with Members() as members:
+        failing(members, lambda c: {"ok": 1, "n": len(c["documents"]) - 1, "writeErrors": [
+            {"index": 0, "code": 112, "errmsg": "conflict at RetryAfterMs=600000"}]}, 1)
+        weir.run(pipeline(members, source=FILE))
+        assert len(members.stored()) == 3 and dead(weir) == []
+
+
+# ---- duplicate keys ---------------------------------------------------------------------------
+
+def duplicate(members, **more):
+    """The first of the operations meets a duplicate key, the others are done."""
+    def answer(command):
+        rest = command["updates"][1:]
+        members.do_update(command | {"updates": rest})
+        return {"ok": 1, "n": len(rest), "writeErrors": [
+            {"index": 0, "code": 11000, "errmsg": "E11000 duplicate key"} | more]}
+    return answer
+
+
+@pytest.mark.parametrize("more", [{"keyPattern": {"_id": 1}}, {}], ids=["of-the-id", "of-nothing"])
+@pytest.mark.parametrize("mode", ["replace", "upsert"])
+def test_an_upsert_that_another_one_overtook(weir, mode, more):
+    """Also where the server does not say which index it was: the next try finds the document."""
+    feed(weir, 5)
+    with Members() as members:
+        failing(members, duplicate(members, **more), 2, "update")
+        weir.run(pipeline(members, MODES[mode][0], source=FILE))
+        assert len(members.stored()) == 5 and dead(weir) == []
+
+
+@pytest.mark.parametrize("mode", ["replace", "upsert"])
+def test_a_duplicate_of_an_index_that_nobody_names(weir, mode):
+    """It may be no race: after the sink's attempts that event is rejected, and no other."""
+    def stubborn(command):
+        first = [i for i, u in enumerate(command.get("updates", [])) if u["q"]["_id"] == 0]
+        return {"ok": 1, "n": len(command["updates"]) - 1, "writeErrors": [
+            {"index": first[0], "code": 11000, "errmsg": "E11000 duplicate key"}]} if first else None
+    feed(weir, 5)
+    with Members() as members:
+        members.answer = stubborn
+        weir.run(pipeline(members, MODES[mode][0], source=FILE))
+        assert [(d["code"], d["attempts"]) for d in dead(weir)] == [("duplicate_key", 3)]
+
+
+def test_an_update_without_upsert_races_with_nobody(weir):
+    """A duplicate key is its own fault, also where its filter names the index's field."""
+    weir.write('{"user": "a"}\n', "in.ndjson")
+    with Members() as members:
+        failing(members, duplicate(members, keyPattern={"user": 1}), 1, "update")
+        weir.run(pipeline(members, """\
+    mode: update
+    filter: {user: "{{ user }}"}
+    update: {$set: {user: b}}""", source=FILE))
+        assert [(d["code"], d["attempts"]) for d in dead(weir)] == [("duplicate_key", 1)]
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_what_a_delete_repeats(weir, many):
+    """A delete of one document a filter, done again, would remove another one; of all of them not."""
+    weir.write('{"team": 1}\n{"team": 2}\n', "in.ndjson")
+    conflict = [{"index": 0, "code": 112, "errmsg": "conflict"}]
+    with Members() as members:
+        answers = [{"ok": 1, "n": 1, "writeErrors": conflict}]
+        members.answer = lambda c: (answers.pop() if answers else {"ok": 1, "n": 2}) if "delete" in c else None
+        weir.run(pipeline(members, f"""\
+    mode: delete
+    many: {str(many).lower()}
+    filter: {{team: "{{{{ team }}}}"}}""", source=FILE))
+        again = [d["q"]["team"] for c in members.commands if "delete" in c for d in c["deletes"]][2:]
+        assert again == ([1, 2] if many else [1])
+
+
 BROKEN = {
     "no n": {"ok": 1},
     "too few": lambda c: {"ok": 1, "n": 0},
+    "a negative n": lambda c: {"ok": 1, "n": -1},
     "an odd index": lambda c: {"ok": 1, "n": 0, "writeErrors": [{"index": 99, "code": 1, "errmsg": "x"}]},
     "a negative index": lambda c: {"ok": 1, "n": 0, "writeErrors": [{"index": -1, "code": 1}]},
     "no array": lambda c: {"ok": 1, "n": 0, "writeErrors": "all"},
@@ -202,15 +298,16 @@ BROKEN = {
 }
 
 
-@pytest.mark.sanitize
+@pytest.mark.parametrize("mode", [pytest.param("insert", marks=pytest.mark.sanitize), "replace", "upsert"])
 @pytest.mark.parametrize("answer", BROKEN.values(), ids=BROKEN.keys())
-def test_replies_that_are_broken(weir, answer):
+def test_replies_that_are_broken(weir, answer, mode):
     """What is not known is written again."""
     feed(weir, 20)
+    options, name = MODES[mode]
     with Members() as members:
-        failing(members, answer, 2)
-        weir.run(pipeline(members, source=FILE))
-        assert sorted(d["_id"] for d in members.stored()) == list(range(20)) and dead(weir) == []
+        failing(members, answer, 2, name)
+        weir.run(pipeline(members, options, source=FILE))
+        assert len(members.stored()) == 20 and dead(weir) == []
 
 
 def test_write_concern_of_each_command(weir):
@@ -247,3 +344,25 @@ def test_time_series_are_made_once(weir):
         assert made[0]["timeseries"] == {"timeField": "ts", "metaField": "m", "granularity": "hours"}
         assert made[0]["expireAfterSeconds"] == 90
         assert next(i for i, c in enumerate(members.commands) if "create" in c) == 0
+
+
+@pytest.mark.parametrize("name", ["create", "listCollections", "createIndexes"])
+def test_what_cannot_be_prepared_is_tried_again(weir, name):
+    """Errors, and a connection that breaks; the refusal of a user tells nobody's name."""
+    weir.write('{"_id": 1, "ts": "2026-01-31T12:00:00Z"}\n', "in.ndjson")
+    answers = ["close", {"ok": 0, "code": 18, "errmsg": "no user s3cret"}, {"ok": 0, "code": 1, "errmsg": "odd"}]
+    collection = {"name": "events", "type": "timeseries", "options": {"timeseries": {"timeField": "ts"}}}
+    there = {"create": {"ok": 0, "code": 48, "errmsg": "it exists"},
+             "listCollections": {"ok": 1, "cursor": {
+                 "id": bson.Int64(0), "ns": "flow.$cmd.listCollections", "firstBatch": [collection]}}}
+
+    def answer(command):
+        if name in command and answers:
+            return answers.pop(0)
+        return next((there[k] for k in there if k in command), None)
+    with Members() as members:
+        members.answer = answer
+        running = weir.run(pipeline(members, "    dates: [ts]\n    indexes: [{keys: {a: 1}}]\n"
+                                             "    time_series: {time_field: ts}", source=FILE))
+        assert len(members.stored()) == 1 and dead(weir) == [] and answers == []
+        assert "none of time series" not in running.stderr and "s3cret" not in running.stderr
