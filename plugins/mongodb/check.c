@@ -230,6 +230,9 @@ static void check_indexes(const struct config *cf, const struct weir_report *r)
         (void)snprintf(path, sizeof(path), "indexes[%u].expire_after", i);
         if (wrong == NULL && list[i].expire_after > 0 && r->host->value_count(list[i].keys) > 1)
             r->error(r, path, -1, "an index that removes documents has one field, a date");
+        (void)snprintf(path, sizeof(path), "indexes[%u].unique", i);
+        if (list[i].unique && cf->time_series.time_field.ptr != NULL)
+            r->error(r, path, -1, "a time series has no unique indexes: leave out one of the two");
         (void)snprintf(path, sizeof(path), "indexes[%u].partial", i);
         if (list[i].partial != NULL && r->host->value_type(list[i].partial) != WEIR_OBJECT)
             r->error(r, path, -1, "expected a map such as {state: {$exists: true}}");

@@ -66,9 +66,10 @@ static const struct weir_option index_options[] = {
     {.name = "expire_after",
      .type = WEIR_OPT_DURATION,
      .offset = offsetof(struct index_config, expire_after),
+     .min = WEIR_NS_PER_S,
      .max = EXPIRE_MAX,
      .doc = "The server removes a document so long after the date in its one field (TTL), in whole "
-            "seconds. Not given: never.",
+            "seconds; 1s for a date that says when. Not given: never.",
      .example = "30d"},
     {.name = "partial",
      .type = WEIR_OPT_VALUE,
@@ -104,6 +105,7 @@ static const struct weir_option series_options[] = {
     {.name = "expire_after",
      .type = WEIR_OPT_DURATION,
      .offset = SERIES(time_series.expire_after),
+     .min = WEIR_NS_PER_S,
      .max = EXPIRE_MAX,
      .doc = "The server removes an event so long after its time, in whole seconds. Not given: "
             "never.",
@@ -253,8 +255,12 @@ static const struct weir_type type_mongodb = {
         "the last is sent. `update` and `delete` find documents by `filter`, else by the event's "
         "`_id`; events with the same filter are applied one after the other, in their order, and "
         "an "
-        "update that finds nothing counts as written. An update that adds up (`$inc`, `$push`) is "
-        "applied again when an event comes again; `$set`, `$max` and the like change nothing "
+        "update that finds nothing counts as written; so does, with `upsert`, one whose document "
+        "is "
+        "there but does not meet the rest of the filter (`version: {$lt: ...}`). An update that "
+        "adds "
+        "up (`$inc`, `$push`) is applied again when an event comes again, and also when its answer "
+        "was lost or the write concern was not met; `$set`, `$max` and the like change nothing "
         "then.\n"
         "\n"
         "**The `_id`** is what `id` gives, else the event's field `_id`, else the event's id "
@@ -274,7 +280,10 @@ static const struct weir_type type_mongodb = {
         "nothing else: an object with a `$` in front of a name is refused (`operator`), a name "
         "with "
         "a dot too (`bad_key`), a field that is missing or null has no value (`no_field`; "
-        "`{{ field | text }}` has one), and in aggregation stages its text is no field.\n"
+        "`{{ field | text }}` has one), and in aggregation stages and `$expr` its text is no "
+        "field. "
+        "In code (`$where`, `$function`) and as a new name in `$rename` there can be none; in a "
+        "`$regex` it is a pattern.\n"
         "\n"
         "**Types.** Integers become int64, whatever their value; integers beyond it and numbers "
         "beyond a double become decimal128 where that is exact, else the event is rejected "
@@ -303,9 +312,8 @@ static const struct weir_type type_mongodb = {
         "takes at most `connectTimeoutMS` (5 s where the uri names none) and no more than its "
         "share "
         "of the write's time, so that one that hangs does not hide the others. A primary is looked "
-        "for once a write before the host waits and tries again. `retryWrites` is off where the "
-        "uri "
-        "does not name it, since the host repeats what is not known; with `object_ids` it is on.",
+        "for once a write before the host waits and tries again. `retryWrites` of the uri has no "
+        "effect: the host repeats what is not known.",
     .needs_always = WEIR_NEEDS_VALUE | WEIR_NEEDS_ID,
     .options = WEIR_OPTIONS(options, struct config),
     .sink = &mongodb_sink,

@@ -103,6 +103,8 @@ WRONG = [
      "one field"),
     ({"indexes": [{"keys": {"a": 1}, "expire_after": "0s"}]}, "indexes[0].expire_after", "1s"),
     ({"indexes": [{"keys": {"a": 1}, "partial": 5}]}, "indexes[0].partial", "expected a map"),
+    ({"time_series": {"time_field": "ts"}, "dates": ["ts"], "indexes": [{"keys": {"m": 1}, "unique": True}]},
+     "indexes[0].unique", "no unique indexes"),
     ({"time_series": {"meta_field": "m"}}, "time_series", "time_field is missing"),
     ({"time_series": {"time_field": "ts"}}, "time_series.time_field", "dates or types"),
     ({"time_series": {"time_field": "ts", "expire_after": "10ms"}, "dates": ["ts"]},

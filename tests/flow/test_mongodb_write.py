@@ -143,6 +143,19 @@ def test_update_by_stages_takes_texts_as_texts(weir, db):
                              "o": {"a": "$secret"}, "twice": 4}
 
 
+def test_expressions_in_a_filter_take_texts_as_texts(weir, db):
+    db.events.insert_many([{"_id": 1, "a": "x", "b": "x"}, {"_id": 2, "a": "$b", "b": "y"}])
+    feed(weir, {"v": "$b"})
+    weir.run(pipeline(db, """\
+    mode: update
+    many: true
+    filter: {$expr: {$eq: ["$a", "{{ v }}"]}}
+    update: {$set: {hit: true}}
+"""))
+    assert dead(weir) == []
+    assert [i for i, d in stored(db).items() if "hit" in d] == [2]
+
+
 def test_braces_from_the_environment_are_text(weir, db):
     """What ${env:} puts in is no placeholder, also in the documents of a sink."""
     db.events.insert_many([{"_id": 1, "a": "{{ k }}"}, {"_id": 2, "a": "no"}])
@@ -168,6 +181,42 @@ def test_update_keeps_the_newest_version(weir, db):
     update: {$set: {v: "{{ v }}", version: "{{ version }}"}}
 """))
     assert stored(db)["d"] == {"_id": "d", "version": 6, "v": "six"}
+
+
+@pytest.mark.parametrize("key", ["_id", "user"])
+def test_a_guard_and_an_upsert(weir, db, key):
+    """Where the document is there and the guard does not hold nothing is changed, and nothing is wrong;
+    nor when the events come again."""
+    if key == "user":
+        db.events.create_index("user", unique=True)
+    db.events.insert_one({key: "d", "version": 5})
+    feed(weir, *({"id": i, "version": v, "k": f"{i}{v}"} for i, v in (
+        ("d", 4), ("e", 1), ("d", 6), ("e", 1), ("d", 5), ("f", 9), ("f", 8))))
+    for _ in range(2):
+        weir.run(pipeline(db, f"""\
+    mode: update
+    upsert: true
+    filter: {{{key}: "{{{{ id }}}}", version: {{$lt: "{{{{ version }}}}"}}}}
+    update: {{$set: {{version: "{{{{ version }}}}", k: "{{{{ k }}}}"}}}}
+"""))
+        assert sorted((d[key], d["version"], d["k"]) for d in db.events.find()) == [
+            ("d", 6, "d6"), ("e", 1, "e1"), ("f", 9, "f9")]
+    assert dead(weir) == []
+
+
+def test_an_upsert_that_takes_the_key_of_another(weir, db):
+    """The index's field is in the filter, but it is another value that is taken: that event is wrong."""
+    db.events.create_index("user", unique=True)
+    db.events.insert_many([{"_id": 1, "user": "a"}, {"_id": 2, "user": "b", "n": 5}])
+    feed(weir, {"user": "a", "to": "b", "k": "taken"})
+    weir.run(pipeline(db, """\
+    mode: update
+    upsert: true
+    filter: {user: "{{ user }}", gone: {$exists: false}}
+    update: {$set: {user: "{{ to }}", k: "{{ k }}"}}
+"""))
+    assert codes(weir) == [("upsert_race", "taken")]
+    assert sorted(d["user"] for d in db.events.find()) == ["a", "b"]
 
 
 def test_filters_by_types_that_json_lacks(weir, db):
@@ -283,12 +332,13 @@ def test_delete_one_and_many(weir, db):
     assert codes(weir) == [("operator", "operator")] * 2
 
 
-def test_delete_by_the_key_of_tombstones(weir, kafka, db):
+@pytest.mark.parametrize("found_by", ['filter: {_id: "{{ @key }}"}', 'id: "{{ @key }}"'], ids=["filter", "id"])
+def test_delete_by_the_key_of_tombstones(weir, kafka, db, found_by):
     topic = kafka.topic(partitions=1)
     db.events.insert_many([{"_id": f"k{i}"} for i in range(5)])
     kafka.produce(topic, [None, None], key=lambda i, _: f"k{i}")
     running = weir.start(pipeline(
-        db, '    mode: delete\n    filter: {_id: "{{ @key }}"}', type_="kafka",
+        db, f"    mode: delete\n    {found_by}", type_="kafka",
         source=f'brokers: "{kafka.brokers}", topics: [{topic}], group: g-{topic}'))
     wait_until(lambda: db.events.count_documents({}) == 3, 60)
     running.stop()
