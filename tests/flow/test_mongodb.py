@@ -7,7 +7,6 @@ import signal
 import socket
 import struct
 import tempfile
-import time
 
 import pymongo
 import pytest
@@ -267,6 +266,7 @@ def test_hostile_documents(weir, mongodb, mongo_db):
         "bad_number": '{"_id":"b","n":1.2345678901234567890123456789012345678901e500}',
         "not_object": "[1]",
         "too_large": f'{{"_id":"c","a":{ones}}}',
+        "bad_json": '{"_id":"d","a":' + "[" * 128 + "]" * 128 + "}",
     }
     good = [f'{{"_id":"deep","d":{deep}}}', '{"_id":{"a":1}}', '{"_id":"many",' + ",".join(
         f'"k{i}":{i},"k{i}":-1' for i in range(20000)) + "}"]
@@ -275,7 +275,7 @@ def test_hostile_documents(weir, mongodb, mongo_db):
         rows += [row, *good]
     weir.write(lines(*rows, {"_id": "end"}), "in.ndjson")
     weir.run(pipeline(mongodb.uri, mongo_db.name, "    batch: {bytes: 64MiB}"))
-    assert [d["code"] for d in dead(weir)] == list(bad)
+    assert sorted(d["code"] for d in dead(weir)) == sorted(bad)
     docs = list(mongo_db.events.find())
     assert len(docs) == 4
     many = next(d for d in docs if d["_id"] == "many")
@@ -389,15 +389,13 @@ def test_server_away_and_back(weir, own_mongodb):
     running = weir.start(slow(10000), env={"URI": server.uri})
     wait_until(lambda: server.client.flow.events.estimated_document_count() > 2000, 30)
     server.stop()
-    lines_before = len(running.logs)
-    time.sleep(3)
+    running.wait_log("sink unavailable", component="store")
     assert running.alive
     server.start()
     running.wait(timeout=120)
     assert server.client.flow.events.count_documents({}) == 10000
     assert dead(weir) == []
-    said = running.logs[lines_before - 1:]
-    assert any(line.get("component") == "store" for line in said), running.report()
+    assert running.find_log("sink takes events again", component="store")
 
 
 def test_server_killed_and_back(weir, own_mongodb):
@@ -406,7 +404,7 @@ def test_server_killed_and_back(weir, own_mongodb):
     wait_until(lambda: server.client.flow.events.estimated_document_count() > 1000, 30)
     server.forget()
     server.kill()
-    time.sleep(1)
+    running.wait_log("sink unavailable", component="store")
     server.start()
     running.wait(timeout=120)
     assert server.client.flow.events.count_documents({}) == 6000
@@ -447,17 +445,17 @@ def test_sigterm_while_the_server_hangs(weir, own_mongodb):
         server.resume()
     assert running.find_log("pipeline ended")[0]["timed_out"] is True
     assert dead(weir) == []
-    weir.run(text, env={"URI": server.uri})
+    weir.run(text.replace("{events: 20}", "{events: 1000}"), env={"URI": server.uri})
     assert server.client.flow.events.count_documents({}) == 50000
 
 
-@pytest.fixture
-def mute():
+@pytest.fixture(params=["", "&tls=true"], ids=["plain", "tls"])
+def mute(request):
     """Takes connections and never says a word."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(1000)
-        yield f"mongodb://127.0.0.1:{listener.getsockname()[1]}/?connectTimeoutMS=300000"
+        yield f"mongodb://127.0.0.1:{listener.getsockname()[1]}/?connectTimeoutMS=300000" + request.param
 
 
 @pytest.mark.sanitize
@@ -466,7 +464,7 @@ def test_no_write_outlives_its_deadline(weir, mute):
     weir.write(lines(*events(10)), "in.ndjson")
     running = weir.start(pipeline(mute, "flow", "    timeout: 1s", more="shutdown_timeout: 1s"),
                          ready=False)
-    running.wait_log("timeout", component="store", timeout=60)
+    running.wait_log("timed out" if "tls" in mute else "timeout", component="store", timeout=60)
     running.wait_metric("weir_component_errors_total", 30, component="store", timeout=60)
     running.signal(signal.SIGTERM)
     running.wait(expect=None, timeout=60)
@@ -497,9 +495,10 @@ def test_a_name_is_resolved(weir, mongodb, mongo_db):
 
 
 @pytest.mark.sanitize
-def test_a_name_that_nobody_has(weir):
+@pytest.mark.parametrize("scheme", ["mongodb", "mongodb+srv"])
+def test_a_name_that_nobody_has(weir, scheme):
     weir.write(lines(*events(10)), "in.ndjson")
-    running = weir.start(pipeline("mongodb://nobody.invalid/", "flow", "    timeout: 3s",
+    running = weir.start(pipeline(f"{scheme}://store.nobody.invalid/", "flow", "    timeout: 3s",
                                   more="shutdown_timeout: 1s"), ready=False)
     running.wait_log("nobody.invalid", component="store", timeout=60)
     running.signal(signal.SIGTERM)
@@ -537,10 +536,8 @@ def test_write_concern_that_cannot_be_met(weir, mongodb, mongo_db):
         more="shutdown_timeout: 2s"), ready=False)
     found = running.wait_log("write_concern", component="store")
     assert "data-bearing" in str(found) or "write concern" in str(found)
-    began = time.monotonic()
     running.signal(signal.SIGTERM)
     running.wait(expect=None, timeout=30)
-    assert time.monotonic() - began < 15
     assert dead(weir) == []
 
 
