@@ -88,7 +88,7 @@ stop_process() {
 }
 
 # build_weir FOLDER LOG CMAKE-ARGUMENT...: configures and builds. On a terminal ninja shows its
-# progress; elsewhere all of it goes to the log.
+# progress; elsewhere all of it goes to the log. `build_target` chooses a part of it.
 build_weir() {
     local folder=$1 log=$2 launcher=()
     shift 2
@@ -98,9 +98,9 @@ build_weir() {
     fi
     cmake -S "$root" -B "$folder" -G Ninja "${launcher[@]}" "$@" >"$log" 2>&1 || return 1
     if [[ -t 1 ]]; then
-        ninja -C "$folder"
+        ninja -C "$folder" ${build_target:+"$build_target"}
     else
-        ninja -C "$folder" >>"$log" 2>&1
+        ninja -C "$folder" ${build_target:+"$build_target"} >>"$log" 2>&1
     fi
 }
 # What of a build's log tells why it failed.
