@@ -89,6 +89,11 @@ static bool dead_letter(struct leftovers *l, const struct weir_event *ev,
     return wr_dead_letter_add(&l->dead, ev, &failure);
 }
 
+static const char *kind_word(enum weir_kind kind)
+{
+    return kind == WEIR_SOURCE ? "source" : kind == WEIR_SINK ? "sink" : "transform";
+}
+
 /* An event that this component cannot handle, by the policy the user chose. */
 static void give_up(struct leftovers *l, struct weir_event *ev, const struct weir_result *r,
                     const char *stage)
@@ -111,8 +116,8 @@ static void give_up(struct leftovers *l, struct weir_event *ev, const struct wei
     default:
         why.outcome = WEIR_FAILED;
         wr_pipeline_fail(l->lane->p, "%s '%.*s' could not handle an event: %s: %.*s",
-                         l->unit->comp->type->kind == WEIR_SINK ? "sink" : "transform",
-                         WR_STR(l->unit->comp->id), code, WR_STR(r->message));
+                         kind_word(l->unit->comp->type->kind), WR_STR(l->unit->comp->id), code,
+                         WR_STR(r->message));
     }
     wr_ack_settle(ev->host_ack, why.outcome, &why, &l->ended);
 }
@@ -129,7 +134,15 @@ static void leave(struct leftovers *l)
         push_work(l->lane, l->dead, (uint32_t)l->unit->comp->dead_letter);
 }
 
-/* ---- Behind a transform's call ---- */
+/* ---- Behind a source's or transform's call ---- */
+
+/* A source has no option for it: the dead letter where the file names one, else the end. */
+static int policy_of(const struct wr_component *comp)
+{
+    if (comp->type->kind == WEIR_SOURCE)
+        return comp->dead_letter >= 0 ? WR_ON_DEAD_LETTER : WR_ON_STOP;
+    return comp->opt.transform.on_error;
+}
 
 static void end_gone(struct leftovers *l, const struct wr_batch *b, struct weir_event *ev)
 {
@@ -141,7 +154,8 @@ static void end_gone(struct leftovers *l, const struct wr_batch *b, struct weir_
         wr_ack_settle(ev->host_ack, WEIR_FILTERED, NULL, &l->ended);
     } else if (gone->failed) {
         wr_event_restore(b, ev);
-        give_up(l, ev, &gone->result, "apply");
+        give_up(l, ev, &gone->result,
+                l->unit->comp->type->kind == WEIR_SOURCE ? "poll" : "apply");
     } else if (!gone->held) {
         struct wr_why why = wr_why_of(l->unit, WEIR_DROPPED, gone->result.code, weir_cstr(NULL));
         discard(l, gone->result.code);
@@ -197,7 +211,7 @@ static void border(struct wr_lane *lane, struct wr_instance *inst, struct wr_bat
 {
     struct leftovers l = {.lane = lane,
                           .unit = inst->unit,
-                          .policy = inst->unit->comp->opt.transform.on_error};
+                          .policy = policy_of(inst->unit->comp)};
     struct weir_event *events = wr_batch_events(b);
     uint32_t n = b->pub.n_events, kept = 0;
     if (b->n_derived != 0 && !put_in_order(b))
@@ -355,6 +369,16 @@ void wr_chain_emit(struct wr_lane *lane, uint32_t component, struct wr_batch *ta
     wr_batch_free(take_b);
 }
 
+void wr_chain_leave(struct wr_lane *lane, uint32_t component, struct wr_batch *take_b)
+{
+    uint32_t below = lane->n_work;
+    border(lane, lane->inst[component], take_b); /* may put dead letters on the stack */
+    struct wr_work dead = lane->n_work > below ? lane->stack[--lane->n_work] : (struct wr_work){0};
+    wr_chain_emit(lane, component, take_b);
+    if (dead.b != NULL)
+        push_work(lane, dead.b, dead.component);
+}
+
 /* ---- Running ---- */
 
 static void fail_rest(struct wr_instance *inst, struct wr_batch *b, const struct weir_error *err)
@@ -397,13 +421,8 @@ static bool run_transform(struct wr_lane *lane, struct wr_work *w)
     }
     if (status < 0)
         fail_rest(inst, b, &err);
-    uint32_t below = lane->n_work;
     wr_held_next_call(inst);
-    border(lane, inst, b); /* may put dead letters on the stack */
-    struct wr_work dead = lane->n_work > below ? lane->stack[--lane->n_work] : (struct wr_work){0};
-    wr_chain_emit(lane, w->component, b);
-    if (dead.b != NULL)
-        push_work(lane, dead.b, dead.component);
+    wr_chain_leave(lane, w->component, b);
     return true;
 }
 

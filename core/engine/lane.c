@@ -213,6 +213,18 @@ static bool enter(struct wr_lane *lane, struct wr_batch *b, int64_t now)
     return wr_acks_enter(lane->acks, b, now);
 }
 
+/* A source fails an event seldom: only then there is something to end. */
+static void emit_polled(struct wr_lane *lane, struct wr_batch *take_b)
+{
+    uint32_t flags = 0;
+    for (uint32_t i = 0; i < take_b->pub.n_events; i++)
+        flags |= wr_batch_events(take_b)[i].flags;
+    if ((flags & WEIR_EVENT_GONE) != 0)
+        wr_chain_leave(lane, lane->source, take_b);
+    else
+        wr_chain_emit(lane, lane->source, take_b);
+}
+
 static void take_polled(struct wr_lane *lane, int64_t now)
 {
     struct wr_batch *b = lane->spare;
@@ -221,7 +233,7 @@ static void take_polled(struct wr_lane *lane, int64_t now)
     lane->last_polled = b->pub.n_events; /* the next one is likely to be like it */
     if (!enter(lane, b, now))
         wr_pipeline_fail(lane->p, "no memory for %u new events", b->pub.n_events);
-    wr_chain_emit(lane, lane->source, b);
+    emit_polled(lane, b);
     if (atomic_load(&lane->p->aborting))
         wr_chain_abort(lane);
     else
@@ -265,7 +277,7 @@ static void take_early(struct wr_lane *lane, int64_t now)
         struct wr_batch *b = lane->early;
         lane->early = b->next;
         lane->final_at = 0; /* a transform may have kept something of it again */
-        wr_chain_emit(lane, lane->source, b);
+        emit_polled(lane, b);
         wr_chain_run(lane, now);
     }
 }

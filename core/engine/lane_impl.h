@@ -52,6 +52,9 @@ struct wr_lane {
 void wr_chain_run(struct wr_lane *lane, int64_t now);
 /* Puts the batch in front of every reader of that component. Takes it. */
 void wr_chain_emit(struct wr_lane *lane, uint32_t component, struct wr_batch *take_b);
+/* As emit, behind a call of that component: what it dropped or failed is ended first, and its dead
+ * letters go ahead of the rest. */
+void wr_chain_leave(struct wr_lane *lane, uint32_t component, struct wr_batch *take_b);
 /* Calls a transform's tick and emits what it gave. False: no memory for the call. */
 bool wr_chain_tick(struct wr_lane *lane, struct wr_instance *inst, bool final);
 /* Ends everything on the stack and everything held as failed. */

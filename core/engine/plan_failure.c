@@ -64,8 +64,8 @@ void wr_plan_dead_letters(struct wr_planner *p)
         p->drafts[p->dead_letter].c.is_dead_letter = true;
     for (uint32_t i = 0; i < p->n; i++) {
         struct wr_draft *d = &p->drafts[i];
-        bool wants = d->kind != WEIR_SOURCE && !d->c.is_dead_letter;
-        if (wants && d->c.dead_letter < 0 && dead_letter_node(d->field->value) == NULL)
+        bool own = d->kind != WEIR_SOURCE && dead_letter_node(d->field->value) != NULL;
+        if (!d->c.is_dead_letter && d->c.dead_letter < 0 && !own)
             d->c.dead_letter = p->dead_letter;
     }
 }

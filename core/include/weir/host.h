@@ -201,7 +201,9 @@ struct weir_host {
      * discard with that reason; a static string). */
     void (*event_drop)(const struct weir_host *h, struct weir_batch *b, struct weir_event *ev,
                        const char *reason);
-    /* This event cannot be handled: as it entered it goes to the component's on_error. */
+    /* This event cannot be handled: as it entered it goes to the component's on_error. Of a source,
+     * for an event that it has added in this poll: to the dead letter of the pipeline, and without
+     * one the pipeline stops. */
     void (*event_fail)(const struct weir_host *h, struct weir_batch *b, struct weir_event *ev,
                        const struct weir_result *result);
     /* Out by that port (index in the order of ports()) instead of the default way. */
