@@ -45,6 +45,7 @@ struct lines {
     int64_t limit; /* a line that starts here or later is not ours */
     size_t max_line;
     enum skip skip;
+    int64_t skip_from; /* where the line that is skipped begins */
     int fd;
     bool eof;
     bool follow; /* there may be more behind the end: it is no end, and lines_fill says EAGAIN */
@@ -57,6 +58,7 @@ enum line_result {
     LINE_OK,       /* one line */
     LINE_EMPTY,    /* an empty one: nothing but its end */
     LINE_TOO_LONG, /* longer than max_line; lines_skip() goes past it */
+    LINE_SKIPPED,  /* the end of a line that was too long: its offset and next, no text */
     LINE_MORE,     /* lines_fill() first */
     LINE_END       /* there are no more */
 };
@@ -85,6 +87,9 @@ enum line_result lines_next(struct lines *l, struct line *ret_line);
 /* Gives back the line that lines_next gave last; lines_next gives it again. */
 void lines_back(struct lines *l, const struct line *line);
 
+/* After LINE_TOO_LONG: the first `max` bytes of that line, fewer where it ends in the middle of a
+ * character. They are good until the next lines_fill. */
+struct weir_str lines_first_part(const struct lines *l, size_t max);
 /* After LINE_TOO_LONG: goes on behind the end of that line. */
 void lines_skip(struct lines *l);
 

@@ -14,8 +14,6 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#define TAIL_BYTES ((int64_t)64 << 10)
-
 struct input *input_new(struct source *self, int take_fd, const char *path)
 {
     const struct weir_host *h = self->h;
@@ -40,6 +38,8 @@ struct input *input_new(struct source *self, int take_fd, const char *path)
 static void close_file(struct source *self, struct input *in)
 {
     lines_done(&in->lines);
+    self->h->free(in->too_long.text);
+    in->too_long = (struct long_line){0};
     unzip_free(in->unzip);
     in->unzip = NULL;
     if (in->wd >= 0)
@@ -88,6 +88,7 @@ static int unpacked_head(const struct input *in, struct looks *ret)
         n = unzip_read(u, (char *)ret->head + ret->head_len, HEAD_MAX - ret->head_len);
         ret->head_len += n > 0 ? (uint32_t)n : 0;
     }
+    ret->unfinished = n < 0 && errno == ENODATA;
     unzip_free(u);
     return lseek(in->fd, 0, SEEK_SET) == 0 ? 0 : errno;
 }
@@ -106,6 +107,7 @@ int stat_looks(int fd, const char *path, struct looks *ret, mode_t *ret_mode)
         ret->born_ns = st.stx_btime.tv_sec * WEIR_NS_PER_S + st.stx_btime.tv_nsec;
     ret->head_len = 0;
     ret->unpacked = false;
+    ret->unfinished = false;
     *ret_mode = st.stx_mode;
     return 0;
 }
@@ -181,12 +183,13 @@ int input_begin(struct input *in, int64_t offset)
 
 int64_t input_last_line(const struct input *in)
 {
+    const int64_t max_line = (int64_t)in->lines.max_line;
     char tail[4096];
     struct stat st;
     if (fstat(in->fd, &st) != 0)
         return 0;
     int64_t size = (int64_t)st.st_size, end = size;
-    while (end > 0 && size - end < TAIL_BYTES) {
+    while (end > 0 && size - end <= max_line) {
         int64_t from = end > (int64_t)sizeof(tail) ? end - (int64_t)sizeof(tail) : 0;
         ssize_t n = pread(in->fd, tail, (size_t)(end - from), (off_t)from);
         const char *newline = n > 0 ? memrchr(tail, '\n', (size_t)n) : NULL;

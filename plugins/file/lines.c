@@ -166,10 +166,7 @@ static bool skip_part(struct lines *l, const char *newline)
 {
     l->at = newline == NULL ? l->end : (size_t)(newline + 1 - l->block->data);
     l->scan = l->at;
-    if (newline == NULL)
-        return false;
-    l->skip = SKIP_NOTHING;
-    return true;
+    return newline != NULL;
 }
 
 static enum line_result give_line(struct lines *l, const char *stop, size_t next,
@@ -197,10 +194,16 @@ enum line_result lines_next(struct lines *l, struct line *ret_line)
         const char *newline = NULL;
         if (l->scan < l->end)
             newline = memchr(l->block->data + l->scan, '\n', l->end - l->scan);
-        if (l->skip != SKIP_NOTHING) {
-            if (skip_part(l, newline))
+        enum skip skip = l->skip;
+        if (skip != SKIP_NOTHING) {
+            bool ended = skip_part(l, newline);
+            if (!ended && !l->eof)
+                return LINE_MORE;
+            l->skip = SKIP_NOTHING;
+            if (skip == SKIP_FIRST_PART)
                 continue;
-            return l->eof ? LINE_END : LINE_MORE;
+            *ret_line = (struct line){.offset = l->skip_from, .next = l->base + (int64_t)l->at};
+            return LINE_SKIPPED;
         }
         if (newline != NULL)
             return give_line(l, newline, (size_t)(newline + 1 - l->block->data), ret_line);
@@ -220,9 +223,33 @@ void lines_back(struct lines *l, const struct line *line)
     l->scan = l->at;
 }
 
+/* How much of it is left without a character that is cut off at its end. */
+static size_t whole_characters(const char *p, size_t len)
+{
+    size_t n = 0; /* of the last one, behind its first byte */
+    while (n < 3 && n < len && ((unsigned char)p[len - n - 1] & 0xc0) == 0x80)
+        n++;
+    if (n == len)
+        return len;
+    unsigned char first = (unsigned char)p[len - n - 1];
+    size_t want = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : first >= 0xc0 ? 2 : 1;
+    return want > n + 1 ? len - n - 1 : len;
+}
+
+struct weir_str lines_first_part(const struct lines *l, size_t max)
+{
+    const char *start = l->block->data + l->at;
+    size_t len = l->end - l->at < max ? l->end - l->at : max;
+    const char *newline = memchr(start, '\n', len);
+    if (newline != NULL)
+        return weir_str_n(start, (size_t)(newline - start));
+    return weir_str_n(start, whole_characters(start, len));
+}
+
 void lines_skip(struct lines *l)
 {
     l->skip = SKIP_LONG_LINE;
+    l->skip_from = l->base + (int64_t)l->at;
     l->scan = l->at;
 }
 

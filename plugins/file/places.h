@@ -24,6 +24,7 @@ struct looks {
     int64_t born_ns; /* 0 where the file system does not say */
     int64_t size;    /* on disk */
     bool unpacked;   /* gzip: the head is of what is inside */
+    bool unfinished; /* gzip: the file ends in the middle */
     uint32_t head_len;
     unsigned char head[HEAD_MAX];
 };
@@ -56,6 +57,8 @@ struct places;
 struct places *places_open(const struct weir_host *h, struct weir_str path, struct weir_error *err);
 /* [control] */
 void places_close(struct places *take_p);
+/* True where the state file holds positions of an earlier run. */
+bool places_known(const struct places *p);
 
 enum take {
     TAKE_NEW,   /* content that was never seen */

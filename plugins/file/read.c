@@ -13,8 +13,9 @@
 #include <sys/stat.h>
 
 #define POLL_BYTES (1 << 20)
-#define FILLS 256                  /* in one poll: some ten MiB, also where they hold no event */
-#define ID_BYTES ((size_t)8 << 10) /* for the ids of some hundred events */
+#define FILLS 256                    /* in one poll: some ten MiB, also where they hold no event */
+#define ID_BYTES ((size_t)8 << 10)   /* for the ids of some hundred events */
+#define FIRST_PART ((size_t)4 << 10) /* of a line that is too long, in its dead letter */
 #define GROWS_NS                                                                                   \
     (60 * WEIR_NS_PER_S) /* a gzip file that ends in the middle may still be written               \
                           */
@@ -57,18 +58,19 @@ static struct weir_str make_id(const struct source *self, struct filling *f, con
     return weir_str_n(id, len);
 }
 
-static bool add_line(struct source *self, struct filling *f, struct input *in,
-                     const struct line *line)
+/* The event of that line; its text lives as long as the batch. NULL where memory is used up. */
+static struct weir_event *add_event(struct source *self, struct filling *f, struct input *in,
+                                    const struct line *line)
 {
     struct weir_str id = {NULL, 0};
     if (in->id_len != 0) {
         id = make_id(self, f, in, line->offset);
         if (id.ptr == NULL)
-            return false;
+            return NULL;
     }
-    struct weir_event *ev = attach_block(self, f, &in->lines) ? self->h->event_add(f->b) : NULL;
+    struct weir_event *ev = self->h->event_add(f->b);
     if (ev == NULL)
-        return false;
+        return NULL;
     ev->payload = line->text;
     ev->id = id;
     ev->origin = f->origin;
@@ -77,25 +79,90 @@ static bool add_line(struct source *self, struct filling *f, struct input *in,
     ev->next = line->next;
     in->last_next = line->next;
     f->bytes += line->text.len;
+    return ev;
+}
+
+static bool add_line(struct source *self, struct filling *f, struct input *in,
+                     const struct line *line)
+{
+    return attach_block(self, f, &in->lines) && add_event(self, f, in, line) != NULL;
+}
+
+/* ---- Lines that are too long ----------------------------------------------------------------- */
+
+/* Keeps the beginning of the line for its dead letter; false where memory is used up. */
+static bool keep_first_part(const struct weir_host *h, struct input *in)
+{
+    struct weir_str part = lines_first_part(&in->lines, FIRST_PART);
+    char *copy = h->alloc(part.len + 1);
+    if (copy == NULL)
+        return false;
+    memcpy(copy, part.ptr, part.len);
+    in->too_long = (struct long_line){.text = copy, .len = part.len};
     return true;
 }
 
-/* False where the run is over because of it. */
-static bool long_line(struct source *self, struct input *in)
+/* An event that has failed already, of the line whose end is known now. False: no memory, and it
+ * comes again. */
+static bool reject_long_line(struct source *self, struct filling *f, struct input *in)
+{
+    const struct weir_host *h = self->h;
+    struct long_line *l = &in->too_long;
+    struct line line = {.text = h->arena_copy(f->b->arena, weir_str_n(l->text, l->len)),
+                        .offset = l->offset,
+                        .next = l->next};
+    struct weir_str why = h->arena_printf(
+        f->b->arena,
+        "the line at byte %lld of \"%s\" has %lld bytes, more than `max_line` (%lld); its "
+        "first %zu are here",
+        (long long)l->offset, in->path.ptr, (long long)(l->next - l->offset),
+        (long long)self->config->max_line, l->len);
+    struct weir_event *ev =
+        line.text.ptr != NULL && why.ptr != NULL ? add_event(self, f, in, &line) : NULL;
+    if (ev == NULL)
+        return false;
+    struct weir_result r = {
+        .verdict = WEIR_VERDICT_REJECTED, .code = "line_too_long", .message = why};
+    h->event_fail(h, f->b, ev, &r);
+    h->free(l->text);
+    *l = (struct long_line){0};
+    return true;
+}
+
+/* The end of a line that was too long. False: no memory now. */
+static bool skipped_line(struct source *self, struct filling *f, struct input *in,
+                         const struct line *line)
+{
+    if (in->too_long.text == NULL)
+        return true;
+    in->too_long.offset = line->offset;
+    in->too_long.next = line->next;
+    return reject_long_line(self, f, in);
+}
+
+/* False where nothing more can be read now, or ever. */
+static bool long_line(struct source *self, struct filling *f, struct input *in)
 {
     const struct weir_host *h = self->h;
     int64_t offset = in->lines.base + (int64_t)in->lines.at;
+    f->starved = self->config->on_long == ON_LONG_REJECT && !keep_first_part(h, in);
+    if (f->starved)
+        return false;
     if (self->config->on_long == ON_LONG_ERROR) {
         h->error(&self->failed, WEIR_E_FATAL, "line_too_long",
                  "the line at byte %lld of \"%s\" is longer than `max_line` (%lld bytes); raise "
-                 "it, or set `on_long: skip` to leave such lines out",
+                 "it, or set `on_long` to `reject` (to the dead letter) or `skip`",
                  (long long)offset, in->path.ptr, (long long)self->config->max_line);
         return false;
+    }
+    h->metric_add(self->too_long, 1);
+    if (self->config->on_long == ON_LONG_REJECT) {
+        lines_skip(&in->lines);
+        return true;
     }
     struct weir_kv kv[] = {weir_kv_str("path", in->path), weir_kv_i64("offset", offset),
                            weir_kv_i64("max_line", self->config->max_line)};
     h->log(h, WEIR_LOG_WARN, "line left out: longer than max_line", kv, 3);
-    h->metric_add(self->too_long, 1);
     lines_skip(&in->lines);
     return true;
 }
@@ -193,6 +260,10 @@ static void finish(struct source *self, struct input *in)
 static void read_lines(struct source *self, struct filling *f, struct input *in, uint32_t room)
 {
     uint64_t n_empty = 0;
+    if (in->too_long.next != 0 && !reject_long_line(self, f, in)) {
+        f->starved = true;
+        return;
+    }
     while (f->b->n_events < room && f->bytes < POLL_BYTES) {
         struct line line;
         enum line_result result = lines_next(&in->lines, &line);
@@ -205,8 +276,13 @@ static void read_lines(struct source *self, struct filling *f, struct input *in,
         } else if (result == LINE_EMPTY) {
             n_empty++;
         } else if (result == LINE_TOO_LONG) {
-            if (!long_line(self, in))
+            if (!long_line(self, f, in))
                 break;
+        } else if (result == LINE_SKIPPED) {
+            if (!skipped_line(self, f, in, &line)) {
+                f->starved = true;
+                break;
+            }
         } else if (result == LINE_END) {
             finish(self, in);
             break;

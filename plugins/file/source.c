@@ -22,7 +22,7 @@
 
 #define RETRY_NS (10 * WEIR_NS_PER_MS)
 
-static const char *const on_long_words[] = {"error", "skip", NULL};
+static const char *const on_long_words[] = {"error", "skip", "reject", NULL};
 static const char *const start_words[] = {"beginning", "end", NULL};
 static const char *const compression_words[] = {"auto", "none", "gzip", NULL};
 
@@ -61,7 +61,7 @@ static const struct weir_option options[] = {
      .def = "beginning",
      .choices = start_words,
      .doc = "Where to begin in files that are there at the first start; later ones are always read "
-            "from their beginning.",
+            "from their beginning. With `state` a start is the first one until that file is there.",
      .example = "end"},
     {.name = "compression",
      .type = WEIR_OPT_ENUM,
@@ -85,8 +85,9 @@ static const struct weir_option options[] = {
      .def = "error",
      .choices = on_long_words,
      .doc = "What a line longer than `max_line` does: `error` ends the pipeline and names its "
-            "offset, `skip` leaves it out, logs it and counts it.",
-     .example = "skip"},
+            "offset, `skip` leaves it out, logs it and counts it, `reject` gives its first 4 KiB "
+            "and its position to the dead letter (without one, that ends the pipeline).",
+     .example = "reject"},
     {.name = "poll_interval",
      .type = WEIR_OPT_DURATION,
      .flags = WEIR_OPT_ADVANCED,

@@ -16,7 +16,7 @@
 #include "places.h"
 #include "unzip.h"
 
-enum on_long { ON_LONG_ERROR, ON_LONG_SKIP };
+enum on_long { ON_LONG_ERROR, ON_LONG_SKIP, ON_LONG_REJECT };
 enum start { START_BEGINNING, START_END };
 enum compression { COMPRESSION_AUTO, COMPRESSION_NONE, COMPRESSION_GZIP };
 
@@ -33,6 +33,15 @@ struct source_config {
     int64_t rotate_wait_ns;
 };
 
+/* A line that is too long, on its way to the dead letter: its beginning, and where it is. It goes
+ * when its end is known, so that no position is in the middle of it. */
+struct long_line {
+    char *text; /* NULL: there is none */
+    size_t len;
+    int64_t offset;
+    int64_t next; /* 0: the end is not known yet */
+};
+
 /* One file, or standard input. */
 struct input {
     struct input *next;
@@ -43,6 +52,7 @@ struct input {
     struct place *place;        /* NULL: not known yet which content it is; of a plain run always */
     char id[20];                /* what its events' ids begin with, where it has a place */
     uint32_t id_len;
+    struct long_line too_long;
     uint64_t dev, ino;
     int64_t last_next; /* of its last event */
     int64_t born_ns;   /* when it was opened */
@@ -123,7 +133,7 @@ int input_looks(const struct input *in, struct looks *ret);
 int input_tail(const struct input *in, int64_t at, unsigned char *ret, uint32_t *ret_len);
 /* Begins at that byte of the (unpacked) content. 0 or an errno value. */
 int input_begin(struct input *in, int64_t offset);
-/* The offset behind the last line end. */
+/* The offset behind the last line end; that of the file's end where `max_line` bytes hold none. */
 int64_t input_last_line(const struct input *in);
 /* Before reading on from an end: false where there is nothing, or the file was truncated, which is
  * then dealt with. */

@@ -40,7 +40,8 @@ static void end(struct lines *l)
     pool_close(l->pool);
 }
 
-/* Takes all lines of the reader, checks offsets, and gives them joined by "|"; "!" for too long. */
+/* Takes all lines of the reader, checks offsets, and gives them joined by "|"; "!" for too long, with
+ * "." behind it once its end was told. */
 static void join(struct lines *l, const char *data, char *out)
 {
     for (;;) {
@@ -55,6 +56,14 @@ static void join(struct lines *l, const char *data, char *out)
         if (r == LINE_TOO_LONG) {
             *out++ = '!';
             lines_skip(l);
+            continue;
+        }
+        if (r == LINE_SKIPPED) {
+            assert_int_equal(out[-1], '!');
+            assert_true(line.offset == 0 || data[line.offset - 1] == '\n');
+            assert_null(memchr(data + line.offset, '\n', (size_t)(line.next - line.offset) - 1));
+            assert_true(data[line.next - 1] == '\n' || data[line.next] == '\0');
+            *out++ = '.';
             continue;
         }
         assert_memory_equal(line.text.ptr, data + line.offset, line.text.len);
@@ -96,11 +105,43 @@ static void test_line_ends(void **state)
 static void test_long_lines(void **state)
 {
     (void)state;
-    lines_of("12345\n123456\n1\n", 5, "12345|!1|");
-    lines_of("12345\r\n123456\r\n1", 5, "12345|!1|");
-    lines_of("123456", 5, "!");
-    lines_of("123456789\n123456789\n", 5, "!!");
-    lines_of("1234567\n\n12", 5, "!|12|");
+    lines_of("12345\n123456\n1\n", 5, "12345|!.1|");
+    lines_of("12345\r\n123456\r\n1", 5, "12345|!.1|");
+    lines_of("123456", 5, "!.");
+    lines_of("123456789\n123456789\n", 5, "!.!.");
+    lines_of("1234567\n\n12", 5, "!.|12|");
+}
+
+static void first_part_of(const char *data, size_t max, const char *want)
+{
+    struct lines l;
+    struct line line;
+    int fd = file_of(data, strlen(data));
+    begin(&l, fd, 1);
+    assert_int_equal(lines_next(&l, &line), LINE_MORE);
+    assert_int_equal(lines_fill(&l), 0);
+    assert_int_equal(lines_next(&l, &line), LINE_TOO_LONG);
+    struct weir_str part = lines_first_part(&l, max);
+    assert_int_equal(part.len, strlen(want));
+    assert_memory_equal(part.ptr, want, part.len);
+    end(&l);
+    close(fd);
+}
+
+/* Of a line that is too long: never more than the line, never half a character. */
+static void test_first_parts(void **state)
+{
+    (void)state;
+    first_part_of("abcdef\nnext\n", 3, "abc");
+    first_part_of("abcdef\nnext\n", 100, "abcdef");
+    first_part_of("abcdef", 100, "abcdef");
+    first_part_of("ab\xc3\xa4z", 3, "ab");
+    first_part_of("ab\xc3\xa4z", 4, "ab\xc3\xa4");
+    first_part_of("a\xf0\x9f\xa5\xbez", 4, "a");
+    first_part_of("a\xf0\x9f\xa5\xbez", 5, "a\xf0\x9f\xa5\xbe");
+    first_part_of("ab\xe9\x9e", 100, "ab"); /* the rest is not read yet */
+    first_part_of("\x80\x80\x80\x80\x80\x80", 5, "\x80\x80\x80\x80\x80");
+    first_part_of("\xff\xff\xff", 3, "\xff\xff");
 }
 
 static void test_a_line_is_given_again(void **state)
@@ -225,6 +266,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_line_ends),
         cmocka_unit_test(test_long_lines),
+        cmocka_unit_test(test_first_parts),
         cmocka_unit_test(test_a_line_is_given_again),
         cmocka_unit_test(test_ranges),
         cmocka_unit_test(test_pipes_and_blocks),
