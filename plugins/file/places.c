@@ -167,6 +167,11 @@ void places_close(struct places *take_p)
     places_free(take_p);
 }
 
+bool places_known(const struct places *p)
+{
+    return p->known;
+}
+
 /* ---- Which file is which --------------------------------------------------------------------- */
 
 /* An inode number is used again when its file is gone. */

@@ -113,12 +113,26 @@ static int begin(struct source *self, struct input *in, bool is_new)
     return 0;
 }
 
+/* `start: end`: what it holds is not wanted. Of the first start only: what came while weir was down
+ * is read. */
+static bool skips(const struct source *self, const struct input *in)
+{
+    return in->early && self->config->start == START_END && !places_known(self->places);
+}
+
 /* Of a file that is empty so far nothing is known: a copy begins so, too. */
 static bool is_empty(const struct source *self, const struct input *in)
 {
     struct stat st;
-    bool skips = in->early && self->config->start == START_END;
-    return self->config->follow && !skips && fstat(in->fd, &st) == 0 && st.st_size == 0;
+    return self->config->follow && !skips(self, in) && fstat(in->fd, &st) == 0 && st.st_size == 0;
+}
+
+/* A gzip file that is being written tells at first too little of what is inside: it could be of a
+ * file that was read already. */
+static bool is_begun(const struct source *self, const struct input *in, const struct looks *looks)
+{
+    return self->config->follow && looks->unfinished && looks->head_len < HEAD_MIN &&
+           self->h->now(self->h) - in->born_ns < LATER_PACKED_NS;
 }
 
 static bool same_tail(void *arg, const struct place *at)
@@ -130,10 +144,10 @@ static bool same_tail(void *arg, const struct place *at)
 
 static enum take take(struct source *self, struct input *in, const struct looks *looks)
 {
-    bool skips = in->early && self->config->start == START_END && in->unzip == NULL;
+    bool from_end = skips(self, in) && in->unzip == NULL;
     struct find f = {.path = in->path.ptr,
                      .looks = looks,
-                     .start = skips ? input_last_line(in) : 0,
+                     .start = from_end ? input_last_line(in) : 0,
                      .scan_ns = self->scanned_ns,
                      .wait = may_wait(self, in, looks),
                      .same_tail = same_tail,
@@ -163,6 +177,8 @@ bool identify(struct source *self, struct input *in)
     int error = in->unzip == NULL ? input_unpack(self, in) : 0;
     if (error == 0)
         error = input_looks(in, &looks);
+    if (error == 0 && is_begun(self, in, &looks))
+        return false;
     enum take result = error == 0 ? take(self, in, &looks) : TAKE_FAILED;
     if (result == TAKE_LATER || (result == TAKE_FAILED && (error == 0 || error == ENOMEM)))
         return false;
@@ -173,8 +189,8 @@ bool identify(struct source *self, struct input *in)
         return identify_anew(self, in);
     if (error != 0)
         say_unreadable(self, in->path.ptr, strerror(error));
-    bool skip = in->early && self->config->start == START_END && in->unzip != NULL;
-    if (taken && error == 0 && !(result == TAKE_NEW && skip))
+    bool skip = result == TAKE_NEW && in->unzip != NULL && skips(self, in);
+    if (taken && error == 0 && !skip)
         return true;
     in->done = taken && error == 0 ? looks.size : -1; /* it was there at the start: not wanted */
     input_finish(self, in);

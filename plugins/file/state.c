@@ -138,6 +138,7 @@ enum weir_status state_read(struct places *p, const struct weir_host *h, struct 
                             "\"%s\": entry %u of \"files\" is not one that weir wrote. Mend it, or "
                             "move the file away to begin anew",
                             p->path, i + 1);
+    p->known = true;
     p->changed = false;
     return WEIR_OK;
 }

@@ -19,6 +19,7 @@ struct places {
     char *path; /* NULL: nothing is kept */
     char *temp;
     int lock_fd;
+    bool known; /* a run before this one has kept positions here */
     bool changed;
     int64_t saved_ns;
     int error; /* of the last save */
