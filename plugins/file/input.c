@@ -149,14 +149,14 @@ static int unpacked_tail(const struct input *in, int64_t from, unsigned char *re
     ssize_t n = 1;
     if (u == NULL)
         return ENOMEM;
-    if (skip_unpacked(u, from) == 0) {
-        while (*ret_len < len && n > 0) {
-            n = unzip_read(u, (char *)ret + *ret_len, len - *ret_len);
-            *ret_len += n > 0 ? (uint32_t)n : 0;
-        }
+    int error = skip_unpacked(u, from);
+    while (error == 0 && *ret_len < len && n > 0) {
+        n = unzip_read(u, (char *)ret + *ret_len, len - *ret_len);
+        *ret_len += n > 0 ? (uint32_t)n : 0;
+        error = n < 0 ? errno : 0;
     }
     unzip_free(u);
-    return lseek(in->fd, 0, SEEK_SET) == 0 ? 0 : errno;
+    return lseek(in->fd, 0, SEEK_SET) == 0 ? error : errno;
 }
 
 int input_tail(const struct input *in, int64_t at, unsigned char *ret, uint32_t *ret_len)

@@ -229,15 +229,16 @@ static bool is_copied(const struct place *at, const struct find *f)
            f->scan_ns - at->gone_ns < COPY_NS && at->offset <= looks->size;
 }
 
-/* It was there not long ago, and now there is a gzip file that begins as it did. */
+/* It was there not long ago, and now there is a gzip file that begins as it did, perhaps at the
+ * same inode. */
 static bool is_packed(const struct place *at, const struct find *f, int64_t now_s)
 {
-    return f->looks->unpacked && !at->unpacked && !at->gone && at->found_ns < f->scan_ns &&
+    return f->looks->unpacked && !at->unpacked && at->found_ns < f->scan_ns &&
            now_s - at->seen_s < PACK_S;
 }
 
-/* The place that this new file goes on with; *ret_busy: what it could be a copy of is still read.
- */
+/* The place that this new file goes on with; *ret_busy: what it could be a copy of is still read,
+ * or the copy still written. */
 static struct place *by_head(const struct places *p, const struct find *f, int64_t now_s,
                              bool *ret_busy)
 {
@@ -246,11 +247,14 @@ static struct place *by_head(const struct places *p, const struct find *f, int64
     for (struct place *at = p->list; at != NULL && f->looks->head_len >= HEAD_MIN; at = at->next) {
         if (at->head_len < HEAD_MIN || at->unpacked || !same_head(at, f->looks))
             continue;
-        if (at->open)
-            *ret_busy = true;
-        else if (at->tail_at != 0 && (is_copied(at, f) || is_packed(at, f, now_s)) &&
-                 f->same_tail(f->arg, at))
+        enum tail tail = TAIL_LATER;
+        if (!at->open) {
+            bool candidate = at->tail_at != 0 && (is_copied(at, f) || is_packed(at, f, now_s));
+            tail = candidate ? f->tail(f->arg, at) : TAIL_OTHER;
+        }
+        if (tail == TAIL_SAME)
             found = at;
+        *ret_busy = *ret_busy || tail == TAIL_LATER;
     }
     return found;
 }

@@ -24,7 +24,7 @@ struct looks {
     int64_t born_ns; /* 0 where the file system does not say */
     int64_t size;    /* on disk */
     bool unpacked;   /* gzip: the head is of what is inside */
-    bool unfinished; /* gzip: the file ends in the middle */
+    bool unfinished; /* gzip: the file ends before the head does */
     uint32_t head_len;
     unsigned char head[HEAD_MAX];
 };
@@ -74,6 +74,13 @@ enum take {
 bool places_found(struct places *p, const struct weir_host *h, const struct looks *looks,
                   int64_t scan_ns);
 
+/* Has a file the tail of a place? */
+enum tail {
+    TAIL_OTHER,
+    TAIL_SAME,
+    TAIL_LATER /* gzip, and not so much of it is written yet */
+};
+
 /* A file that a scan has found. */
 struct find {
     const char *path;
@@ -81,8 +88,8 @@ struct find {
     int64_t start;   /* offset to begin at where its content is new */
     int64_t scan_ns; /* when that scan began */
     bool wait;       /* content that could be a copy of what is being read is left for later */
-    /* Has the file the tail of that place? Called under the lock. */
-    bool (*same_tail)(void *arg, const struct place *at);
+    /* Called under the lock. */
+    enum tail (*tail)(void *arg, const struct place *at);
     void *arg;
 };
 

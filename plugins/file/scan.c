@@ -120,26 +120,34 @@ static bool skips(const struct source *self, const struct input *in)
     return in->early && self->config->start == START_END && !places_known(self->places);
 }
 
-/* Of a file that is empty so far nothing is known: a copy begins so, too. */
+/* Of a file that is empty so far, or holds half of gzip's first bytes, nothing is known: a copy
+ * begins so, too. */
 static bool is_empty(const struct source *self, const struct input *in)
 {
-    struct stat st;
-    return self->config->follow && !skips(self, in) && fstat(in->fd, &st) == 0 && st.st_size == 0;
+    static const unsigned char magic[] = {0x1f, 0x8b};
+    unsigned char head[3];
+    if (!self->config->follow || skips(self, in))
+        return false;
+    ssize_t n = pread(in->fd, head, sizeof(head), 0);
+    return n >= 0 && n < (ssize_t)sizeof(head) && memcmp(head, magic, (size_t)n) == 0;
 }
 
 /* A gzip file that is being written tells at first too little of what is inside: it could be of a
  * file that was read already. */
 static bool is_begun(const struct source *self, const struct input *in, const struct looks *looks)
 {
-    return self->config->follow && looks->unfinished && looks->head_len < HEAD_MIN &&
+    return self->config->follow && looks->unfinished &&
            self->h->now(self->h) - in->born_ns < LATER_PACKED_NS;
 }
 
-static bool same_tail(void *arg, const struct place *at)
+static enum tail compare_tail(void *arg, const struct place *at)
 {
     unsigned char tail[HEAD_MAX];
     uint32_t len;
-    return input_tail(arg, at->tail_at, tail, &len) == 0 && places_is_tail(at, tail, len);
+    int error = input_tail(arg, at->tail_at, tail, &len);
+    if (error == 0 && places_is_tail(at, tail, len))
+        return TAIL_SAME;
+    return error == ENODATA ? TAIL_LATER : TAIL_OTHER;
 }
 
 static enum take take(struct source *self, struct input *in, const struct looks *looks)
@@ -150,7 +158,7 @@ static enum take take(struct source *self, struct input *in, const struct looks 
                      .start = from_end ? input_last_line(in) : 0,
                      .scan_ns = self->scanned_ns,
                      .wait = may_wait(self, in, looks),
-                     .same_tail = same_tail,
+                     .tail = compare_tail,
                      .arg = in};
     enum take result = places_take(self->places, self->h, &f, &in->place);
     if (result == TAKE_NEW) /* before its first event: a redelivered one has the same id */

@@ -129,7 +129,7 @@ int stat_looks(int fd, const char *path, struct looks *ret, mode_t *ret_mode);
 /* What the file looks like. 0 or an errno value. */
 int input_looks(const struct input *in, struct looks *ret);
 /* The last bytes of the (unpacked) content before `at`, HEAD_MAX at most; *ret_len 0 where it is
- * not that long. 0 or an errno value. */
+ * not that long. 0 or an errno value: ENODATA where a gzip file ends in the middle before that. */
 int input_tail(const struct input *in, int64_t at, unsigned char *ret, uint32_t *ret_len);
 /* Begins at that byte of the (unpacked) content. 0 or an errno value. */
 int input_begin(struct input *in, int64_t offset);

@@ -54,14 +54,15 @@ static struct looks look(uint64_t ino, int64_t born_ns, const char *head, int64_
     return l;
 }
 
-static bool tail_is(void *arg, const struct place *at)
+static char other_tail, tail_later;
+
+static enum tail tail_is(void *arg, const struct place *at)
 {
     (void)at;
-    return arg == NULL; /* the tests' word for "the same" */
+    return arg == &other_tail ? TAIL_OTHER : arg == &tail_later ? TAIL_LATER : TAIL_SAME;
 }
 
 #define LONG "a head that is long enough to tell one file from another: 64 bytes.."
-static char other_tail;
 
 /* As a scan that began at scan_ns does. */
 static enum take find(struct places *p, const struct looks *looks, int64_t scan_ns, bool wait,
@@ -71,7 +72,7 @@ static enum take find(struct places *p, const struct looks *looks, int64_t scan_
                      .looks = looks,
                      .scan_ns = scan_ns,
                      .wait = wait,
-                     .same_tail = tail_is,
+                     .tail = tail_is,
                      .arg = tail};
     *ret = NULL;
     return places_take(p, &host, &f, ret);
@@ -172,6 +173,8 @@ static void test_packed(void **state)
     z.ino = 3; /* another one; the plain one is gone, but it ends otherwise */
     assert_int_equal(find(p, &z, 13, false, &other_tail, &packed), TAKE_NEW);
     places_release(p, packed);
+    z.ino = 6; /* not all of it is written */
+    assert_int_equal(find(p, &z, 13, true, &tail_later, &packed), TAKE_LATER);
     z.ino = 4;
     assert_int_equal(find(p, &z, 13, false, NULL, &packed), TAKE_KNOWN);
     assert_ptr_equal(packed, plain);
