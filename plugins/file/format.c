@@ -170,17 +170,18 @@ static enum format_result put_full(struct text *t, struct weir_batch *b, struct 
 
 /* ---- Payload --------------------------------------------------------------------------------- */
 
-static enum format_result put_payload(struct text *t, struct weir_batch *b, struct weir_event *ev)
+static enum format_result put_payload(struct text *t, struct weir_batch *b, struct weir_event *ev,
+                                      struct weir_arena *a)
 {
     if ((ev->flags & WEIR_EVENT_TOMB) != 0)
         return FORMAT_TOMBSTONE;
     struct weir_str payload = t->h->event_payload(t->h, b, ev);
-    if ((ev->flags & WEIR_EVENT_RAW) == 0)
-        put_json(t, payload);
-    else if (payload.len > 0 && memchr(payload.ptr, '\n', payload.len) != NULL)
-        return FORMAT_LINE_BREAK;
-    else
+    if (payload.len == 0 || memchr(payload.ptr, '\n', payload.len) == NULL)
         put_str(t, payload);
+    else if ((ev->flags & WEIR_EVENT_RAW) == 0 && t->h->value_parse(a, payload, NULL) != NULL)
+        put_json(t, payload);
+    else
+        return FORMAT_LINE_BREAK; /* nobody has looked at it yet, and it is no JSON */
     text_put(t, "\n", 1);
     return FORMAT_OK;
 }
@@ -191,7 +192,7 @@ enum format_result format_event(struct text *t, enum format format, struct weir_
     size_t before = t->len;
     t->failed = false;
     enum format_result result =
-        format == FORMAT_FULL ? put_full(t, b, ev, a) : put_payload(t, b, ev);
+        format == FORMAT_FULL ? put_full(t, b, ev, a) : put_payload(t, b, ev, a);
     if (result == FORMAT_OK && t->failed)
         result = FORMAT_NO_MEMORY;
     if (result != FORMAT_OK)

@@ -27,7 +27,7 @@ enum format_result {
     FORMAT_OK,
     FORMAT_NO_MEMORY, /* nothing was put */
     FORMAT_TOMBSTONE, /* there is no payload to write */
-    FORMAT_LINE_BREAK /* an opaque payload with a line break inside */
+    FORMAT_LINE_BREAK /* a payload that is no JSON with a line break inside */
 };
 
 /* Appends the event's line with its LF. On failure nothing is appended. `a` is for what is needed

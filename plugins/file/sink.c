@@ -130,7 +130,8 @@ static const struct weir_option file_options[] = {
      .def = "none",
      .choices = compression_words,
      .doc = "`gzip` packs: each batch is a whole member of the file, so that bigger batches pack "
-            "better.",
+            "better. A member that a killed run left half is cut off; a file that is damaged "
+            "otherwise is renamed as a rotated one is, and a new one begun.",
      .example = "gzip"},
     {.name = "rotate",
      .type = WEIR_OPT_TABLE,
@@ -144,7 +145,8 @@ static const struct weir_option file_options[] = {
      .offset = offsetof(struct file_config, part),
      .def = "false",
      .doc = "Write to `NAME.part` and give it its name when it is finished: rotated, or `idle`, or "
-            "at the end. Whoever reads sees whole files only.",
+            "at the end. Whoever reads sees whole files only. What a killed run left is gone on "
+            "with; with `name` all that is left below `path` is finished at the start.",
      .example = "true"},
     {.name = "permissions",
      .type = WEIR_OPT_STRING,
@@ -344,6 +346,8 @@ static enum weir_status setup_names(struct sink *self, const struct file_config 
     if (self->names == NULL)
         return h->error(err, WEIR_E_NOMEM, "no_memory", "no memory for the sink's names");
     self->named = true;
+    if (self->targets.opt.part)
+        targets_finish_left(&self->targets, cf->path.ptr);
     return name_compile(h, self->names, h->value_str(cf->name), &self->name, err);
 }
 
@@ -436,11 +440,14 @@ const struct weir_type type_file_sink = {
         "logrotate needs no signal (and no `copytruncate`).\n\n"
         "With `name` each event goes to the file that it names. What comes out of an event cannot "
         "leave the folder: an event whose fields hold a `/`, a NUL or another control character, "
-        "or "
-        "make a part of the name empty, `.`, `..` or longer than 255 bytes, is rejected.\n\n"
+        "or make a part of the name empty, `.`, `..` or longer than 255 bytes, is rejected; so is "
+        "one "
+        "whose file is there and may not be written.\n\n"
         "Line breaks between the tokens of a JSON payload become spaces; every other byte is "
-        "written as it is. A raw payload (`codec: raw`) with a line break inside, and a "
-        "tombstone, are rejected unless `format: full`, where what is no JSON stands in base64 in "
+        "written as it is. A payload that is no JSON (`codec: raw`, or never looked at) with a "
+        "line "
+        "break inside, and a tombstone, are rejected unless `format: full`, where what is no JSON "
+        "stands in base64 in "
         "`payload_base64`.",
     .options = WEIR_OPTIONS(file_options, struct file_config),
     .sink = &sink,

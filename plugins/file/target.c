@@ -22,7 +22,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define PART ".part"
 #define NUMBER_MAX 10000
 #define STAMP_LEN 16 /* 20260131T120000Z */
 
@@ -140,6 +139,14 @@ static char *pattern_of(const struct target *t)
     return pattern;
 }
 
+static void delete_file(const struct target *t, const char *path)
+{
+    if (unlink(path) == 0 || errno == ENOENT)
+        return;
+    struct weir_kv kv[] = {weir_kv_text("path", path), weir_kv_text("reason", strerror(errno))};
+    t->h->log(t->h, WEIR_LOG_ERROR, "cannot delete an old file", kv, 2);
+}
+
 /* Deletes the oldest rotated files. */
 static void keep_newest(const struct target *t)
 {
@@ -160,7 +167,7 @@ static void keep_newest(const struct target *t)
     if (n > 0)
         qsort(list, n, sizeof(*list), by_age);
     for (size_t i = 0; n > (size_t)t->opt->keep && i < n - (size_t)t->opt->keep; i++)
-        (void)unlink(list[i].path);
+        delete_file(t, list[i].path);
     t->h->free(list);
     globfree(&found);
     t->h->free(pattern);
@@ -178,7 +185,7 @@ struct target *target_new(const struct weir_host *h, const struct target_options
     t->opt = opt;
     t->fd = -1;
     t->path = join(h, path, strlen(path), "");
-    t->written = join(h, path, strlen(path), opt->part ? PART : "");
+    t->written = join(h, path, strlen(path), opt->part ? TARGET_PART : "");
     if (t->path != NULL && t->written != NULL)
         return t;
     target_free(t);
@@ -219,20 +226,26 @@ static enum weir_status failed(const struct target *t, struct weir_error *err, i
     return st;
 }
 
-/* The entry of a new file is made durable as well. */
-static void sync_folder(const struct target *t)
+int sync_entry(const struct weir_host *h, const char *path)
 {
-    const char *slash = strrchr(t->written, '/');
-    size_t len = slash == NULL ? 0 : slash == t->written ? 1 : (size_t)(slash - t->written);
-    if (t->opt->sync == FSYNC_NEVER)
-        return;
-    char *folder = len != 0 ? join(t->h, t->written, len, "") : join(t->h, ".", 1, "");
-    int fd = folder != NULL ? open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
-    if (fd >= 0) {
-        (void)fsync(fd);
+    const char *slash = strrchr(path, '/');
+    size_t len = slash == NULL ? 0 : slash == path ? 1 : (size_t)(slash - path);
+    char *folder = len != 0 ? join(h, path, len, "") : join(h, ".", 1, "");
+    if (folder == NULL)
+        return ENOMEM;
+    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int error = fd >= 0 && fsync(fd) != 0 ? errno : 0;
+    if (fd >= 0)
         close(fd);
-    }
-    t->h->free(folder);
+    h->free(folder);
+    /* Folders that may not be read, and file systems that cannot do it. */
+    return error == EINVAL || error == ENOTSUP || error == EROFS ? 0 : error;
+}
+
+static void sync_new_name(const struct target *t)
+{
+    if (t->opt->sync != FSYNC_NEVER)
+        (void)sync_entry(t->h, t->written); /* its content is durable, by one name or the other */
 }
 
 static enum weir_status open_file(struct target *t, struct stat *st, struct weir_error *err)
@@ -272,7 +285,24 @@ static enum weir_status lock_file(struct target *t, struct weir_error *err)
     return WEIR_OK;
 }
 
-/* What stands behind the last whole member is of a run that was cut off. */
+/* WEIR_AGAIN: it has another name now, and is to be begun anew. */
+static enum weir_status set_aside(struct target *t, int64_t good, struct weir_error *err)
+{
+    int error = rename_stamped(t);
+    if (error != 0)
+        return failed(t, err, error,
+                      "\"%s\" is damaged behind byte %lld and cannot be renamed: %s; take it away",
+                      t->written, (long long)good, strerror(error));
+    struct weir_kv kv[] = {weir_kv_text("path", t->written), weir_kv_i64("good", good)};
+    t->h->log(t->h, WEIR_LOG_WARN, "a damaged gzip file was set aside, and a new one is begun", kv,
+              2);
+    sync_new_name(t);
+    return WEIR_AGAIN;
+}
+
+/* What stands behind the last whole member is of a run that was cut off, where it only ends too
+ * early. What is damaged otherwise may have good members behind the damage: nothing of it is cut.
+ */
 static enum weir_status mend_gzip(struct target *t, struct stat *st, struct weir_error *err)
 {
     char dropped[4096];
@@ -297,6 +327,8 @@ static enum weir_status mend_gzip(struct target *t, struct stat *st, struct weir
         return failed(t, err, is_gzip ? error : EINVAL,
                       "cannot go on with \"%s\": %s; take it away, or `compression: gzip`",
                       t->written, is_gzip ? strerror(error) : "it is no gzip file");
+    if (error == EBADMSG)
+        return set_aside(t, good, err);
     if (!t->can_undo || ftruncate(t->fd, (off_t)good) != 0)
         return failed(t, err, errno, "\"%s\" is damaged behind byte %lld", t->written,
                       (long long)good);
@@ -307,7 +339,24 @@ static enum weir_status mend_gzip(struct target *t, struct stat *st, struct weir
     return WEIR_OK;
 }
 
-/* A run that was cut off may have left half a line. */
+/* Where the last whole line ends; -1 where that cannot be read. */
+static off_t whole_lines(int fd, off_t size)
+{
+    char piece[4096];
+    for (off_t end = size; end > 0;) {
+        size_t len = end < (off_t)sizeof(piece) ? (size_t)end : sizeof(piece);
+        if (pread(fd, piece, len, end - (off_t)len) != (ssize_t)len)
+            return -1;
+        const char *newline = memrchr(piece, '\n', len);
+        if (newline != NULL)
+            return end - (off_t)len + (newline + 1 - piece);
+        end -= (off_t)len;
+    }
+    return 0;
+}
+
+/* A run that was cut off may have left half a line. It was not acknowledged: of a file that is ours
+ * by its name ("NAME.part") it is cut off, elsewhere it is ended. */
 static enum weir_status look_at_end(struct target *t, struct stat *st, struct weir_error *err)
 {
     char last;
@@ -316,8 +365,12 @@ static enum weir_status look_at_end(struct target *t, struct stat *st, struct we
         return WEIR_OK;
     if (t->opt->gzip)
         return mend_gzip(t, st, err);
-    if (pread(t->fd, &last, 1, st->st_size - 1) == 1)
-        t->torn = last != '\n';
+    if (pread(t->fd, &last, 1, st->st_size - 1) != 1 || last == '\n')
+        return WEIR_OK;
+    off_t whole = t->opt->part && t->can_undo ? whole_lines(t->fd, st->st_size) : -1;
+    t->torn = whole < 0 || ftruncate(t->fd, whole) != 0;
+    if (!t->torn)
+        st->st_size = whole;
     return WEIR_OK;
 }
 
@@ -340,8 +393,12 @@ static enum weir_status set_up(struct target *t, bool truncate, struct weir_erro
     t->size = (int64_t)st.st_size;
     t->begun_ns = t->size == 0 ? t->h->wall(t->h)
                                : (int64_t)st.st_mtim.tv_sec * WEIR_NS_PER_S + st.st_mtim.tv_nsec;
-    if (t->size == 0 && t->regular)
-        sync_folder(t);
+    int error = status == WEIR_OK && t->size == 0 && t->regular && t->opt->sync != FSYNC_NEVER
+                    ? sync_entry(t->h, t->written)
+                    : 0;
+    if (error != 0)
+        return failed(t, err, error, "cannot make the new file \"%s\" durable: %s", t->written,
+                      strerror(error));
     return status;
 }
 
@@ -349,9 +406,12 @@ enum weir_status target_open(struct target *t, bool truncate, struct weir_error 
 {
     if (t->fd >= 0)
         return WEIR_OK;
-    enum weir_status status = set_up(t, truncate, err);
-    if (status != WEIR_OK)
-        close_fd(t);
+    enum weir_status status = WEIR_AGAIN;
+    while (status == WEIR_AGAIN) {
+        status = set_up(t, truncate, err);
+        if (status != WEIR_OK)
+            close_fd(t);
+    }
     return status;
 }
 
@@ -384,7 +444,7 @@ static bool rotate(struct target *t)
     int error = rename_stamped(t);
     if (error == 0) {
         close_fd(t);
-        sync_folder(t);
+        sync_new_name(t);
         keep_newest(t);
         return true;
     }
@@ -412,15 +472,23 @@ static bool was_moved(const struct target *t)
     return st.st_ino != t->ino || st.st_dev != t->dev;
 }
 
+/* What has its name now is none of ours. */
+static void leave_moved(struct target *t)
+{
+    if (t->fd < 0 || !was_moved(t))
+        return;
+    sync_last(t);
+    close_fd(t);
+}
+
 enum weir_status target_ready(struct target *t, size_t len, struct weir_error *err)
 {
-    if (t->fd >= 0 && was_moved(t)) {
-        sync_last(t);
-        close_fd(t);
-    }
+    leave_moved(t);
     enum weir_status status = target_open(t, false, err);
     if (status != WEIR_OK || !t->regular)
         return status;
+    if (t->size == 0) /* it belongs to the period of its first event */
+        t->begun_ns = t->h->wall(t->h);
     int64_t max = t->opt->rotate_bytes;
     bool full = max != 0 && t->size > 0 && (t->size + (int64_t)len > max || t->size >= max);
     if ((full || is_old(t)) && rotate(t))
@@ -430,7 +498,10 @@ enum weir_status target_ready(struct target *t, size_t len, struct weir_error *e
 
 void target_tick(struct target *t)
 {
-    if (t->fd >= 0 && t->regular && is_old(t))
+    if (t->fd < 0 || !t->regular || !is_old(t))
+        return;
+    leave_moved(t);
+    if (t->fd >= 0)
         (void)rotate(t);
 }
 
@@ -447,7 +518,7 @@ void target_finish(struct target *t)
                                weir_kv_text("reason", strerror(error))};
         if (error != 0)
             t->h->log(t->h, WEIR_LOG_ERROR, "cannot give a file its name", kv, 2);
-        sync_folder(t);
+        sync_new_name(t);
     } else if (t->opt->part && t->regular && t->size == 0) {
         (void)unlink(t->written); /* nothing was written */
     }

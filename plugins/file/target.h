@@ -9,6 +9,8 @@
 #include <sys/types.h>
 #include <weir/plugin.h>
 
+#define TARGET_PART ".part" /* behind the name of a file that is not finished */
+
 enum sync_when { FSYNC_NEVER, FSYNC_BATCH, FSYNC_INTERVAL };
 
 /* What all files of a sink have in common. */
@@ -55,6 +57,8 @@ enum weir_status target_open(struct target *t, bool truncate, struct weir_error 
 enum weir_status target_ready(struct target *t, size_t len, struct weir_error *err);
 /* Rotates where the time for it has come. */
 void target_tick(struct target *t);
+/* Makes the entry of that path in its folder durable. 0 or an errno value. */
+int sync_entry(const struct weir_host *h, const char *path);
 /* 0 or an errno value. */
 int target_sync(struct target *t);
 /* The last of it: makes it durable where asked, gives it its name, closes it. */

@@ -5,9 +5,11 @@
  */
 #include "targets.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
@@ -67,8 +69,10 @@ static enum weir_status make_folders(const struct targets *ts, char *path, struc
     for (char *slash = strchr(path + strlen(ts->folder) + 1, '/'); slash != NULL;
          slash = strchr(slash + 1, '/')) {
         *slash = '\0';
-        int error = mkdir(path, mode & 0777) != 0 && errno != EEXIST ? errno : 0;
-        if (error != 0)
+        int error = mkdir(path, mode & 0777) != 0 ? errno : 0;
+        if (error == 0 && ts->opt.sync != FSYNC_NEVER)
+            error = sync_entry(ts->h, path);
+        if (error != 0 && error != EEXIST)
             return fail(ts, err, error, "cannot make the folder", path);
         *slash = '/';
     }
@@ -112,7 +116,8 @@ struct target *targets_get(struct targets *ts, const char *name, struct weir_err
         t != NULL ? make_folders(ts, path, err) : fail(ts, err, ENOMEM, "no memory for", name);
     if (st == WEIR_OK)
         st = target_open(t, false, err);
-    while (st != WEIR_OK && (err->number == EMFILE || err->number == ENFILE) && ts->oldest != NULL) {
+    while (st != WEIR_OK && (err->number == EMFILE || err->number == ENFILE) &&
+           ts->oldest != NULL) {
         targets_drop(ts, ts->oldest); /* fewer descriptors than max_open */
         st = target_open(t, false, err);
     }
@@ -123,6 +128,47 @@ struct target *targets_get(struct targets *ts, const char *name, struct weir_err
     }
     targets_add(ts, t);
     return t;
+}
+
+/* ---- What a killed run left ------------------------------------------------------------------ */
+
+static bool is_part(const char *name)
+{
+    size_t len = strlen(name), end = strlen(TARGET_PART);
+    return len > end && strcmp(name + len - end, TARGET_PART) == 0;
+}
+
+static void finish_part(struct targets *ts, char *path)
+{
+    struct weir_error err = {0};
+    path[strlen(path) - strlen(TARGET_PART)] = '\0';
+    struct target *t = target_new(ts->h, &ts->opt, path);
+    if (t != NULL && target_open(t, false, &err) == WEIR_OK)
+        target_finish(t);
+    target_free(t); /* one that cannot be opened is being written by another weir */
+}
+
+void targets_finish_left(struct targets *ts, const char *folder)
+{
+    DIR *d = opendir(folder);
+    for (const struct dirent *entry; d != NULL && (entry = readdir(d)) != NULL;) {
+        size_t len = strlen(folder) + 1 + strlen(entry->d_name) + 1;
+        char *path = ts->h->alloc(len);
+        struct stat st;
+        if (path == NULL)
+            break;
+        (void)snprintf(path, len, "%s/%s", folder, entry->d_name);
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
+            lstat(path, &st) == 0) {
+            if (S_ISDIR(st.st_mode))
+                targets_finish_left(ts, path);
+            else if (S_ISREG(st.st_mode) && is_part(entry->d_name))
+                finish_part(ts, path);
+        }
+        ts->h->free(path);
+    }
+    if (d != NULL)
+        closedir(d);
 }
 
 /* ---- The keeper ------------------------------------------------------------------------------ */

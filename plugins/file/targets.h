@@ -27,6 +27,8 @@ struct targets {
 
 /* Begins to look after them where the options ask for it. */
 enum weir_status targets_start(struct targets *ts, struct weir_error *err);
+/* Files in and below that folder that a killed run left under "NAME.part" get their names. */
+void targets_finish_left(struct targets *ts, const char *folder);
 /* The keeper's end; then every file is finished. */
 void targets_stop(struct targets *ts);
 /* The file of that name; folders on its way are made. NULL with err, number the errno value. */

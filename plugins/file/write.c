@@ -299,8 +299,9 @@ static void format_group(struct sink *self, const struct writing *w, const struc
             *r = (struct weir_result){
                 .verdict = WEIR_VERDICT_REJECTED,
                 .code = "line_break",
-                .message = weir_cstr("the raw payload holds a line break, and a line can not; use "
-                                     "`format: full`")};
+                .message =
+                    weir_cstr("the payload is no JSON and holds a line break, and a line can "
+                              "not; use `format: full`")};
             break;
         }
     }
@@ -330,13 +331,24 @@ static void settle(const struct writing *w, const struct group *g, size_t writte
 static bool is_permanent(int64_t error)
 {
     return error == ENAMETOOLONG || error == EISDIR || error == ENOTDIR || error == ELOOP ||
-           error == EINVAL || error == ENOTSUP || error == EILSEQ;
+           error == EINVAL || error == ENOTSUP || error == EILSEQ || error == ENXIO;
+}
+
+/* It is there and may not be written: that is of this name, and not of the folder. */
+static bool is_forbidden(const struct sink *self, const char *name, int64_t error)
+{
+    char path[PATH_MAX];
+    int n = snprintf(path, sizeof(path), "%s/%s%s", self->targets.folder, name,
+                     self->targets.opt.part ? TARGET_PART : "");
+    return (error == EACCES || error == EPERM) && n > 0 && (size_t)n < sizeof(path) &&
+           access(path, F_OK) == 0;
 }
 
 static void cannot_open(const struct sink *self, const struct writing *w, const struct group *g,
                         const struct weir_error *err)
 {
-    bool never = self->named && is_permanent(err->number);
+    bool never =
+        self->named && (is_permanent(err->number) || is_forbidden(self, g->name, err->number));
     struct weir_result r = {.verdict = never ? WEIR_VERDICT_REJECTED : WEIR_VERDICT_UNAVAILABLE,
                             .number = (int32_t)err->number,
                             .code = "open_failed",
@@ -383,6 +395,14 @@ static void write_group(struct sink *self, const struct writing *w, const struct
     settle(w, g, written, error);
 }
 
+/* The name of another file while that is written. */
+static bool is_reserved(const struct sink *self, struct weir_str name)
+{
+    static const size_t len = sizeof(TARGET_PART) - 1;
+    return self->targets.opt.part && name.len >= len &&
+           memcmp(name.ptr + name.len - len, TARGET_PART, len) == 0;
+}
+
 /* Every event into the group of its name, in the order of the first of each. NULL on no memory. */
 static struct group *group_events(struct sink *self, const struct writing *w)
 {
@@ -405,6 +425,13 @@ static struct group *group_events(struct sink *self, const struct writing *w)
                                : (struct weir_result){.verdict = WEIR_VERDICT_REJECTED,
                                                       .code = "bad_name",
                                                       .message = keep_text(why)};
+            continue;
+        }
+        if (is_reserved(self, name)) {
+            *weir_result_at(w->results, i) = (struct weir_result){
+                .verdict = WEIR_VERDICT_REJECTED,
+                .code = "bad_name",
+                .message = weir_cstr("with `part` no file name may end with \".part\"")};
             continue;
         }
         uint32_t at = (uint32_t)hash_bytes(name.ptr, name.len, 0) & (n_slots - 1);

@@ -6,6 +6,7 @@ import os
 import re
 import resource
 import shutil
+import socket
 import stat
 import threading
 
@@ -232,6 +233,27 @@ def test_a_packed_file_goes_on_after_a_kill(weir, out):
 
 
 @pytest.mark.sanitize
+@pytest.mark.parametrize("how", ["in the middle", "behind", "of a name"])
+def test_a_packed_file_that_is_damaged_is_set_aside(weir, out, how):
+    """Members behind the damage may be whole: nothing is cut off."""
+    events(weir, *({"n": i, "t": "a"} for i in range(300)))
+    text = pipeline("path: out/a.gz, compression: gzip")
+    if how == "of a name":
+        text = pipeline('path: out, name: "{{ t }}.gz", compression: gzip')
+    weir.run(text)
+    whole = (out / "a.gz").read_bytes()
+    damaged = whole + b"trash" if how == "behind" else whole[:50] + b"\xff" * 20 + whole[70:]
+    (out / "a.gz").write_bytes(damaged)
+    for i in range(2):
+        r = weir.run(text)
+        assert bool(r.find_log("set aside")) == (i == 0)
+        aside = [p for p in out.iterdir() if p.name != "a.gz"]
+        assert len(aside) == 1 and STAMPED.search(aside[0].name) and aside[0].read_bytes() == damaged
+    lines = gzip.decompress((out / "a.gz").read_bytes()).splitlines()
+    assert [json.loads(line)["n"] for line in lines] == 2 * list(range(300))
+
+
+@pytest.mark.sanitize
 def test_gzip_into_a_file_that_is_none(weir, out):
     (out / "a.gz").write_text("plain text\n")
     events(weir, {"n": 1})
@@ -245,6 +267,26 @@ def test_gzip_is_smaller(weir, out):
     data = (out / "a.gz").read_bytes()
     assert len(gzip.decompress(data).splitlines()) == 5000
     assert len(data) < len(gzip.decompress(data)) / 3
+
+
+@pytest.mark.sanitize
+def test_bytes_that_are_no_json_are_not_changed(weir, kafka, out):
+    """A line break in what nobody has parsed: a space in its place would make another text of it."""
+    topic = kafka.topic()
+    good, bad = b'{\n"n":1}', [b'{"n":"a\nb"}', b"one\ntwo", b"\n\n", b'{"n":1}\n{"n":2}']
+    kafka.produce(topic, [good, *bad, b"no json"])
+    r = weir.start(f"""\
+name: p
+sources: {{in: {{type: kafka, brokers: "{kafka.brokers}", topics: [{topic}], group: {topic}}}}}
+sinks: {{out: {{type: file, path: out/a.x}}, dead: {{type: file, path: dead.ndjson}}}}
+dead_letter: dead
+""")
+    wait_until(lambda: len(dead(weir)) == 4, 30, lambda: r.report())
+    wait_until(lambda: (out / "a.x").read_bytes().count(b"\n") == 2, 30, "the others")
+    r.stop()
+    assert (out / "a.x").read_bytes() == b'{ "n":1}\nno json\n'
+    assert [d["payload"].encode() for d in dead(weir)] == bad
+    assert {d["code"] for d in dead(weir)} == {"line_break"}
 
 
 # ---- logrotate, finishing, durability ----------------------------------------------------------
@@ -308,6 +350,34 @@ def test_part_goes_on_after_a_kill(weir, out):
     assert set(files(out)) == {"a.x"} and set(files(out)["a.x"]) == {1, 2}
 
 
+@pytest.mark.sanitize
+@pytest.mark.parametrize("options", ["", ", compression: gzip"])
+def test_parts_that_a_killed_run_left_are_finished_at_the_start(weir, out, options):
+    """Their names may never come again. Half a line, or member, is cut off; others' files stay."""
+    line = b'{"n":%d,"t":"b"}\n'
+    pack = gzip.compress if options else bytes
+    (out / "sub").mkdir()
+    (out / "a.x.part").write_bytes(pack(line % 1) + pack(line % 2)[:-5])
+    (out / "sub" / "b.x.part").write_bytes(pack(line % 3))
+    (out / "empty.x.part").write_bytes(b"")
+    (out / "link.part").symlink_to(weir.folder / "elsewhere")
+    (weir.folder / "elsewhere").write_text("x")
+    events(weir, {"n": 4, "t": "c"})
+    weir.run(pipeline('path: out, name: "{{ t }}.x", part: true' + options))
+    (out / "link.part").unlink()
+    assert files(out) == {"a.x": [1], "sub/b.x": [3], "c.x": [4]}
+    assert (weir.folder / "elsewhere").read_text() == "x"
+
+
+@pytest.mark.sanitize
+def test_no_name_is_that_of_a_part(weir, out):
+    events(weir, {"n": 1, "t": "a"}, {"n": 2, "t": "a.part"}, {"n": 3, "t": "a.part.part"}, {"n": 4, "t": "a.parts"})
+    weir.run(pipeline('path: out, name: "{{ t }}", part: true'))
+    assert files(out) == {"a": [1], "a.parts": [4]}
+    assert sorted(json.loads(d["payload"])["n"] for d in dead(weir)) == [2, 3]
+    assert {d["code"] for d in dead(weir)} == {"bad_name"}
+
+
 def test_a_part_without_events_is_no_file(weir, out):
     events(weir)
     weir.run(pipeline("path: out/a.x, part: true"))
@@ -328,17 +398,6 @@ def test_permissions(weir, out, permissions):
 
 
 @pytest.mark.sanitize
-def test_fsync_by_interval(weir, out):
-    """Seen from outside by the calls."""
-    events(weir, {"n": 1})
-    r = weir.start(pipeline("path: out/a.x, fsync: interval, fsync_interval: 20ms",
-                            "{type: file, path: in.ndjson, follow: true, poll_interval: 20ms}"))
-    wait_until(lambda: files(out) == {"a.x": [1]}, 20, "the event")
-    r.stop()
-    assert files(out) == {"a.x": [1]}
-
-
-@pytest.mark.sanitize
 def test_shards_that_write_many_files(weir, out):
     events(weir, *({"n": i, "t": i % 7} for i in range(5000)))
     weir.run(pipeline('path: out, name: "{{ t }}.x", concurrency: 4, shard_by: "{{ t }}", '
@@ -348,6 +407,30 @@ def test_shards_that_write_many_files(weir, out):
     for t in range(7):
         numbers = [n for name in sorted(found) if name.split(".")[0] == str(t) for n in found[name]]
         assert sorted(numbers) == list(range(t, 5000, 7))
+
+
+@pytest.mark.sanitize
+def test_a_name_that_cannot_be_written_stops_no_other(weir, out, monkeypatch):
+    """A socket, a pipe, a file without the right to write: of that name, not of the folder."""
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(str(out / "socket"))
+    os.mkfifo(out / "pipe")
+    (out / "readonly").write_text("")
+    (out / "readonly").chmod(0o400)
+    # Root may write everywhere, unless it gives up that power.
+    power = "dac_override"
+    wrapper = f"setpriv --bounding-set=-{power} --inh-caps=-{power} " if os.geteuid() == 0 else ""
+    monkeypatch.setenv("WEIR_WRAPPER", wrapper + os.environ.get("WEIR_WRAPPER", ""))
+    names = ["socket", "good", "pipe", "readonly", "good"]
+    events(weir, *({"n": i, "t": names[i % 5]} for i in range(50)))
+    weir.run(pipeline('path: out, name: "{{ t }}"', batch="{events: 7, timeout: 5ms}"))
+    server.close()
+    assert json.loads((out / "good").read_text().splitlines()[0])["n"] == 1
+    assert len((out / "good").read_text().splitlines()) == 20
+    letters = {json.loads(d["payload"])["n"]: d for d in dead(weir)}
+    assert set(letters) == {i for i in range(50) if names[i % 5] != "good"}
+    for n, reason in ((0, "No such device"), (2, "not a regular file"), (3, "Permission denied")):
+        assert reason in letters[n]["reason"] and letters[n]["code"] == "open_failed", letters[n]
 
 
 def test_a_folder_that_cannot_be_written_now_is_waited_for(weir, out):
