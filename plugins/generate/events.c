@@ -214,14 +214,17 @@ size_t maker_max(const struct maker *m)
     return m->size_bytes > MAKER_NATURAL_MAX ? m->size_bytes : MAKER_NATURAL_MAX;
 }
 
-/* A UUID of version 8: seed and number are in it as they are, so no two events share one. */
+/* A UUID of version 8: seed and number, each below 2^60, are in it as they are, so no two events
+ * share one. */
 static char *put_id(char *p, uint64_t seed, uint64_t seq)
 {
     p = put_hex(p, seed >> 16, 8);
     *p++ = '-';
     p = put_hex(p, seed, 4);
     p = put_hex(put(p, "-8"), seq >> 48, 3);
-    return put_hex(put(p, "-8000-"), seq, 12);
+    p = put_hex(put(p, "-8"), seed >> 48, 3);
+    *p++ = '-';
+    return put_hex(p, seq, 12);
 }
 
 static char *put_context(char *p, uint64_t r)
