@@ -171,11 +171,11 @@ static bool long_line(struct source *self, struct filling *f, struct input *in)
 static void learn_tail(struct source *self, struct input *in)
 {
     unsigned char tail[HEAD_MAX];
-    uint32_t len;
+    uint32_t len, want = in->last_next < HEAD_MAX ? (uint32_t)in->last_next : HEAD_MAX;
     if (in->last_next == 0 || in->place == NULL || in->unzip != NULL ||
         in->last_next == in->place->tail_at)
         return;
-    if (input_tail(in, in->last_next, tail, &len) == 0)
+    if (input_tail(in, in->last_next, tail, &len) == 0 && len == want) /* else just truncated */
         places_tail(self->places, in->place, in->last_next, tail, len);
 }
 

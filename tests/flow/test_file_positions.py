@@ -3,6 +3,9 @@
 import gzip
 import json
 import os
+import shutil
+import signal
+import subprocess
 
 import pytest
 
@@ -44,7 +47,8 @@ class Logs:
 
     def wait(self, *numbers):
         wait_until(lambda: sorted(self.numbers) == sorted(numbers), 30,
-                   lambda: f"{numbers} came out; there is {self.numbers}")
+                   lambda: f"{len(numbers)} come; there are {len(self.numbers)}, of them "
+                           f"{len(set(self.numbers) & set(numbers))} of these")
 
     def offsets(self):
         return [f["offset"] for f in json.loads((self.weir.folder / "in.state").read_bytes())["files"]]
@@ -197,3 +201,63 @@ def test_inodes_that_are_used_again(weir, logs):
         for k in range(10):
             (logs.folder / f"{k}.log").unlink()
     assert len({e["id"] for e in logs.out}) == 50
+
+
+# ---- copytruncate at the worst moment ----------------------------------------------------------
+
+@pytest.mark.sanitize
+def test_what_was_written_before_a_truncation_comes_from_the_copy(weir, logs):
+    """Weir stands still while the file grows, is copied and truncated."""
+    r = weir.start(pipeline(f'path: "logs/a.log*", {FAST}'))
+    logs.append("a.log", *range(20))
+    logs.wait(*range(20))
+    r.signal(signal.SIGSTOP)
+    logs.append("a.log", *range(20, 50))
+    shutil.copyfile(logs.folder / "a.log", logs.folder / "a.log.1")
+    os.truncate(logs.folder / "a.log", 0)
+    logs.append("a.log", 100)
+    r.signal(signal.SIGCONT)
+    logs.wait(*range(50), 100)
+    r.stop()
+
+
+COPYTRUNCATE = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+ssize_t read(int fd, void *p, size_t len)
+{
+    static int done;
+    ssize_t (*next)(int, void *, size_t) = (ssize_t(*)(int, void *, size_t))dlsym(RTLD_NEXT, "read");
+    char path[40] = "/proc/self/fd/", target[4096] = "";
+    int n = fd, i = 14, digits = 1;
+    for (int v = fd; v >= 10; v /= 10)
+        digits++;
+    for (int k = digits; k-- > 0; n /= 10)
+        path[i + k] = (char)('0' + n % 10);
+    if (!done && readlink(path, target, sizeof(target) - 1) > 0 && strstr(target, "/a.log") != NULL &&
+        lseek(fd, 0, SEEK_CUR) > 200000) {
+        done = 1;
+        unsetenv("LD_PRELOAD");
+        if (system("cp logs/a.log logs/a.log.1 && : > logs/a.log") != 0)
+            abort();
+    }
+    return next(fd, p, len);
+}
+"""
+
+
+def test_a_truncation_between_two_reads(weir, logs):
+    """Half of what came was read, and not yet the end: the copy goes on where that was."""
+    library = weir.write(COPYTRUNCATE, "shim.c").with_suffix(".so")
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, library.with_suffix(".c"), "-ldl"], check=True)
+    r = weir.start(pipeline(f'path: "logs/a.log*", {FAST}'), env={"LD_PRELOAD": library})
+    logs.append("a.log", *range(20))
+    logs.wait(*range(20))
+    logs.append("a.log", *range(20, 5000))
+    wait_until(lambda: (logs.folder / "a.log.1").exists(), 20, "it is truncated")
+    logs.append("a.log", 9999)
+    logs.wait(*range(5000), 9999)
+    r.stop()
