@@ -11,10 +11,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#define FSYNC_INTERVAL_NS WEIR_NS_PER_S /* as the options' table has them */
+#define MAX_OPEN 128
+#define IDLE_NS (60 * WEIR_NS_PER_S)
 
 enum mode { MODE_APPEND, MODE_TRUNCATE };
 enum compression { COMPRESSION_NONE, COMPRESSION_GZIP };
@@ -248,10 +253,24 @@ static void check_name(const struct file_config *cf, const struct weir_report *r
                       "`truncate` empties one file at the start; with `name` files come and go");
 }
 
+/* Options that were given, and do nothing as the others are. */
+static void check_idle_options(const struct file_config *cf, const struct weir_report *report)
+{
+    const char *no_name = "it is of no effect without `name`";
+    if (cf->sync != FSYNC_INTERVAL && cf->fsync_interval_ns != FSYNC_INTERVAL_NS)
+        report->warning(report, "fsync_interval", -1,
+                        "it is of no effect without `fsync: interval`");
+    if (cf->name == NULL && cf->max_open != MAX_OPEN)
+        report->warning(report, "max_open", -1, "%s", no_name);
+    if (cf->name == NULL && cf->idle_ns != IDLE_NS)
+        report->warning(report, "idle", -1, "%s", no_name);
+}
+
 static void file_check(const void *config, const struct weir_report *report)
 {
     const struct file_config *cf = config;
     mode_t permissions;
+    check_idle_options(cf, report);
     if (cf->name != NULL)
         check_name(cf, report);
     if (!read_permissions(cf->permissions, &permissions))
@@ -387,6 +406,14 @@ static enum weir_status file_open(const struct weir_host *h, const void *config,
     return WEIR_OK;
 }
 
+static bool is_nameless_pipe(int fd)
+{
+    char link[32], target[16] = "";
+    (void)snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+    return readlink(link, target, sizeof(target) - 1) > 0 &&
+           (strncmp(target, "pipe:", 5) == 0 || strncmp(target, "socket:", 7) == 0);
+}
+
 static enum weir_status stdout_open(const struct weir_host *h, const void *config, void **ret_self,
                                     struct weir_error *err)
 {
@@ -405,6 +432,7 @@ static enum weir_status stdout_open(const struct weir_host *h, const void *confi
     t->fd = STDOUT_FILENO;
     t->regular = S_ISREG(st.st_mode);
     self->is_stdout = true;
+    self->one_reader = is_nameless_pipe(STDOUT_FILENO);
     targets_add(&self->targets, t);
     *ret_self = self;
     return WEIR_OK;
@@ -463,8 +491,11 @@ const struct weir_type type_stdout_sink = {
     .kind = WEIR_SINK,
     .name = "stdout",
     .summary = "Writes an event a line to standard output.",
-    .doc = "For trying things out, and for pipes to other programs. Lines as in sink `file`. When "
-           "the reader goes away in the middle of a line, that line is ended and repeated.",
+    .doc = "For trying things out, and for pipes to other programs. Lines as in sink `file`. The "
+           "reader of a named pipe may go and another come: a line that was torn is ended and "
+           "repeated. Where no other can come (`weir run ... | head`), what is not written is "
+           "rejected with the code `reader_gone`: `on_reject` says what becomes of it, and without "
+           "a dead letter the pipeline stops.",
     .options = WEIR_OPTIONS(stdout_options, struct stdout_config),
     .sink = &sink,
     .needs = stdout_needs,

@@ -32,6 +32,7 @@ struct sink {
     enum format format;
     bool named;
     bool is_stdout;
+    bool one_reader; /* stdout is a pipe without a name: once its reader is gone none comes */
     int cancel_fd;
     atomic_bool canceled;
 };

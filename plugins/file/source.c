@@ -21,6 +21,8 @@
 #include <unistd.h>
 
 #define RETRY_NS (10 * WEIR_NS_PER_MS)
+#define POLL_INTERVAL_NS WEIR_NS_PER_S /* as the options' table has them */
+#define ROTATE_WAIT_NS (5 * WEIR_NS_PER_S)
 
 static const char *const on_long_words[] = {"error", "skip", "reject", NULL};
 static const char *const start_words[] = {"beginning", "end", NULL};
@@ -157,6 +159,10 @@ static void source_check(const void *config, const struct weir_report *report)
     if (cf->start == START_END && !cf->follow)
         report->error(report, "start", -1,
                       "`start: end` without `follow: true` would read nothing at all");
+    if (!cf->follow && cf->poll_interval_ns != POLL_INTERVAL_NS)
+        report->warning(report, "poll_interval", -1, "it is of no effect without `follow: true`");
+    if (!cf->follow && cf->rotate_wait_ns != ROTATE_WAIT_NS)
+        report->warning(report, "rotate_wait", -1, "it is of no effect without `follow: true`");
     if (cf->follow && cf->state.len == 0)
         report->warning(report, "follow", -1,
                         "without `state` no position is kept: a restart begins at `start` again");
@@ -414,21 +420,10 @@ static enum weir_status source_open(const struct weir_host *h, const void *confi
 
 /* ---- Waiting --------------------------------------------------------------------------------- */
 
-static int timeout_ms(const struct weir_host *h, int64_t deadline_ns)
-{
-    if (deadline_ns == WEIR_NEVER)
-        return -1;
-    int64_t left_ns = deadline_ns - h->now(h);
-    if (left_ns <= 0)
-        return 0;
-    int64_t ms = (left_ns + WEIR_NS_PER_MS - 1) / WEIR_NS_PER_MS;
-    return ms > 3600000 ? 3600000 : (int)ms;
-}
-
 bool wait_for(struct source *self, int fd, int64_t deadline_ns)
 {
     struct pollfd fds[2] = {{.fd = self->wake_fd, .events = POLLIN}, {.fd = fd, .events = POLLIN}};
-    int n = poll(fds, 2, timeout_ms(self->h, deadline_ns));
+    int n = poll(fds, 2, poll_timeout_ms(self->h, deadline_ns));
     if (n > 0 && fds[0].revents != 0) {
         uint64_t count;
         ssize_t got = read(self->wake_fd, &count, sizeof(count));

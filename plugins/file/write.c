@@ -24,17 +24,6 @@
 
 /* ---- Writing --------------------------------------------------------------------------------- */
 
-static int timeout_ms(const struct weir_host *h, int64_t deadline_ns)
-{
-    if (deadline_ns == WEIR_NEVER)
-        return -1;
-    int64_t left_ns = deadline_ns - h->now(h);
-    if (left_ns <= 0)
-        return 0;
-    int64_t ms = (left_ns + WEIR_NS_PER_MS - 1) / WEIR_NS_PER_MS;
-    return ms > 3600000 ? 3600000 : (int)ms;
-}
-
 /* 0 when PIPE_BUF bytes can be written without waiting, else an errno value. */
 static int wait_writable(struct sink *self, const struct target *t, int64_t deadline_ns)
 {
@@ -42,7 +31,7 @@ static int wait_writable(struct sink *self, const struct target *t, int64_t dead
                             {.fd = t->fd, .events = POLLOUT}};
     int n;
     do
-        n = poll(fds, 2, timeout_ms(self->h, deadline_ns));
+        n = poll(fds, 2, poll_timeout_ms(self->h, deadline_ns));
     while (n < 0 && errno == EINTR);
     if (n < 0)
         return errno;
@@ -308,9 +297,12 @@ static void format_group(struct sink *self, const struct writing *w, const struc
 }
 
 /* Gives the events with a line their verdicts. */
-static void settle(const struct writing *w, const struct group *g, size_t written, int error)
+static void settle(const struct sink *self, const struct writing *w, const struct group *g,
+                   size_t written, int error)
 {
-    struct weir_result failed = {.verdict = WEIR_VERDICT_UNAVAILABLE, .number = error};
+    bool never = error == EPIPE && self->one_reader;
+    struct weir_result failed = {
+        .verdict = never ? WEIR_VERDICT_REJECTED : WEIR_VERDICT_UNAVAILABLE, .number = error};
     if (error != 0) {
         failed.code = code_of(error);
         failed.message = weir_cstr(strerrordesc_np(error)); /* static: other shards write too */
@@ -392,7 +384,7 @@ static void write_group(struct sink *self, const struct writing *w, const struct
     int error = 0;
     if (self->text.len > 0)
         error = write_text(self, t, w->deadline_ns, &written);
-    settle(w, g, written, error);
+    settle(self, w, g, written, error);
 }
 
 /* The name of another file while that is written. */

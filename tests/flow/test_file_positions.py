@@ -261,3 +261,10 @@ def test_a_truncation_between_two_reads(weir, logs):
     logs.append("a.log", 9999)
     logs.wait(*range(5000), 9999)
     r.stop()
+
+
+@pytest.mark.parametrize("option", ["poll_interval: 2s", "rotate_wait: 2s"])
+def test_options_that_do_nothing_are_told(weir, option):
+    checked = weir.check(pipeline(f"path: a, {option}"), expect=0)
+    assert f"sources.in.{option.split(':')[0]}" in checked.text and "no effect" in checked.text
+    assert "no effect" not in weir.check(pipeline(f"path: a, {option}, follow: true"), expect=0).text

@@ -474,6 +474,18 @@ def test_wrong_options(weir, options, path, message):
     assert message in checked.text and f"sinks.out.{path}" in checked.text, checked.text
 
 
+@pytest.mark.parametrize("options,path", [
+    ("fsync: batch, fsync_interval: 2s", "fsync_interval"),
+    ("max_open: 5", "max_open"),
+    ("idle: 5s", "idle"),
+    ("", None),
+    ("fsync: interval, fsync_interval: 2s", None),
+])
+def test_options_that_do_nothing_are_told(weir, options, path):
+    checked = weir.check(pipeline("path: a" + (options and f", {options}")), expect=0)
+    assert (f"sinks.out.{path}" in checked.text) == ("no effect" in checked.text) == (path is not None), checked
+
+
 @pytest.mark.parametrize("options,message", [
     ("path: nowhere, name: x", "with `name`"),
     ("path: in.ndjson, name: x", "no folder"),

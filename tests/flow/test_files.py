@@ -419,10 +419,10 @@ def test_stdout(weir):
     assert [json.loads(line)["payload"]["seq"] for line in r.stdout.splitlines()] == list(range(10))
 
 
-def pipe_reader(weir, text):
+def pipe_reader(weir, text, *args):
     path = weir.write(text)
     env = dict(os.environ, WEIR_PLUGIN_PATH=weir.plugin_path)
-    return subprocess.Popen(weir._command(["run", str(path)]), env=env, stdout=subprocess.PIPE,
+    return subprocess.Popen(weir._command(["run", str(path), *args]), env=env, stdout=subprocess.PIPE,
                             stderr=subprocess.DEVNULL)
 
 
@@ -433,6 +433,42 @@ def test_a_slow_reader_of_stdout_gets_everything(weir):
     data = process.stdout.read()
     assert process.wait(20) == 0
     assert [json.loads(line)["seq"] for line in data.splitlines()] == list(range(5000))
+
+
+@pytest.mark.sanitize
+@pytest.mark.parametrize("dead", [False, True])
+def test_a_reader_of_stdout_that_goes_away(weir, dead):
+    """As in `weir run ... | head -1`: it ends, and no event is lost where there is a dead letter."""
+    text = TO_STDOUT.format(n=3000, more="").replace("on_reject: drop, ", "batch: {events: 10}")
+    if dead:
+        text = text.replace("sinks: {", "sinks: {dead: {type: file, path: dead.ndjson}, ") + "dead_letter: dead\n"
+    process = pipe_reader(weir, text, "--exit-on-stop")
+    first = json.loads(process.stdout.readline())
+    process.stdout.close()
+    assert process.wait(60) == (0 if dead else 1) and first["seq"] == 0
+    if dead:
+        letters = [json.loads(line) for line in output(weir, "dead.ndjson").splitlines()]
+        assert {letter["code"] for letter in letters} == {"reader_gone"}
+        assert letters[-1]["attempts"] == 1 and json.loads(letters[-1]["payload"])["seq"] == 2999
+
+
+def test_another_reader_of_a_named_pipe_goes_on(weir):
+    pipe = weir.folder / "pipe"
+    os.mkfifo(pipe)
+    first = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    with pipe.open("wb") as out:
+        path = weir.write(TO_STDOUT.format(n=3000, more="retry: {initial: 1ms, max: 20ms}"))
+        process = subprocess.Popen(weir._command(["run", str(path)]), stdout=out, stderr=subprocess.DEVNULL,
+                                   env=dict(os.environ, WEIR_PLUGIN_PATH=weir.plugin_path))
+    os.set_blocking(first, True)
+    data = os.read(first, 1000)
+    os.close(first)
+    time.sleep(0.2)
+    assert process.poll() is None
+    with pipe.open("rb") as second:
+        data = second.read()
+    assert process.wait(20) == 0
+    assert json.loads(data.splitlines()[-1])["seq"] == 2999
 
 
 @pytest.mark.sanitize
