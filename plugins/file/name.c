@@ -73,6 +73,32 @@ static size_t text_len(struct weir_str text, size_t at)
     return n;
 }
 
+/* Where the part of the name that begins at `at` ends: a slash within braces is none. */
+static size_t part_end(struct weir_str text, size_t at)
+{
+    while (at < text.len && text.ptr[at] != '/') {
+        const char *field = text.ptr[at] == '{' && at + 1 < text.len && text.ptr[at + 1] == '{'
+                                ? memmem(text.ptr + at, text.len - at, "}}", 2)
+                                : NULL;
+        at = field != NULL ? (size_t)(field + 2 - text.ptr) : at + 1;
+    }
+    return at;
+}
+
+/* What no event can make right is said at once. */
+static enum weir_status check_literal(const struct weir_host *h, struct weir_str text,
+                                      struct weir_error *err)
+{
+    for (size_t at = 0, end; at <= text.len; at = end + 1) {
+        end = part_end(text, at);
+        if (end == at)
+            return say(h, err, at, "a part of the name is empty: \"//\"");
+        if (end - at <= 2 && memcmp(text.ptr + at, "..", end - at) == 0)
+            return say(h, err, at, "a part of the name is \".\" or \"..\": files are below `path`");
+    }
+    return WEIR_OK;
+}
+
 enum weir_status name_compile(const struct weir_host *h, struct weir_arena *a, struct weir_str text,
                               struct name *ret, struct weir_error *err)
 {
@@ -101,7 +127,7 @@ enum weir_status name_compile(const struct weir_host *h, struct weir_arena *a, s
             return st;
     }
     *ret = name;
-    return WEIR_OK;
+    return check_literal(h, text, err);
 }
 
 /* ---- Making ---------------------------------------------------------------------------------- */

@@ -92,6 +92,25 @@ static int rename_stamped(struct target *t)
     return error;
 }
 
+/* "20260131T120000Z" and more. */
+static bool is_stamp(const char *p)
+{
+    for (int i = 0; i < STAMP_LEN; i++)
+        if (i == 8 ? p[i] != 'T' : i == STAMP_LEN - 1 ? p[i] != 'Z' : (p[i] < '0' || p[i] > '9'))
+            return false;
+    return true;
+}
+
+bool target_is_rotated(const char *name)
+{
+    const char *slash = strrchr(name, '/');
+    for (const char *dot = strchr(slash != NULL ? slash : name, '.'); dot != NULL;
+         dot = strchr(dot + 1, '.'))
+        if (is_stamp(dot + 1) && (dot[1 + STAMP_LEN] == '.' || dot[1 + STAMP_LEN] == '\0'))
+            return true;
+    return false;
+}
+
 /* "STEM.20260131T120000Z[.N]ENDINGS": where the time begins in it and *ret_number, or NULL. */
 static const char *read_stamp(const struct target *t, const char *name, unsigned long *ret_number)
 {
@@ -101,9 +120,9 @@ static const char *read_stamp(const struct target *t, const char *name, unsigned
     if (strncmp(name, t->path, stem) != 0 || *at++ != '.')
         return NULL;
     const char *stamp = at;
-    for (int i = 0; i < STAMP_LEN; i++, at++)
-        if (i == 8 ? *at != 'T' : i == STAMP_LEN - 1 ? *at != 'Z' : (*at < '0' || *at > '9'))
-            return NULL;
+    if (!is_stamp(at))
+        return NULL;
+    at += STAMP_LEN;
     *ret_number = 0;
     if (at[0] == '.' && at[1] >= '1' && at[1] <= '9') {
         *ret_number = strtoul(at + 1, &end, 10);

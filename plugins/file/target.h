@@ -44,6 +44,8 @@ struct target {
     bool dirty;    /* written, and not made durable */
 };
 
+/* It has a time in it, as the names of rotated files have. */
+bool target_is_rotated(const char *name);
 /* NULL when memory is used up. It is not open yet. */
 struct target *target_new(const struct weir_host *h, const struct target_options *opt,
                           const char *path);

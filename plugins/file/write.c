@@ -241,6 +241,12 @@ static struct weir_result no_memory(void)
                                 .message = weir_cstr("no memory to write the event")};
 }
 
+static struct weir_result bad_name(struct weir_str why)
+{
+    return (struct weir_result){
+        .verdict = WEIR_VERDICT_REJECTED, .code = "bad_name", .message = why};
+}
+
 /* Some of the batch's events, all to one file: `first`, and next[i] behind i, UINT32_MAX at the
  * end. */
 struct group {
@@ -387,12 +393,17 @@ static void write_group(struct sink *self, const struct writing *w, const struct
     settle(self, w, g, written, error);
 }
 
-/* The name of another file while that is written. */
-static bool is_reserved(const struct sink *self, struct weir_str name)
+/* NULL, or why it may be the name of another file: of one while it is written, or once it is
+ * rotated, where events of any name could make `keep` delete it. */
+static const char *why_reserved(const struct sink *self, struct weir_str name)
 {
     static const size_t len = sizeof(TARGET_PART) - 1;
-    return self->targets.opt.part && name.len >= len &&
-           memcmp(name.ptr + name.len - len, TARGET_PART, len) == 0;
+    if (self->targets.opt.part && name.len >= len &&
+        memcmp(name.ptr + name.len - len, TARGET_PART, len) == 0)
+        return "with `part` no file name may end with \".part\"";
+    if (self->targets.opt.keep != 0 && target_is_rotated(name.ptr))
+        return "with `rotate.keep` no file name may have a time in it as rotated ones have";
+    return NULL;
 }
 
 /* Every event into the group of its name, in the order of the first of each. NULL on no memory. */
@@ -413,17 +424,12 @@ static struct group *group_events(struct sink *self, const struct writing *w)
         char why[NAME_WHY];
         if (!name_make(h, &self->name, w->b, weir_event_at(w->b, i), self->arena, &name, why)) {
             *weir_result_at(w->results, i) =
-                why[0] == '\0' ? no_memory()
-                               : (struct weir_result){.verdict = WEIR_VERDICT_REJECTED,
-                                                      .code = "bad_name",
-                                                      .message = keep_text(why)};
+                why[0] == '\0' ? no_memory() : bad_name(keep_text(why));
             continue;
         }
-        if (is_reserved(self, name)) {
-            *weir_result_at(w->results, i) = (struct weir_result){
-                .verdict = WEIR_VERDICT_REJECTED,
-                .code = "bad_name",
-                .message = weir_cstr("with `part` no file name may end with \".part\"")};
+        const char *reserved = why_reserved(self, name);
+        if (reserved != NULL) {
+            *weir_result_at(w->results, i) = bad_name(weir_cstr(reserved));
             continue;
         }
         uint32_t at = (uint32_t)hash_bytes(name.ptr, name.len, 0) & (n_slots - 1);

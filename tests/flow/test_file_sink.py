@@ -217,6 +217,22 @@ def test_rotated_files_beyond_keep_go(weir, out):
     assert min(sum(mine.values(), [])) > 200
 
 
+@pytest.mark.sanitize
+def test_no_name_makes_keep_delete_the_files_of_another(weir, out):
+    """Names of the future, as if a's file had been rotated then."""
+    pad = "x" * 900
+    events(weir, *({"n": i, "t": "a", "pad": pad} for i in range(5)),
+           *({"n": 100 + i, "t": f"a.2999010{i}T000000Z"} for i in range(5)),
+           {"n": 200, "t": "a.29990101T000000Z.7"}, {"n": 201, "t": "a.29990101T000000"},
+           *({"n": i, "t": "a", "pad": pad} for i in range(5, 8)))
+    weir.run(pipeline('path: out, name: "{{ t }}.x", rotate: {size: 1KiB, keep: 4}',
+                      batch="{events: 1, timeout: 5ms}"))
+    found = files(out)
+    assert found["a.x"] == [7] and found["a.29990101T000000.x"] == [201]
+    assert sorted(sum((n for name, n in found.items() if STAMPED.search(name)), [])) == [3, 4, 5, 6]
+    assert {json.loads(d["payload"])["n"] for d in dead(weir)} == {*range(100, 105), 200}
+
+
 # ---- gzip --------------------------------------------------------------------------------------
 
 @pytest.mark.sanitize
@@ -451,6 +467,10 @@ def test_a_folder_that_cannot_be_written_now_is_waited_for(weir, out):
     ("path: a, name: ''", "name", "1 to 1024"),
     ("path: a, name: /abs", "name", "below"),
     ("path: a, name: 'x/'", "name", "ends"),
+    ("path: a, name: '../x'", "name", '".."'),
+    ("path: a, name: 'x/{{ t | / }}/..'", "name", '".."'),
+    ("path: a, name: './x'", "name", '".."'),
+    ("path: a, name: 'x//y'", "name", "empty"),
     ("path: a, name: '%Q'", "name", "%%"),
     ("path: a, name: 'x%'", "name", "%%"),
     ("path: a, name: '{{ t'", "name", ""),
