@@ -488,7 +488,7 @@ static enum go tls_step(struct conn *c)
 {
     int rc = net_handshake(c);
     if (rc == NET_EOF)
-        return GO_CLOSE;
+        return c->ssl == NULL ? linger_begin(c) : GO_CLOSE;
     if (rc == 1) {
         c->phase = PHASE_HEAD;
         deadline_set(c, DEADLINE_IDLE);

@@ -318,7 +318,7 @@ void conn_close_all(struct lane *s);
 /* Bytes read or written, 0 where it would have to wait, or NET_EOF. */
 ssize_t net_read(struct conn *c, void *to, size_t cap);
 ssize_t net_write(struct conn *c, struct weir_str head, struct weir_str body);
-/* 1 done, 0 goes on later, NET_EOF. */
+/* 1 done, 0 goes on later, NET_EOF. Plain HTTP is answered, and ssl is NULL then. */
 int net_handshake(struct conn *c);
 /* We send no more; the other side hears that. */
 void net_end(struct conn *c);

@@ -56,9 +56,12 @@ int net_handshake(struct conn *c)
         return 1;
     if (tls_failed(c, rc) == 0)
         return 0;
-    if (ERR_GET_REASON(ERR_peek_error()) == SSL_R_HTTP_REQUEST)
-        (void)!send(c->fd, plain, sizeof(plain) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
     log_handshake(c);
+    if (ERR_GET_REASON(ERR_peek_error()) != SSL_R_HTTP_REQUEST)
+        return NET_EOF;
+    SSL_free(c->ssl);
+    c->ssl = NULL;
+    (void)!send(c->fd, plain, sizeof(plain) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
     return NET_EOF;
 }
 
@@ -132,7 +135,7 @@ ssize_t net_write(struct conn *c, struct weir_str head, struct weir_str body)
 
 void net_end(struct conn *c)
 {
-    if (c->ssl != NULL && c->phase != PHASE_TLS) {
+    if (c->ssl != NULL) {
         ERR_clear_error();
         (void)SSL_shutdown(c->ssl);
     }

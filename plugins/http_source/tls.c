@@ -96,6 +96,8 @@ static SSL_CTX *context_new(const struct tls_config *cf, const char **ret_option
                                         SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
         (void)SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_IGNORE_UNEXPECTED_EOF |
                                            SSL_OP_CIPHER_SERVER_PREFERENCE);
+        /* Sessions go on by tickets, which the clients keep: a cache here would grow with them. */
+        (void)SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
         SSL_CTX_set_default_passwd_cb(ctx, no_passphrase);
         (void)SSL_CTX_set_session_id_context(ctx, (const unsigned char *)"weir", 4);
         if (load_files(ctx, cf, ret_option, &path))

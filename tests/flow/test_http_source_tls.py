@@ -259,6 +259,35 @@ def test_bytes_that_are_no_handshake(edge):
         assert e.post(b"{}")[0] == 200
 
 
+def test_plain_http_hears_why_however_much_it_sends(edge):
+    """A reset must not take the answer away from a client that still sends."""
+    e = edge()
+    for _ in range(5):
+        with e.socket() as s:
+            s.sendall(request(b"x" * (8 << 20)))
+            answer = read_all(s)
+        assert answer.startswith(b"HTTP/1.1 400") and b'"tls_needed"' in answer, answer
+    wait_until(lambda: e.running.metric("weir_http_connections") == 0, 20)
+
+
+def test_sessions_are_kept_by_clients_alone(edge):
+    """With tickets a session is the client's to keep; without them there is none, so that nothing here grows."""
+    e = edge()
+    for tickets in (True, False):
+        context = ssl.create_default_context(cafile=e.certificates / "ca.pem")
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        if not tickets:
+            context.options |= ssl.OP_NO_TICKET
+        with e.secure(context=context) as first:  # a good end, behind which a session may go on
+            first.sendall(request(b"{}", "Connection: close\r\n"))
+            read_all(first)
+            session = first.session
+        with context.wrap_socket(e.socket(), server_hostname="127.0.0.1", session=session) as s:
+            assert s.session_reused == tickets
+            s.sendall(request(b"{}", "Connection: close\r\n"))
+            assert read_answers(s, 1) == [(200, {"accepted": 1})]
+
+
 def test_a_handshake_that_goes_on_for_ever(edge):
     e = edge("request_timeout: 700ms\n    max_wait: 500ms\n    keep_alive: 600ms\n    max_connections: 4")
     held = [e.socket() for _ in range(4)]
