@@ -16,12 +16,18 @@ static bool is_header_name(struct weir_str name)
     return name.len != 0;
 }
 
-static bool listed(const struct weir_list *list, struct weir_str name)
+/* Is the name among the first n? */
+static bool among(const struct weir_list *list, uint32_t n, struct weir_str name)
 {
-    for (uint32_t i = 0; i < list->n; i++)
+    for (uint32_t i = 0; i < n; i++)
         if (str_same(list_str(list, i), name))
             return true;
     return false;
+}
+
+static bool listed(const struct weir_list *list, struct weir_str name)
+{
+    return among(list, list->n, name);
 }
 
 /* Path parameters, query parameters and headers all become headers of the event. */
@@ -44,6 +50,25 @@ static void check_params(const struct config *cf, struct weir_str path, const ch
                           (int)names[i].len, names[i].ptr);
 }
 
+/* The first path that fits is taken. */
+static void check_reached(const struct config *cf, uint32_t i, const char *at,
+                          const struct weir_report *report)
+{
+    struct weir_str path = list_str(&cf->paths, i), query;
+    struct params params;
+    int32_t first = target_find(cf, path, &params, &query);
+    if (first < 0 || first >= (int32_t)i)
+        return;
+    struct weir_str before = list_str(&cf->paths, (uint32_t)first);
+    if (strcmp(before.ptr, path.ptr) == 0)
+        report->error(report, at, -1, "the path '%s' is there twice: remove one", path.ptr);
+    else
+        report->error(report, at, -1,
+                      "'%s' before it takes all that this path would: put this one first, or "
+                      "remove it",
+                      before.ptr);
+}
+
 static void check_path(const struct config *cf, uint32_t i, const struct weir_report *report)
 {
     struct weir_str path = list_str(&cf->paths, i);
@@ -62,9 +87,7 @@ static void check_path(const struct config *cf, uint32_t i, const struct weir_re
         }
     }
     check_params(cf, path, at, report);
-    for (uint32_t other = 0; other < i; other++)
-        if (strcmp(list_str(&cf->paths, other).ptr, path.ptr) == 0)
-            report->error(report, at, -1, "the path '%s' is there twice: remove one", path.ptr);
+    check_reached(cf, i, at, report);
 }
 
 static void check_header(const struct config *cf, uint32_t i, const struct weir_report *report)
@@ -76,6 +99,8 @@ static void check_header(const struct config *cf, uint32_t i, const struct weir_
     if (!is_header_name(name))
         report->error(report, at, 0, "'%s' is no header name: expected one such as x-request-id",
                       name.ptr);
+    if (among(&cf->headers, i, name))
+        report->error(report, at, 0, "the header %s is there twice: remove one", name.ptr);
     for (size_t k = 0; k < sizeof(secret) / sizeof(secret[0]); k++)
         if (strcasecmp(secret[k], name.ptr) == 0)
             report->error(report, at, 0,
@@ -153,6 +178,8 @@ static void check_query(const struct config *cf, const struct weir_report *repor
         struct weir_str name = list_str(&cf->query, i);
         if (name.len == 0 || name.len > 128)
             report->error(report, "query", -1, "a parameter's name has 1 to 128 bytes");
+        if (among(&cf->query, i, name))
+            report->error(report, "query", -1, "'%s' is there twice: remove one", name.ptr);
         if (listed(&cf->headers, name))
             report->error(
                 report, "query", -1,
@@ -161,11 +188,23 @@ static void check_query(const struct config *cf, const struct weir_report *repor
     }
 }
 
+static bool is_loopback(struct weir_str address)
+{
+    static const char *const hosts[] = {"127.0.0.1:", "[::1]:", "localhost:"};
+    for (size_t i = 0; i < sizeof(hosts) / sizeof(hosts[0]); i++)
+        if (strncmp(address.ptr, hosts[i], strlen(hosts[i])) == 0)
+            return true;
+    return false;
+}
+
 static void check_tls(const struct config *cf, const struct weir_report *report)
 {
     tls_check(&cf->tls, report);
-    if (cf->tls.cert.len == 0 && cf->basic.n != 0 &&
-        strncmp(cf->address.ptr, "127.0.0.1", 9) != 0 && strncmp(cf->address.ptr, "[::1]", 5) != 0)
+    if (cf->tls.client_auth == CLIENT_OPTIONAL && cf->tls.client_ca.len == 0)
+        report->error(report, "tls.client_auth", -1,
+                      "without client_ca no client is asked for a certificate: set client_ca, or "
+                      "remove client_auth");
+    if (cf->tls.cert.len == 0 && cf->basic.n != 0 && !is_loopback(cf->address))
         report->warning(report, "basic", -1,
                         "passwords come unencrypted without `tls`: set it, or let a proxy do TLS");
 }

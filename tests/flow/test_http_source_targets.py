@@ -245,6 +245,8 @@ def test_wrong_configurations(weir):
         ("path: ['/v1/{a b}']", "percent"), ("path: ['/v1/{a(b}']", "whole segment"),
         ("path: ['/{a}/{A}']", "twice"), ("path: ['/" + "/".join("{p%d}" % n for n in range(9)) + "']", "8 parameters"),
         ("path: ['/{a}']\n    query: [a]", "header"), ("path: ['/{a}']\n    headers: [A]", "header"),
+        ("path: ['/{a}', /b]", "put this one first"), ("path: ['/a/{b}/c', '/a/{x}/c']", "put this one first"),
+        ("headers: [x-a, X-A]", "twice"), ("query: [a, b, a]", "twice"),
         ("query: ['']", "128"), ("query: [a]\n    headers: [a]", "headers"), ("methods: [GET]", "POST"),
         ("methods: []", "methods"), ("max_ratio: 1", "max_ratio"), ("max_head: 2MiB", "max_head"),
     ]

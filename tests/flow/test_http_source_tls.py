@@ -312,6 +312,7 @@ def test_wrong_configurations(weir, certificates):
              ("{cert: server.pem, key: server.pem}", "tls.key"), ("{cert: server.pem, key: locked.key}", "tls.key"),
              ("{cert: server.pem, key: server.key, client_ca: none.pem}", "client_ca"),
              ("{cert: server.pem, key: server.key, client_auth: perhaps}", "optional"),
+             ("{cert: server.pem, key: server.key, client_auth: optional}", "set client_ca"),
              ("{cert: server.pem, key: server.key, min_version: '1.1'}", "1.2"),
              ("{cert: server.pem, key: server.key, verify: true}", "verify"), ("true", "tls")]
     for tls, word in wrong:
