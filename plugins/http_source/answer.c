@@ -186,7 +186,7 @@ static void send_text(struct request *q, unsigned status)
         conn_close(c);
         return;
     }
-    bool bare = status == HTTP_NO_CONTENT || str_is(q->head.method, "HEAD");
+    bool bare = status == HTTP_NO_CONTENT || method_is(&q->head, "HEAD");
     conn_answer(c, weir_str_n(head->ptr, head->len),
                 weir_str_n(s->text.ptr, bare ? 0 : s->text.len));
 }

@@ -295,6 +295,23 @@ static enum go refuse_now(struct request *q)
     return GO_WAIT;
 }
 
+/* Does the client wait for a word before it sends the body? */
+static bool continue_wanted(const struct request *q)
+{
+    const struct inbuf *in = q->conn->in;
+    return q->head.expect.ptr != NULL && !q->head.http_1_0 && q->content_length != 0 &&
+           in->at == in->len;
+}
+
+/* Whole or not at all: the answer comes right behind it. */
+static enum go send_continue(struct conn *c)
+{
+    static const char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
+    size_t len = sizeof(text) - 1;
+    ssize_t n = net_write(c, weir_str_n(text, len), weir_str_n(NULL, 0));
+    return n == (ssize_t)len ? GO_ON : GO_CLOSE; /* it has not read what it was sent before */
+}
+
 static enum go head_done(struct conn *c, size_t len)
 {
     struct request *q = request_new(c);
@@ -311,10 +328,7 @@ static enum go head_done(struct conn *c, size_t len)
     if (q->refusal.status == 0 && q->content_length <= COPY_MAX &&
         q->content_length <= c->in->cap - c->body_at)
         q->in_place = true;
-    if (q->head.expect.ptr != NULL && !q->head.http_1_0 && q->content_length != 0 &&
-        c->in->at == c->in->len)
-        (void)net_write(c, weir_cstr("HTTP/1.1 100 Continue\r\n\r\n"), weir_str_n(NULL, 0));
-    return GO_ON;
+    return continue_wanted(q) ? send_continue(c) : GO_ON;
 }
 
 /* A head that is none, or that never ends. */

@@ -30,7 +30,7 @@ bool cors_allows(struct request *q)
 
 bool cors_is_preflight(const struct request *q)
 {
-    return q->cors && q->head.preflight_method.ptr != NULL && str_is(q->head.method, "OPTIONS");
+    return q->cors && q->head.preflight_method.ptr != NULL && method_is(&q->head, "OPTIONS");
 }
 
 void cors_headers(const struct request *q, struct text *t)

@@ -81,6 +81,16 @@ static const char *framing_fault(struct request *q, const struct head *head)
     return NULL;
 }
 
+/* What may stand in a Host: name or address and port; RFC 9112 wants anything else refused. */
+static bool is_host(struct weir_str host)
+{
+    for (size_t i = 0; i < host.len; i++)
+        if (host.ptr[i] <= ' ' || host.ptr[i] > '~' ||
+            strchr("\"/\\<>?#@,^`{|}", host.ptr[i]) != NULL)
+            return false;
+    return true;
+}
+
 static bool framing_check(struct request *q, const struct head *head)
 {
     struct refusal *r = &q->refusal;
@@ -89,6 +99,8 @@ static bool framing_check(struct request *q, const struct head *head)
         refuse(r, HTTP_BAD_REQUEST, "bad_header", "the header %s is there twice", head->repeated);
     else if (head->host.ptr == NULL && !head->http_1_0)
         refuse(r, HTTP_BAD_REQUEST, "bad_header", "a request of HTTP/1.1 needs the header Host");
+    else if (!is_host(head->host))
+        refuse(r, HTTP_BAD_REQUEST, "bad_header", "the header Host is no host:port");
     else if (fault != NULL)
         refuse(r, HTTP_BAD_REQUEST, "bad_framing", "%s", fault);
     return r->status == 0;
@@ -96,12 +108,11 @@ static bool framing_check(struct request *q, const struct head *head)
 
 /* ---- The checks ---- */
 
-static bool method_known(const struct config *cf, struct weir_str method)
+static bool method_known(const struct config *cf, const struct head *head)
 {
     const int *methods = cf->methods.items;
     for (uint32_t i = 0; i < cf->methods.n; i++)
-        if (method.len == strlen(method_words[methods[i]]) &&
-            memcmp(method.ptr, method_words[methods[i]], method.len) == 0)
+        if (method_is(head, method_words[methods[i]]))
             return true;
     return false;
 }
@@ -117,7 +128,7 @@ static bool target_check(struct request *q, const struct head *head)
     else if (!cors_allows(q))
         refuse(r, HTTP_FORBIDDEN, "origin_not_allowed",
                "pages of this origin may not send events here: it is none of cors.origins");
-    else if (!method_known(q->lane->config, head->method) && !cors_is_preflight(q))
+    else if (!method_known(q->lane->config, head) && !cors_is_preflight(q))
         refuse(r, HTTP_METHOD_NOT_ALLOWED, "method_not_allowed",
                "events are not sent with this method: the header Allow lists those that are");
     return r->status == 0;
@@ -162,28 +173,15 @@ static void room_check(struct request *q)
                (long long)in_flight);
 }
 
-/* Does the client, or its version of HTTP, want the connection closed behind the answer? */
-static bool wants_close(const struct head *head)
-{
-    struct weir_str rest = head->connection, word;
-    bool close = head->http_1_0;
-    while (str_next(&rest, ',', &word)) {
-        if (str_is(word, "close"))
-            return true;
-        if (str_is(word, "keep-alive"))
-            close = false;
-    }
-    return close;
-}
-
 bool head_check(struct request *q)
 {
     const struct head *head = &q->head;
-    q->conn->close = wants_close(head);
+    q->conn->close = head->close || (head->http_1_0 && !head->keep_alive);
     if (!framing_check(q, head))
         return true;
     q->path = target_find(q->lane->config, head->target, &q->params, &q->query);
-    if (target_check(q, head) && !cors_is_preflight(q) && auth_check(q) && content_check(q, head))
+    if (target_check(q, head) &&
+        (cors_is_preflight(q) || (auth_check(q) && content_check(q, head))))
         room_check(q);
     return head->expect.ptr != NULL;
 }

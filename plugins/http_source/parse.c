@@ -138,22 +138,34 @@ static const struct {
     KNOWN("Expect", expect),
     KNOWN("Idempotency-Key", idempotency_key),
     KNOWN("weir-id", weir_id),
-    KNOWN("Connection", connection),
     KNOWN("Origin", origin),
     KNOWN("Access-Control-Request-Method", preflight_method),
 #undef KNOWN
 };
 
+/* A list, which may be spread over several headers. */
+static void note_connection(struct head *h, struct weir_str list)
+{
+    struct weir_str word;
+    while (str_next(&list, ',', &word)) {
+        h->close |= str_is(word, "close");
+        h->keep_alive |= str_is(word, "keep-alive");
+    }
+}
+
 static void note_header(struct head *h, struct weir_str name, struct weir_str value)
 {
+    if (str_is(name, "Connection")) {
+        note_connection(h, value);
+        return;
+    }
     for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
         if (known[i].name.len != name.len || !str_same(known[i].name, name))
             continue;
         struct weir_str *to = (struct weir_str *)(void *)((char *)h + known[i].offset);
-        if (to->ptr != NULL && to != &h->connection)
+        if (to->ptr != NULL)
             h->repeated = known[i].name.ptr;
-        if (to->ptr == NULL || !str_is(*to, "close")) /* of several Connections */
-            *to = value;
+        *to = value;
         return;
     }
 }
@@ -167,6 +179,11 @@ static bool split_header(struct weir_str line, struct weir_str *ret_name,
     *ret_name = weir_str_n(line.ptr, (size_t)(colon - line.ptr));
     *ret_value = str_trim(weir_str_n(colon + 1, line.len - ret_name->len - 1));
     return true;
+}
+
+bool method_is(const struct head *h, const char *method)
+{
+    return h->method.len == strlen(method) && memcmp(h->method.ptr, method, h->method.len) == 0;
 }
 
 bool header_next(struct weir_str *lines, struct weir_str *ret_name, struct weir_str *ret_value)
@@ -233,6 +250,28 @@ static bool is_idle_byte(struct chunks *c, char byte)
            byte != 0x7f;
 }
 
+/* A trailer is a header, and as strictly read. */
+static enum chunk_state trailer_step(struct chunks *c, char byte)
+{
+    if (byte == '\r')
+        return c->line == 0 || c->named ? CHUNK_TRAILER_LF : CHUNK_BROKEN;
+    bool name = c->named || is_name_char(byte) || (byte == ':' && c->line != 0);
+    c->named = c->named || byte == ':';
+    c->line++;
+    return name && is_idle_byte(c, byte) ? CHUNK_TRAILER : CHUNK_BROKEN;
+}
+
+static enum chunk_state trailer_over(struct chunks *c, char byte)
+{
+    if (byte != '\n')
+        return CHUNK_BROKEN;
+    if (c->line == 0)
+        return CHUNK_OVER;
+    c->line = 0;
+    c->named = false;
+    return CHUNK_TRAILER;
+}
+
 static enum chunk_state chunk_step(struct chunks *c, char byte)
 {
     switch (c->state) {
@@ -249,17 +288,9 @@ static enum chunk_state chunk_step(struct chunks *c, char byte)
     case CHUNK_DATA_LF:
         return byte == '\n' ? CHUNK_SIZE : CHUNK_BROKEN;
     case CHUNK_TRAILER:
-        if (byte == '\r')
-            return CHUNK_TRAILER_LF;
-        c->line++;
-        return is_idle_byte(c, byte) ? CHUNK_TRAILER : CHUNK_BROKEN;
+        return trailer_step(c, byte);
     case CHUNK_TRAILER_LF:
-        if (byte != '\n')
-            return CHUNK_BROKEN;
-        if (c->line == 0)
-            return CHUNK_OVER;
-        c->line = 0;
-        return CHUNK_TRAILER;
+        return trailer_over(c, byte);
     default:
         return c->state;
     }

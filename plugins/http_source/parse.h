@@ -22,9 +22,10 @@ enum found head_find(struct weir_str in, size_t *at, size_t *ret_len);
 struct head {
     struct weir_str method, target;
     bool http_1_0;
-    struct weir_str lines; /* of the headers: header_next walks over them */
+    bool close, keep_alive; /* what Connection lists */
+    struct weir_str lines;  /* of the headers: header_next walks over them */
     struct weir_str host, content_type, content_length, content_encoding, transfer_encoding;
-    struct weir_str authorization, expect, idempotency_key, weir_id, connection, origin;
+    struct weir_str authorization, expect, idempotency_key, weir_id, origin;
     struct weir_str preflight_method;
     const char *repeated; /* one that must not come twice */
 };
@@ -33,6 +34,8 @@ struct head {
 bool head_parse(struct weir_str text, struct head *ret, struct refusal *why);
 /* The next header of lines that head_parse has seen; false behind the last. */
 bool header_next(struct weir_str *lines, struct weir_str *ret_name, struct weir_str *ret_value);
+/* Methods are compared byte for byte. */
+bool method_is(const struct head *h, const char *method);
 /* A byte that may stand in a header's name. */
 bool is_name_char(char c);
 
@@ -54,6 +57,7 @@ struct chunks {
     uint64_t left;     /* of the chunk's data */
     uint32_t digits;   /* of the size that is being read */
     uint32_t line;     /* bytes of the trailer line that is being read */
+    bool named;        /* that line has its colon */
     uint32_t overhead; /* bytes of extensions and trailers */
 };
 

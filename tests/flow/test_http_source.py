@@ -162,6 +162,8 @@ def test_paths_and_methods(edge):
         assert (status, headers["Allow"]) == (405, "POST")
         assert answer["error"]["code"] == "method_not_allowed"
     assert e.post(None, method="HEAD")[0] == 405
+    answer = e.raw(b"head /events HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    assert b'"method_not_allowed"' in answer, "it is another method, whose answers have a body"
     assert [event["origin"]["name"] for event in e.kept()] == ["/v1/in", "/events"]
 
 
@@ -243,6 +245,13 @@ CHUNKED = b"7\r\n" + ITEM + b"\r\n0\r\n\r\n"
     (b"Host: x\r\nX(: x\r\nContent-Length: 7\r\n", ITEM, b"400"),
     (b"Content-Length: 7\r\n", ITEM, b"400"),
     (b"Host: x\r\nHost: x\r\nContent-Length: 7\r\n", ITEM, b"400"),
+    (b"Host:\r\nContent-Length: 7\r\n", ITEM, b"200"),
+    (b"Host: [::1]:80\r\nContent-Length: 7\r\n", ITEM, b"200"),
+    (b"Host: a b\r\nContent-Length: 7\r\n", ITEM, b"400"),
+    (b"Host: a, b\r\nContent-Length: 7\r\n", ITEM, b"400"),
+    (b"Host: u@a\r\nContent-Length: 7\r\n", ITEM, b"400"),
+    (b"Host: a/events\r\nContent-Length: 7\r\n", ITEM, b"400"),
+    (b"Host: \xc3\xbc\r\nContent-Length: 7\r\n", ITEM, b"400"),
 ])
 def test_heads_that_a_proxy_may_read_differently(plain, head, body, status):
     answer = plain.raw(b"POST /events HTTP/1.1\r\nConnection: close\r\n" + head + b"\r\n" + body)
@@ -250,6 +259,17 @@ def test_heads_that_a_proxy_may_read_differently(plain, head, body, status):
     assert answer.count(b"\r\n\r\n") == 1 and b"connection: close" in answer.lower()
     assert (b"bad_header" in answer or b"bad_request" in answer) == (status == b"400")
     assert len(plain.kept()) == (status == b"200")
+
+
+@pytest.mark.sanitize
+@pytest.mark.parametrize("trailer", [b"GET /events HTTP/1.1\r\n\r\n", b"X\r\n\r\n", b"X : y\r\n\r\n", b": y\r\n\r\n",
+                                     b"X: y\r\n z\r\n\r\n", b"X: y\n\r\n", b"\n"])
+def test_trailers_that_a_proxy_may_take_for_a_request(plain, trailer):
+    good = b"POST /events HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n7\r\n" + ITEM + b"\r\n0\r\n"
+    answer = plain.raw(good + b"X-Sum: 1\r\n\r\n" + good + trailer + request(ITEM))
+    assert answer.count(b"HTTP/1.1 ") == 2 and b"HTTP/1.1 400" in answer, answer
+    assert b'"bad_framing"' in answer and b"Connection: close" in answer
+    assert len(plain.kept()) == 1
 
 
 def test_chunks_need_http_1_1(plain):
@@ -501,6 +521,24 @@ def test_http_1_0_and_close(plain):
     assert plain.raw(request(b'{"n":1}', version="1.0")).startswith(b"HTTP/1.1 200")
     assert plain.raw(request(b'{"n":2}', "Connection: close\r\n")).startswith(b"HTTP/1.1 200")
     assert len(plain.kept()) == 2
+
+
+@pytest.mark.sanitize
+def test_clients_that_close_their_side_first(edge, receiver):
+    """All that was sent before is answered, at once or when its events have ended."""
+    r = receiver()
+    e = edge(sink=r.sink(", on_reject: drop"))
+    r.go.clear()
+    with e.socket() as s:
+        s.sendall(b"".join(request(b'{"n":%d}' % n) for n in range(5)) + request(b"{", path="/nowhere") +
+                  request(b'{"n":5}'))
+        s.shutdown(socket.SHUT_WR)
+        wait_until(lambda: e.running.metric("weir_component_received_events_total", component="in") == 1, 10)
+        r.go.set()
+        assert [status for status, _ in read_answers(s, 7)] == [200] * 5 + [404, 200]
+        assert s.recv(1) == b""
+    assert [p["n"] for p, _ in r.got] == list(range(6))
+    wait_until(lambda: e.running.metric("weir_http_connections") == 0, 10)
 
 
 def test_a_refused_request_leaves_its_connection_usable(edge):

@@ -82,6 +82,26 @@ def test_pages_that_may_not(edge):
     assert [p["n"] for p in e.payloads()] == [2, 3]
 
 
+@pytest.mark.sanitize
+def test_the_body_of_a_preflight_is_bounded(edge):
+    """It comes without credentials, so that nobody may fill the memory by it."""
+    e = edge("cors: {origins: [https://a.example]}\n    max_body: 10000\n    tokens: [token-token-token-1]")
+    head = (b"OPTIONS /events HTTP/1.1\r\nHost: x\r\nOrigin: https://a.example\r\n"
+            b"Access-Control-Request-Method: POST\r\n")
+    with e.socket() as s:  # a small one is passed over, and its connection stays
+        for _ in range(2):
+            s.sendall(head + b"Content-Length: 5000\r\n\r\n" + b"x" * 5000)
+            assert s.recv(1000).startswith(b"HTTP/1.1 204")
+    large = b"x" * 20000
+    for framed in (b"Content-Length: 20000\r\nConnection: close\r\n\r\n" + large,
+                   b"Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n4e20\r\n" + large + b"\r\n0\r\n\r\n",
+                   b"Content-Length: 99999999999999\r\n\r\n" + large * 100):
+        answer = e.raw(head + framed)
+        assert answer.startswith(b"HTTP/1.1 413") and b'"body_too_large"' in answer, answer
+        assert b"Access-Control-Allow-Origin: https://a.example" in answer
+    assert e.running.metric("weir_http_in_flight_bytes") == 0
+
+
 def test_every_origin_and_none(edge, weir):
     e = edge("cors: {origins: ['*']}")
     status, headers, _ = ask(e, "https://anybody.example")

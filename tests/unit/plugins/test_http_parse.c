@@ -53,10 +53,44 @@ static void takes_heads(void **state)
     assert_true(h.http_1_0 && h.lines.len == 0);
     assert_int_equal(head_status("GET / HTTP/1.1\r\nHost: a\r\nhost: b\r\n\r\n", &h), 0);
     assert_string_equal(h.repeated, "Host");
-    assert_int_equal(
-        head_status("GET / HTTP/1.1\r\nConnection: a\r\nConnection: close\r\n\r\n", &h), 0);
-    assert_null(h.repeated);
-    assert_true(str_is(h.connection, "close"));
+}
+
+/* Connection is one list, in however many headers it comes. */
+static void joins_connections(void **state)
+{
+    static const struct {
+        const char *lines;
+        bool close, keep_alive;
+    } cases[] = {
+        {"", false, false},
+        {"Connection:\r\n", false, false},
+        {"Connection: Upgrade, closed\r\n", false, false},
+        {"Connection: a\r\nconnection: CLOSE\r\n", true, false},
+        {"Connection: close , a\r\nConnection: b\r\n", true, false},
+        {"Connection: Keep-Alive\r\nConnection: TE\r\n", false, true},
+        {"Connection: close\r\nConnection: ,keep-alive,\r\n", true, true},
+    };
+    struct head h;
+    char text[200];
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        snprintf(text, sizeof(text), "GET / HTTP/1.1\r\n%s\r\n", cases[i].lines);
+        assert_int_equal(head_status(text, &h), 0);
+        assert_null(h.repeated);
+        assert_true(h.close == cases[i].close && h.keep_alive == cases[i].keep_alive);
+    }
+}
+
+static void compares_methods_byte_for_byte(void **state)
+{
+    struct head h;
+    (void)state;
+    assert_int_equal(head_status("HEAD / HTTP/1.1\r\n\r\n", &h), 0);
+    assert_true(method_is(&h, "HEAD") && !method_is(&h, "HEA") && !method_is(&h, "HEADS"));
+    assert_int_equal(head_status("head / HTTP/1.1\r\n\r\n", &h), 0);
+    assert_false(method_is(&h, "HEAD"));
+    h.method = weir_str_n(NULL, 0); /* of a head that never came */
+    assert_false(method_is(&h, "HEAD"));
 }
 
 static void refuses_heads(void **state)
@@ -131,6 +165,7 @@ static void reads_chunks(void **state)
 {
     static const char *const good[] = {"3\r\nabc\r\n0\r\n\r\n", "1\r\na\r\n2\r\nbc\r\n00\r\n\r\n",
                                        "3;x=\"y\"\r\nabc\r\n0;z\r\nA: b\r\nC: d\r\n\r\n",
+                                       "3\r\nabc\r\n0\r\nA:\r\nB-1:: \x80 :\r\n\r\n",
                                        "000003\r\nabc\r\n0\r\n\r\n"};
     static const char *const bad[] = {"3\r\nabc0\r\n\r\n",
                                       "3\nabc\r\n0\r\n\r\n",
@@ -144,6 +179,12 @@ static void reads_chunks(void **state)
                                       ";x\r\n",
                                       "3\r\rabc",
                                       "0\r\nA: b\n\r\n",
+                                      "3\r\nabc\r\n0\r\nGET / HTTP/1.1\r\n\r\n",
+                                      "3\r\nabc\r\n0\r\nA\r\n\r\n",
+                                      "3\r\nabc\r\n0\r\n: b\r\n\r\n",
+                                      "3\r\nabc\r\n0\r\nA : b\r\n\r\n",
+                                      "3\r\nabc\r\n0\r\nA: b\r\n c\r\n\r\n",
+                                      "3\r\nabc\r\n0\r\nA: b\r\nc\r\n\r\n",
                                       "3\r\nabc\r\n0\r\n\rx",
                                       "3\r\nabc\r\n",
                                       "3;a\x01\r\nabc\r\n0\r\n\r\n"};
@@ -262,6 +303,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(takes_heads),
+        cmocka_unit_test(joins_connections),
+        cmocka_unit_test(compares_methods_byte_for_byte),
         cmocka_unit_test(refuses_heads),
         cmocka_unit_test(finds_the_end_in_pieces),
         cmocka_unit_test(reads_chunks),
