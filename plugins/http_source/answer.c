@@ -353,8 +353,9 @@ void answer_open(struct lane *s)
                                         "Answers of the http source, by status code.", labels);
     }
     s->connections = s->h->gauge(s->h, "http_connections", "Open client connections.", NULL);
-    s->in_flight = s->h->gauge(s->h, "http_in_flight_bytes",
-                               "Bytes of request bodies that are not answered.", NULL);
+    s->in_flight = s->h->gauge(
+        s->h, "http_in_flight_bytes",
+        "Bytes of requests that are not answered and of answers that are not read.", NULL);
 }
 
 void answer_close(struct lane *s)

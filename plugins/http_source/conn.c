@@ -138,6 +138,20 @@ static enum go fill(struct conn *c)
 
 /* ---- Ends ---- */
 
+/* An answer that is not read counts as its request did. */
+static void out_charge(struct conn *c, int64_t bytes)
+{
+    atomic_fetch_add_explicit(&c->lane->shared->in_flight, bytes, memory_order_relaxed);
+}
+
+static void out_free(struct conn *c)
+{
+    if (c->out != NULL)
+        out_charge(c, -(int64_t)c->out->cap);
+    body_free(c->out);
+    c->out = NULL;
+}
+
 void conn_close(struct conn *c)
 {
     struct lane *s = c->lane;
@@ -154,7 +168,7 @@ void conn_close(struct conn *c)
     c->phase = PHASE_CLOSED;
     inbuf_free(s, c->in);
     inbuf_free(s, c->behind);
-    body_free(c->out);
+    out_free(c);
     c->next = s->dead;
     s->dead = c;
     atomic_fetch_sub_explicit(&s->n_conns, 1, memory_order_relaxed);
@@ -199,8 +213,7 @@ static enum go answered(struct conn *c)
     struct lane *s = c->lane;
     if (c->request != NULL)
         request_leave(c->request);
-    body_free(c->out);
-    c->out = NULL;
+    out_free(c);
     if (c->close)
         return linger_begin(c);
     if (c->behind != NULL) {
@@ -239,6 +252,7 @@ static bool keep_rest(struct conn *c, struct weir_str head, struct weir_str body
     c->out = body_grow(c->lane->h, NULL, left);
     if (c->out == NULL)
         return false;
+    out_charge(c, (int64_t)left);
     memcpy(c->out->data, head.ptr + (head.len - of_head), of_head);
     if (left != of_head)
         memcpy(c->out->data + of_head, body.ptr + (body.len - (left - of_head)), left - of_head);

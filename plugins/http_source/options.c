@@ -264,8 +264,9 @@ const struct weir_option http_options[N_OPTIONS] = {
      .def = "64MiB",
      .min = 1024,
      .max = 1024 * 1024 * MIB,
-     .doc =
-         "Bytes of bodies, all clients together, that may wait for their answer; beyond it 429."},
+     .doc = "Bytes of bodies that may wait for their answer, all clients together, and of answers "
+            "that "
+            "no client reads; beyond it 429."},
     {.name = "max_wait",
      .type = WEIR_OPT_DURATION,
      .offset = offsetof(struct config, max_wait),

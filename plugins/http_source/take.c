@@ -74,35 +74,39 @@ static bool attach(struct taking *t)
 
 /* ---- What the head says of every event ---- */
 
-static bool add_metadata(struct taking *t, struct weir_header *headers, struct weir_str name,
-                         struct weir_str value)
+/* Bytes of all headers of that name with ", " between them, which go to `out` where it is not NULL;
+ * false where there is none. */
+static bool join_values(const struct request *q, struct weir_str name, char *out, size_t *ret_len)
 {
-    struct weir_str copy = t->lane->h->arena_copy(t->b->arena, value);
-    if (copy.ptr == NULL && value.len != 0)
-        return false;
-    headers[t->n_headers++] = (struct weir_header){name, copy};
-    return true;
+    struct weir_str lines = q->head.lines, found, value;
+    size_t len = 0;
+    bool any = false;
+    while (header_next(&lines, &found, &value)) {
+        if (!str_same(found, name))
+            continue;
+        if (out != NULL && any)
+            memcpy(out + len, ", ", 2);
+        len += any ? 2 : 0;
+        if (out != NULL && value.len != 0)
+            memcpy(out + len, value.ptr, value.len);
+        len += value.len;
+        any = true;
+    }
+    *ret_len = len;
+    return any;
 }
 
 /* A header that came several times is one list, as RFC 9110 joins it. */
 static bool add_header(struct taking *t, struct weir_header *headers, struct weir_str name)
 {
-    struct weir_str lines = t->q->head.lines, found, value;
-    uint32_t at = t->n_headers;
-    while (header_next(&lines, &found, &value)) {
-        if (!str_same(found, name))
-            continue;
-        if (t->n_headers == at) {
-            if (!add_metadata(t, headers, name, value))
-                return false;
-            continue;
-        }
-        struct weir_str *all = &headers[at].value;
-        *all = t->lane->h->arena_printf(t->b->arena, "%.*s, %.*s", (int)all->len, all->ptr,
-                                        (int)value.len, value.ptr);
-        if (all->ptr == NULL)
-            return false;
-    }
+    size_t len = 0;
+    if (!join_values(t->q, name, NULL, &len))
+        return true;
+    char *all = t->lane->h->arena_alloc(t->b->arena, len + 1);
+    if (all == NULL)
+        return false;
+    (void)join_values(t->q, name, all, &len);
+    headers[t->n_headers++] = (struct weir_header){name, weir_str_n(all, len)};
     return true;
 }
 
@@ -306,6 +310,7 @@ static bool leave_out(struct taking *t, uint32_t item, const struct refusal *why
         struct rejected *grown = h->realloc(q->rejects, cap * sizeof(*grown));
         if (grown == NULL)
             return false;
+        request_charge(q, (int64_t)((cap - q->cap_rejects) * sizeof(*grown)));
         q->rejects = grown;
         q->cap_rejects = cap;
     }

@@ -910,7 +910,23 @@ def test_a_long_list_of_errors(edge):
         s.sendall(b"POST /events HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson\r\n"
                   b"Content-Length: %d\r\n\r\n" % len(body) + body)
         wait_until(lambda: len(e.kept()) == 4, 20)
+        wait_until(lambda: e.running.metric("weir_http_in_flight_bytes") > 1 << 20, 20, "it counts until it is read")
+    wait_until(lambda: e.running.metric("weir_http_in_flight_bytes") == 0, 20)
     assert e.post(b'{"n":2}')[0] == 200
+
+
+def test_bytes_in_flight_count_the_errors_of_items(edge, receiver):
+    r = receiver()
+    e = edge("partial: true", sink=r.sink(", on_reject: drop"))
+    r.go.clear()
+    answers = []
+    first = threading.Thread(target=lambda: answers.append(e.post(b"x\n" * 50000 + b'{"n":1}', NDJSON, conn=e.connect(60))[0]))
+    first.start()
+    wait_until(lambda: e.running.metric("weir_http_in_flight_bytes") > 50000 * 100, 20)
+    r.go.set()
+    first.join(60)
+    assert answers == [207]
+    wait_until(lambda: e.running.metric("weir_http_in_flight_bytes") == 0, 20)
 
 
 # ---- Stopping ----------------------------------------------------------------------------------

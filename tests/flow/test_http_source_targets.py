@@ -69,6 +69,16 @@ def test_headers_that_come_several_times_are_one_list(edge):
     assert headers_of(e.kept()[0]) == {"x-tag": "a, b, c, "}
 
 
+def test_a_header_that_comes_very_often(edge):
+    """To join them costs their length, not its square."""
+    e = edge("headers: [x]\n    max_head: 1MiB")
+    before = e.running.metric("process_resident_memory_bytes")
+    answer = e.raw(request(b"{}", "x:a\r\n" * 150000 + "Connection: close\r\n"))
+    assert answer.startswith(b"HTTP/1.1 200"), answer
+    assert headers_of(e.kept()[0]) == {"x": ", ".join("a" * 150000)}
+    assert e.running.metric("process_resident_memory_bytes") < before + (64 << 20)
+
+
 def test_own_headers_come_before_the_requests(edge):
     e = edge("path: ['/{who}']")
     line = json.dumps({"payload": {}, "headers": [{"name": "h", "value": "v"}]}).encode()
