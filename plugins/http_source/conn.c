@@ -101,6 +101,15 @@ static struct weir_str inbuf_view(const struct inbuf *in)
     return in != NULL ? weir_str_n(in->data + in->at, in->len - in->at) : weir_str_n("", 0);
 }
 
+/* A connection that waits holds no buffer. */
+static void inbuf_drop_empty(struct conn *c)
+{
+    if (c->in == NULL || c->in->at != c->in->len)
+        return;
+    inbuf_free(c->lane, c->in);
+    c->in = NULL;
+}
+
 /* Room for more of a head: from the buffer's beginning, then in a larger one. */
 static bool inbuf_room(struct conn *c)
 {
@@ -221,10 +230,7 @@ static enum go answered(struct conn *c)
         c->in = c->behind;
         c->behind = NULL;
     }
-    if (c->in != NULL && c->in->at == c->in->len) {
-        inbuf_free(s, c->in);
-        c->in = NULL;
-    }
+    inbuf_drop_empty(c);
     c->scanned = 0;
     c->phase = PHASE_HEAD;
     deadline_set(c, DEADLINE_IDLE);
@@ -392,7 +398,10 @@ static enum go head_step(struct conn *c)
         return head_done(c, len);
     if (!c->readable)
         return GO_WAIT;
-    return inbuf_room(c) ? fill(c) : GO_CLOSE;
+    enum go go = inbuf_room(c) ? fill(c) : GO_CLOSE;
+    if (go == GO_WAIT)
+        inbuf_drop_empty(c);
+    return go;
 }
 
 /* ---- Bodies ---- */

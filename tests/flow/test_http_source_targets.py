@@ -246,6 +246,30 @@ def test_memory_and_descriptors_after_many_connections(edge):
     assert later_memory < memory + (6 << 20)
 
 
+def test_connections_that_wait_hold_little(edge):
+    """Those that have not sent anything yet, and those between two requests."""
+    e = edge("max_connections: 2000\n    lanes: 1", sink="{type: blackhole, on_reject: drop}")
+
+    def memory():
+        return e.running.metric("process_resident_memory_bytes")
+
+    def use(conn):
+        conn.sendall(request(b"{}"))
+        assert read_answers(conn, 1) == [(200, {"accepted": 1})]
+
+    held = [e.socket(60)]
+    use(held[0])
+    before = memory()
+    held += [e.socket(60) for _ in range(800)]
+    wait_until(lambda: e.running.metric("weir_http_connections") == len(held), 20)
+    assert (memory() - before) / 800 < 3000
+    for conn in held:
+        use(conn)
+    assert (memory() - before) / 800 < 3000
+    for conn in held:
+        conn.close()
+
+
 # ---- Configuration ------------------------------------------------------------------------------------
 
 def test_wrong_configurations(weir):
