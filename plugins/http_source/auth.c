@@ -236,51 +236,29 @@ static bool bearer_known(const struct lane *s, struct weir_str token)
     return found;
 }
 
-/* "user:password" out of base64; false where it is none. */
-static bool basic_read(struct weir_str in, char *out, size_t cap, size_t *ret_len)
-{
-    uint32_t bits = 0, n_bits = 0;
-    size_t n = 0;
-    while (in.len != 0 && in.ptr[in.len - 1] == '=')
-        in.len--;
-    if (in.len / 4 * 3 + 3 > cap)
-        return false;
-    for (size_t i = 0; i < in.len; i++) {
-        int digit = base64_digit(in.ptr[i]);
-        if (digit < 0)
-            return false;
-        bits = bits << 6 | (uint32_t)digit;
-        n_bits += 6;
-        if (n_bits >= 8) {
-            n_bits -= 8;
-            out[n++] = (char)(bits >> n_bits & 0xff);
-        }
-    }
-    *ret_len = n;
-    return true;
-}
-
-static bool basic_known(const struct lane *s, struct weir_str encoded)
+/* "user:password" among those of the configuration. */
+static bool user_known(const struct lane *s, struct weir_str text)
 {
     const struct weir_pair *pairs = s->config->basic.items;
-    char text[1024];
-    size_t len = 0;
+    struct digest given = digest_of(text, weir_str_n(NULL, 0));
     bool found = false;
-    if (!basic_read(encoded, text, sizeof(text), &len))
-        return false;
-    const char *colon = memchr(text, ':', len);
-    if (colon == NULL)
-        return false;
-    struct weir_str user = weir_str_n(text, (size_t)(colon - text) + 1); /* with the colon */
-    struct digest given = digest_of(user, weir_str_n(colon + 1, len - user.len));
     for (uint32_t i = 0; i < s->config->basic.n; i++) {
-        char name[300];
+        char name[300]; /* with the colon, which a user's name never has */
         int n = snprintf(name, sizeof(name), "%.*s:", (int)pairs[i].key.len, pairs[i].key.ptr);
         struct digest one = digest_of(weir_str_n(name, (size_t)n), pairs[i].value.str);
         found |= digest_same(&given, &one);
     }
-    OPENSSL_cleanse(text, sizeof(text));
     return found;
+}
+
+static bool basic_known(const struct lane *s, struct weir_str encoded)
+{
+    char text[1024];
+    size_t len = 0;
+    bool known = encoded.len / 4 * 3 <= sizeof(text) && base64_decode(encoded, text, &len) &&
+                 user_known(s, weir_str_n(text, len));
+    OPENSSL_cleanse(text, sizeof(text));
+    return known;
 }
 
 static bool after_word(struct weir_str value, const char *word, struct weir_str *ret)

@@ -212,15 +212,6 @@ bool head_parse(struct weir_str text, struct head *ret, struct refusal *why)
 
 /* ---- Chunks ---- */
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 static enum chunk_state size_step(struct chunks *c, char byte)
 {
     int digit = hex_digit(byte);

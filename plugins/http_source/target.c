@@ -111,14 +111,6 @@ bool query_find(struct weir_str query, struct weir_str name, struct weir_str *re
     return false;
 }
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c = (char)(c | 0x20);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 bool percent_decode(struct weir_str in, bool plus, char *out, size_t *ret_len)
 {
     size_t n = 0;

@@ -151,7 +151,16 @@ bool str_next(struct weir_str *rest, char c, struct weir_str *ret)
     return true;
 }
 
-int base64_digit(char c)
+int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+static int base64_digit(char c)
 {
     if (c >= 'A' && c <= 'Z')
         return c - 'A';
@@ -160,6 +169,27 @@ int base64_digit(char c)
     if (c >= '0' && c <= '9')
         return c - '0' + 52;
     return c == '+' ? 62 : c == '/' ? 63 : -1;
+}
+
+bool base64_decode(struct weir_str in, char *out, size_t *ret_len)
+{
+    size_t pad = 0, n = 0;
+    uint32_t bits = 0;
+    while (pad < 2 && in.len > pad && in.ptr[in.len - 1 - pad] == '=')
+        pad++;
+    for (size_t i = 0; i < in.len; i++) {
+        int digit = i + pad >= in.len ? 0 : base64_digit(in.ptr[i]);
+        if (digit < 0)
+            return false;
+        bits = bits << 6 | (uint32_t)digit;
+        if (i % 4 == 3) {
+            out[n++] = (char)(bits >> 16 & 0xff);
+            out[n++] = (char)(bits >> 8 & 0xff);
+            out[n++] = (char)(bits & 0xff);
+        }
+    }
+    *ret_len = n - pad;
+    return in.len % 4 == 0;
 }
 
 /* ---- Refusals ---- */

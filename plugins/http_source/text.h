@@ -51,7 +51,10 @@ bool str_is(struct weir_str s, const char *word);
 bool str_same(struct weir_str a, struct weir_str b);
 /* The text before the next `c`, without space around it; false at the end of *rest. */
 bool str_next(struct weir_str *rest, char c, struct weir_str *ret);
-int base64_digit(char c);
+/* 0 to 15, -1 where it is none. */
+int hex_digit(char c);
+/* Base64 with its padding, undone into `out` (in.len / 4 * 3 bytes); false where it is none. */
+bool base64_decode(struct weir_str in, char *out, size_t *ret_len);
 
 /* ---- Why a request is not taken ---- */
 

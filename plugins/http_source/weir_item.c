@@ -56,26 +56,11 @@ static bool read_string(struct reader *rd, struct weir_str text, struct weir_str
 
 static bool base64_read(struct reader *rd, struct weir_str in, struct weir_str *ret)
 {
-    size_t pad = 0;
-    while (pad < 2 && in.len > pad && in.ptr[in.len - 1 - pad] == '=')
-        pad++;
-    char *out = in.len % 4 == 0 ? rd->lane->h->arena_alloc(rd->b->arena, in.len / 4 * 3 + 1) : NULL;
-    if (out == NULL)
+    char *out = rd->lane->h->arena_alloc(rd->b->arena, in.len / 4 * 3 + 1);
+    size_t len = 0;
+    if (out == NULL || !base64_decode(in, out, &len))
         return false;
-    size_t n = 0;
-    uint32_t bits = 0;
-    for (size_t i = 0; i < in.len; i++) {
-        int digit = i + pad >= in.len ? 0 : base64_digit(in.ptr[i]);
-        if (digit < 0)
-            return false;
-        bits = bits << 6 | (uint32_t)digit;
-        if (i % 4 == 3) {
-            out[n++] = (char)(bits >> 16 & 0xff);
-            out[n++] = (char)(bits >> 8 & 0xff);
-            out[n++] = (char)(bits & 0xff);
-        }
-    }
-    *ret = weir_str_n(out, n - pad);
+    *ret = weir_str_n(out, len);
     return true;
 }
 

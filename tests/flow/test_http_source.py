@@ -520,7 +520,12 @@ def test_pipelined_requests_are_answered_in_order(plain):
 def test_http_1_0_and_close(plain):
     assert plain.raw(request(b'{"n":1}', version="1.0")).startswith(b"HTTP/1.1 200")
     assert plain.raw(request(b'{"n":2}', "Connection: close\r\n")).startswith(b"HTTP/1.1 200")
-    assert len(plain.kept()) == 2
+    kept_alive = request(b'{"n":3}', "Connection: Keep-Alive\r\n", version="1.0")
+    answers = plain.raw(kept_alive * 2 + request(b'{"n":4}', version="1.0") + kept_alive)
+    assert answers.count(b"HTTP/1.1 200") == 3 and answers.count(b"Connection: keep-alive\r\n") == 2, answers
+    closed = plain.raw(request(b'{"n":5}', "Connection: keep-alive, close\r\nConnection: TE\r\n") + kept_alive)
+    assert closed.count(b"HTTP/1.1 200") == 1 and b"Connection: close\r\n" in closed, closed
+    assert [p["n"] for p in plain.payloads()] == [1, 2, 3, 3, 4, 5]
 
 
 @pytest.mark.sanitize

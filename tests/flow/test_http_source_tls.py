@@ -270,6 +270,19 @@ def test_plain_http_hears_why_however_much_it_sends(edge):
     wait_until(lambda: e.running.metric("weir_http_connections") == 0, 20)
 
 
+def test_nobody_negotiates_again(edge, certificates):
+    """A handshake in the middle of a connection costs the server much and its client little."""
+    e = edge()
+    with subprocess.Popen(["openssl", "s_client", "-tls1_2", "-connect", f"127.0.0.1:{e.port}", "-CAfile",
+                           certificates / "ca.pem"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT) as client:
+        client.stdin.write(b"R\n")  # s_client's word for it
+        client.stdin.flush()
+        said = client.stdout.read()
+    assert b"RENEGOTIATING" in said and b"no renegotiation" in said and client.returncode != 0, said
+    assert e.post(b"{}")[0] == 200
+
+
 def test_sessions_are_kept_by_clients_alone(edge):
     """With tickets a session is the client's to keep; without them there is none, so that nothing here grows."""
     e = edge()

@@ -14,9 +14,7 @@
 
 #include <cmocka.h>
 
-#define hex_digit target_hex_digit
 #include "../../../plugins/http_source/target.c"
-#undef hex_digit
 #include "../../../plugins/http_source/text.c"
 
 const char *const method_words[] = {"POST", "PUT", "PATCH", NULL};
@@ -299,6 +297,30 @@ static void undoes_percent_encoding(void **state)
     assert_false(percent_decode(view("%%41"), false, out, &n));
 }
 
+static void undoes_base64(void **state)
+{
+    static const struct {
+        const char *in, *out; /* NULL: it is none */
+    } cases[] = {{"", ""},        {"QQ==", "A"},        {"QUI=", "AB"},
+                 {"QUJD", "ABC"}, {"QUJDRA==", "ABCD"}, {"+/+/", "\xfb\xff\xbf"},
+                 {"QQ", NULL},    {"QUI", NULL},        {"Q", NULL},
+                 {"=", NULL},     {"====", NULL},       {"Q===", NULL},
+                 {"QQ=A", NULL},  {"Q*==", NULL},       {"QUI=QUI=", NULL},
+                 {"QU I", NULL},  {"-_-_", NULL}};
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char out[16];
+        size_t n = 99;
+        if (cases[i].out == NULL) {
+            assert_false(base64_decode(view(cases[i].in), out, &n));
+            continue;
+        }
+        assert_true(base64_decode(view(cases[i].in), out, &n));
+        assert_int_equal(n, strlen(cases[i].out));
+        assert_memory_equal(out, cases[i].out, n);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -312,6 +334,7 @@ int main(void)
         cmocka_unit_test(survives_bytes_of_every_kind),
         cmocka_unit_test(finds_paths_and_parameters),
         cmocka_unit_test(undoes_percent_encoding),
+        cmocka_unit_test(undoes_base64),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
