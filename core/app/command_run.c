@@ -14,8 +14,10 @@
 #include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
+#include <sys/resource.h>
 
 #define SERIES_MAX 20000
+#define FILES_MAX ((rlim_t)1 << 20)
 
 struct args {
     const char *metrics;
@@ -141,8 +143,19 @@ static int run_pipelines(const struct args *args, const struct wr_files *f,
     return code;
 }
 
+/* Each client's connection is a file: as many as the process may have, up to FILES_MAX. */
+static void raise_file_limit(void)
+{
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur >= FILES_MAX)
+        return;
+    files.rlim_cur = files.rlim_max < FILES_MAX ? files.rlim_max : FILES_MAX;
+    (void)setrlimit(RLIMIT_NOFILE, &files);
+}
+
 static int with_runtime(const struct args *args, struct wr_files *f)
 {
+    raise_file_limit();
     signal(SIGPIPE, SIG_IGN); /* a log that nobody reads ends nobody */
     struct wr_runtime rt = {.clock = wr_clock_system(), .metrics = wr_metrics_new(SERIES_MAX)};
     rt.log = wr_log_new(STDERR_FILENO, (enum wr_log_format)args->log_format,

@@ -53,6 +53,7 @@ struct tokens;
 struct shared {
     void (*free)(void *take_p);
     int listen_fd;
+    unsigned max_connections;
     atomic_bool listening;
     atomic_uint connections;
     atomic_int_least64_t in_flight; /* bytes of bodies whose requests are not answered */

@@ -13,8 +13,10 @@
 #include <string.h>
 #include <unistd.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 
 #define ACCEPTS_A_TURN 16
+#define FILES_KEPT INT64_C(128) /* for all but clients */
 #define ACCEPT_PAUSE_NS (100 * WEIR_NS_PER_MS)
 
 static bool port_valid(struct weir_str port)
@@ -142,6 +144,24 @@ static void log_listening(const struct weir_host *h, int fd)
     h->log(h, WEIR_LOG_INFO, "listening", kv, 1);
 }
 
+/* max_connections, or what the limit of the process's open files leaves for them: clients must
+ * never take the last one from the sinks. */
+static unsigned connections_possible(const struct weir_host *h, const struct config *cf)
+{
+    struct rlimit files;
+    int64_t most = cf->max_connections;
+    if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur >= (rlim_t)(most + FILES_KEPT))
+        return (unsigned)most;
+    int64_t limit = (int64_t)files.rlim_cur;
+    most = limit > 2 * FILES_KEPT ? limit - FILES_KEPT : limit / 2;
+    struct weir_kv kv[] = {weir_kv_i64("max_connections", most), weir_kv_i64("open_files", limit)};
+    h->log(h, WEIR_LOG_WARN,
+           "fewer connections than max_connections says, since the process may open few files: "
+           "raise ulimit -n",
+           kv, 2);
+    return (unsigned)most;
+}
+
 static bool open_secrets(const struct weir_host *h, const struct config *cf, struct shared *sh,
                          struct weir_error *err)
 {
@@ -165,6 +185,7 @@ void *shared_create(const struct weir_host *h, const void *config, struct weir_e
     }
     sh->free = h->free;
     sh->listen_fd = fd;
+    sh->max_connections = connections_possible(h, cf);
     if (!open_secrets(h, cf, sh, err)) {
         shared_destroy(sh);
         return NULL;
@@ -214,7 +235,7 @@ bool listen_wanted(const struct lane *s)
 {
     return atomic_load_explicit(&s->shared->listening, memory_order_relaxed) && !s->stopping &&
            atomic_load_explicit(&s->shared->connections, memory_order_relaxed) <
-               (unsigned)s->config->max_connections &&
+               s->shared->max_connections &&
            s->now >= s->accept_after_ns;
 }
 
@@ -247,7 +268,7 @@ static void hand_over(struct lane *s, int fd)
 static bool slot_take(struct lane *s)
 {
     unsigned n = atomic_fetch_add_explicit(&s->shared->connections, 1, memory_order_relaxed);
-    if (n < (unsigned)s->config->max_connections)
+    if (n < s->shared->max_connections)
         return true;
     listen_release(s);
     return false;

@@ -6,6 +6,7 @@ import gzip
 import http.client
 import http.server
 import json
+import os
 import random
 import re
 import resource
@@ -654,6 +655,22 @@ def test_no_descriptors_left(edge):
     for s in waiting:
         assert read_answers(s, 1) == [(200, {"accepted": 1})]
         s.close()
+
+
+@pytest.mark.parametrize("hard, taken", [(300, 172), (20000, 400)])
+def test_clients_never_take_the_last_file(weir, monkeypatch, hard, taken):
+    """The rest of the process has its part; as far as it is allowed to, weir asks for more."""
+    monkeypatch.setenv("WEIR_WRAPPER", f"prlimit --nofile=300:{hard} {os.environ.get('WEIR_WRAPPER', '')}")
+    e = Edge(weir, "max_connections: 5000\n    keep_alive: 60s")
+    told = e.running.find_log("fewer connections than max_connections")
+    assert [int(line["max_connections"]) for line in told] == ([172] if taken == 172 else [])
+    held = [e.socket() for _ in range(400)]
+    wait_until(lambda: e.running.metric("weir_http_connections") == taken, 20)
+    assert e.running.metric("process_open_fds") < min(hard, taken + 100), "the others have theirs"
+    assert not e.running.find_log("cannot accept")
+    for s in held:
+        s.close()
+    assert e.post(b'{"n":1}')[0] == 200
 
 
 @pytest.mark.sanitize
