@@ -74,66 +74,6 @@ static void work_remove(struct conn *c)
 
 /* ---- What was read ---- */
 
-static struct inbuf *inbuf_new(struct lane *s, size_t cap)
-{
-    struct inbuf *in = NULL;
-    if (cap <= IN_CAP && s->n_free_inbufs != 0)
-        in = s->free_inbufs[--s->n_free_inbufs];
-    else
-        in = s->h->alloc(sizeof(*in) + (cap < IN_CAP ? IN_CAP : cap));
-    if (in != NULL)
-        *in = (struct inbuf){.cap = cap < IN_CAP ? IN_CAP : cap};
-    return in;
-}
-
-static void inbuf_free(struct lane *s, struct inbuf *take_in)
-{
-    if (take_in == NULL)
-        return;
-    if (take_in->cap == IN_CAP && s->n_free_inbufs < sizeof(s->free_inbufs) / sizeof(void *))
-        s->free_inbufs[s->n_free_inbufs++] = take_in;
-    else
-        s->h->free(take_in);
-}
-
-static struct weir_str inbuf_view(const struct inbuf *in)
-{
-    return in != NULL ? weir_str_n(in->data + in->at, in->len - in->at) : weir_str_n("", 0);
-}
-
-/* A connection that waits holds no buffer. */
-static void inbuf_drop_empty(struct conn *c)
-{
-    if (c->in == NULL || c->in->at != c->in->len)
-        return;
-    inbuf_free(c->lane, c->in);
-    c->in = NULL;
-}
-
-/* Room for more of a head: from the buffer's beginning, then in a larger one. */
-static bool inbuf_room(struct conn *c)
-{
-    struct lane *s = c->lane;
-    struct inbuf *in = c->in;
-    if (in != NULL && in->at != 0) {
-        memmove(in->data, in->data + in->at, in->len - in->at);
-        in->len -= in->at;
-        in->at = 0;
-    }
-    if (in != NULL && in->len < in->cap)
-        return true;
-    struct inbuf *larger = inbuf_new(s, in != NULL ? in->cap * 2 : IN_CAP);
-    if (larger == NULL)
-        return false;
-    if (in != NULL) {
-        memcpy(larger->data, in->data, in->len);
-        larger->len = in->len;
-        inbuf_free(s, in);
-    }
-    c->in = larger;
-    return true;
-}
-
 static enum go fill(struct conn *c)
 {
     ssize_t n = net_read(c, c->in->data + c->in->len, c->in->cap - c->in->len);

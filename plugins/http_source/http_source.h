@@ -3,7 +3,8 @@
  * Source `http`: what its files share. One request's way:
  *
  *   listen.c   accept, hand to the lane with the fewest connections
- *   conn.c     a connection's turns, deadline.c: their ends; net.c: its bytes, or by TLS (tls.c)
+ *   conn.c     a connection's turns, deadline.c: their ends; net.c: its bytes, or by TLS (tls.c);
+ *              inbuf.c: those that wait to be used
  *   parse.c    a head's lines, a body's chunks: strictly, or not at all
  *   head.c     target (target.c), origin (cors.c), who may (auth.c), types, sizes: refuse early
  *   body.c     collect the body; decode.c: undo its compression
@@ -299,6 +300,18 @@ void conn_close(struct conn *c);
 /* Sends an answer: head and body, of which the request is over then. */
 void conn_answer(struct conn *c, struct weir_str head, struct weir_str body);
 void conn_free_dead(struct lane *s);
+
+/* ---- inbuf.c ---- */
+
+/* An empty one with at least that room, NULL on no memory. */
+struct inbuf *inbuf_new(struct lane *s, size_t cap);
+void inbuf_free(struct lane *s, struct inbuf *take_in);
+/* What is left; NULL is allowed. */
+struct weir_str inbuf_view(const struct inbuf *in);
+/* Room for more of a head in c->in: from the buffer's beginning, then in a larger one. */
+bool inbuf_room(struct conn *c);
+/* Gives c->in back where nothing is left of it. */
+void inbuf_drop_empty(struct conn *c);
 
 /* ---- deadline.c ---- */
 
