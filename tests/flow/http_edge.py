@@ -1,15 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """A weir with an http source, and clients for it: what the tests of that source share."""
 import http.client
+import http.server
 import json
 import re
 import socket
+import threading
 
 from weirtest import free_port
 
 JSON = {"Content-Type": "application/json"}
 NDJSON = {"Content-Type": "application/x-ndjson"}
 WEIR = {"Content-Type": "application/x-weir+ndjson"}
+
+
+def gz(headers=JSON, name="gzip"):
+    return {**headers, "Content-Encoding": name}
 
 
 def pipeline(port, options="", sink="{type: file, path: out.ndjson, format: full, on_reject: drop}",
@@ -62,6 +68,48 @@ class Edge:
 
     def payloads(self):
         return [event["payload"] for event in self.kept()]
+
+
+class Receiver:
+    """A real HTTP server behind the pipeline; `decide(payload)` gives the status, `go` lets answers
+    out."""
+
+    def __init__(self, decide=lambda payload: 200):
+        self.decide, self.go, self.got = decide, threading.Event(), []
+        self.go.set()
+        receiver = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            wbufsize = -1  # an answer in one piece
+
+            def do_POST(self):
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                payloads = body if isinstance(body, list) else [body]
+                receiver.go.wait(60)
+                status = max(map(receiver.decide, payloads))
+                receiver.got += [(payload, status) for payload in payloads]
+                text = b'{"why":"told so"}'
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(text)))
+                self.end_headers()
+                self.wfile.write(text)
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_port}/"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def sink(self, more="", format="single"):
+        return f'{{type: http, url: "{self.url}", format: {format}, timeout: 20s{more}}}'
+
+    def close(self):
+        self.go.set()
+        self.server.shutdown()
+        self.server.server_close()
 
 
 def read_all(s):
