@@ -235,7 +235,7 @@ def test_files_that_do_not_fit_leave_the_old_ones(weir, certificates):
 
 @pytest.mark.sanitize
 def test_bytes_that_are_no_handshake(edge):
-    e = edge("request_timeout: 700ms\n    max_wait: 500ms\n    keep_alive: 600ms")
+    e = edge("request_timeout: 3s\n    max_wait: 2s")
     answer = e.raw(request(b'{"n":1}'))
     assert answer.startswith(b"HTTP/1.1 400") and b"https://" in answer
     head, body = answer.split(b"\r\n\r\n", 1)
@@ -247,16 +247,19 @@ def test_bytes_that_are_no_handshake(edge):
     with pytest.raises(ssl.SSLWantReadError):
         talk.do_handshake()
     hello_bytes = outgoing.read()
+    held = []
     for data in (b"", b"\x16", hello_bytes[:100], b"\x16\x03\x01\xff\xff" + b"\0" * 100, b"\x80\x2e\x01\x03\x01",
                  b"\0" * 70000, hello_bytes + b"\x17\x03\x03\x00\x10" + b"x" * 16, hello_bytes * 3):
-        with e.socket() as s:  # silence and nonsense: both end at the deadline
-            try:
-                s.sendall(data)
-            except ConnectionError:
-                pass
-            s.settimeout(10)
-            read_all(s)
+        held.append(e.socket(60))
+        try:
+            held[-1].sendall(data)
+        except ConnectionError:
+            pass
         assert e.post(b"{}")[0] == 200
+    for s in held:  # silence and nonsense: both end at the deadline
+        read_all(s)
+        s.close()
+    assert e.post(b"{}")[0] == 200
 
 
 def test_plain_http_hears_why_however_much_it_sends(edge):
@@ -302,7 +305,7 @@ def test_sessions_are_kept_by_clients_alone(edge):
 
 
 def test_a_handshake_that_goes_on_for_ever(edge):
-    e = edge("request_timeout: 700ms\n    max_wait: 500ms\n    keep_alive: 600ms\n    max_connections: 4")
+    e = edge("request_timeout: 2s\n    max_wait: 1s\n    max_connections: 4")
     held = [e.socket() for _ in range(4)]
     for s in held:
         s.sendall(b"\x16\x03\x01\x02")
