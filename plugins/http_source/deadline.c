@@ -5,6 +5,8 @@
  */
 #include "http_source.h"
 
+#define CROWDED_NS WEIR_NS_PER_S
+
 static void request_expired(struct conn *c)
 {
     struct request *q = c->request;
@@ -49,10 +51,20 @@ static struct conn *expired(const struct lane *s, enum deadline deadline)
     return c != NULL && c->deadline_ns <= s->now ? c : NULL;
 }
 
+/* While all places are taken, those who do nothing with theirs keep it for CROWDED_NS only. */
+static struct conn *idle_expired(const struct lane *s)
+{
+    const struct conn_list *idle = &s->deadlines[DEADLINE_IDLE];
+    bool crowded = atomic_load_explicit(&s->shared->connections, memory_order_relaxed) >=
+                   s->shared->max_connections;
+    int64_t sooner = crowded && idle->ttl_ns > CROWDED_NS ? idle->ttl_ns - CROWDED_NS : 0;
+    return idle->head != NULL && idle->head->deadline_ns - sooner <= s->now ? idle->head : NULL;
+}
+
 void conn_expire(struct lane *s)
 {
     struct conn *c;
-    while ((c = expired(s, DEADLINE_IDLE)) != NULL || (c = expired(s, DEADLINE_LINGER)) != NULL)
+    while ((c = idle_expired(s)) != NULL || (c = expired(s, DEADLINE_LINGER)) != NULL)
         conn_close(c);
     while ((c = expired(s, DEADLINE_SEND)) != NULL)
         abort_send(c);

@@ -281,8 +281,11 @@ const struct weir_option http_options[N_OPTIONS] = {
      .def = "1024",
      .min = 1,
      .max = 1000000,
-     .doc = "Most connections at once; further clients wait to be accepted. 128 of the files that "
-            "the process may open (ulimit -n) are never given to clients."},
+     .doc =
+         "Most connections at once; further clients wait to be accepted. While all are taken, "
+         "those "
+         "without a request are closed after a second. 128 of the files that the process may open "
+         "(ulimit -n) are never given to clients."},
     {.name = "request_timeout",
      .type = WEIR_OPT_DURATION,
      .offset = offsetof(struct config, request_timeout),

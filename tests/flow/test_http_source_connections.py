@@ -147,10 +147,11 @@ def test_lanes_do_not_pass_the_limit_of_connections_together(edge):
 
 
 def test_more_connections_than_allowed_wait(edge):
-    e = edge("max_connections: 8\n    keep_alive: 60s")
-    held = [e.connect() for _ in range(8)]
+    e = edge("max_connections: 8\n    request_timeout: 60s")
+    held = [e.socket(60) for _ in range(8)]
     for conn in held:
-        assert e.post(b'{"n":1}', conn=conn)[0] == 200
+        conn.sendall(request(b'{"n":1}')[:-1])  # in the middle of a request
+    wait_until(lambda: e.running.metric("weir_http_connections") == 8, 10)
     late = []
     threads = [threading.Thread(target=lambda: late.append(e.post(b'{"n":2}')[0])) for _ in range(4)]
     for t in threads:
@@ -163,6 +164,23 @@ def test_more_connections_than_allowed_wait(edge):
     for t in threads:
         t.join(10)
     assert late == [200] * 4
+
+
+def test_idle_connections_make_room(edge):
+    """Whoever opens connections and does nothing with them keeps nobody out."""
+    e = edge("max_connections: 8\n    keep_alive: 1h\n    request_timeout: 60s\n    lanes: 2")
+    busy = e.socket(60)
+    busy.sendall(request(b'{"n":0}')[:-1])
+    used = e.connect()
+    assert e.post(b'{"n":1}', conn=used)[0] == 200
+    idle = [e.socket(60) for _ in range(30)]
+    for n in range(2, 6):
+        assert e.post(b'{"n":%d}' % n, conn=e.connect(60))[0] == 200
+    assert e.running.metric("weir_http_connections") <= 8
+    busy.sendall(b"}")
+    assert read_answers(busy, 1) == [(200, {"accepted": 1})], "a request is never cut short"
+    for s in idle:
+        s.close()
 
 
 def test_no_descriptors_left(edge):

@@ -306,6 +306,7 @@ static void talk_begin_with(struct talk *t, unsigned bits)
     t->host.request_seal = talk_seal;
     t->host.flags = (bits & WITH_RAW) != 0 ? WEIR_HOST_RAW : 0;
     t->shared.listen_fd = -1;
+    t->shared.max_connections = (unsigned)t->config.max_connections;
     WR_BUG_ON(pthread_mutex_init(&t->shared.mutex, NULL) != 0);
     WR_BUG_ON(source_open(&t->host, &t->config, &self, &err) != WEIR_OK);
     t->lane = self;
