@@ -14,6 +14,16 @@
 
 #define BROKERS_TEXT 8192
 
+/* Recursive: handing over a token makes the library log, on the same thread. */
+static void mutex_init(pthread_mutex_t *mutex)
+{
+    pthread_mutexattr_t attr;
+    pthread_mutexattr_init(&attr);
+    pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_RECURSIVE);
+    pthread_mutex_init(mutex, &attr);
+    pthread_mutexattr_destroy(&attr);
+}
+
 void client_init(struct client *c, const struct weir_host *host, const struct client_config *cfg)
 {
     static const char *const words[N_FAULTS] = {"connection",    "authentication", "authorization",
@@ -21,7 +31,7 @@ void client_init(struct client *c, const struct weir_host *host, const struct cl
                                                 "other"};
     c->host = host;
     c->cfg = cfg;
-    pthread_mutex_init(&c->mutex, NULL);
+    mutex_init(&c->mutex);
     for (int i = 0; i < N_FAULTS; i++) {
         const char *labels[] = {"error", words[i], NULL};
         c->faults[i] =
@@ -315,7 +325,7 @@ enum weir_status client_probe(const struct weir_host *host, enum weir_kind kind,
                               uint32_t n, int64_t deadline_ns, struct weir_error *err)
 {
     struct probe p = {.client = {.host = host, .cfg = cfg}, .kind = kind};
-    pthread_mutex_init(&p.client.mutex, NULL);
+    mutex_init(&p.client.mutex);
     rd_kafka_t *rk = probe_client(&p, err);
     if (rk == NULL) {
         pthread_mutex_destroy(&p.client.mutex);
