@@ -262,9 +262,8 @@ bool scram_is_old(const struct client_config *cfg)
     return scram && rd_kafka_version() < VERSION_SCRAM;
 }
 
-static void check_security(const struct client_config *cfg, struct problems *p)
+static void check_tls(const struct tls_config *tls, struct problems *p)
 {
-    const struct tls_config *tls = &cfg->tls;
     check_file(p, "tls.ca", tls->ca);
     check_file(p, "tls.certificate", tls->certificate);
     check_file(p, "tls.key", tls->key);
@@ -272,6 +271,16 @@ static void check_security(const struct client_config *cfg, struct problems *p)
         problem(p, tls->key.len != 0 ? "tls.key" : "tls.certificate",
                 "a certificate and its key go together: also set tls.%s",
                 tls->key.len != 0 ? "certificate" : "key");
+    if (tls->key_password.len != 0 && tls->key.len == 0)
+        problem(p, "tls.key_password", "has no effect without tls.key: name the key's file there");
+    if (!tls->verify && !tls_on(tls))
+        problem(p, "tls.verify",
+                "has no effect, for nothing is encrypted: also set tls.enabled to "
+                "true, or leave it out");
+}
+
+static void check_sasl(const struct client_config *cfg, struct problems *p)
+{
     const struct sasl_config *sasl = &cfg->sasl;
     oauth_check(&sasl->oauth, sasl->mechanism == SASL_OAUTHBEARER, p);
     if (sasl->mechanism == SASL_NONE) {
@@ -286,7 +295,7 @@ static void check_security(const struct client_config *cfg, struct problems *p)
                            "librdkafka %s logs in by SCRAM at brokers before Kafka 4 only: for "
                            "others use librdkafka 2.6.1 and later, or PLAIN with tls",
                            rd_kafka_version_str());
-    if (!tls_on(tls) && p->report != NULL &&
+    if (!tls_on(&cfg->tls) && p->report != NULL &&
         (sasl->mechanism == SASL_PLAIN || sasl->mechanism == SASL_OAUTHBEARER))
         p->report->warning(p->report, "sasl.mechanism", -1,
                            "%s without tls sends the %s readable over the network",
@@ -306,7 +315,8 @@ static void check_security(const struct client_config *cfg, struct problems *p)
 void client_check(const struct client_config *cfg, struct problems *p)
 {
     check_brokers(&cfg->brokers, p);
-    check_security(cfg, p);
+    check_tls(&cfg->tls, p);
+    check_sasl(cfg, p);
 }
 
 /* librdkafka's own warnings about a configuration; that there are no brokers is our doing. */

@@ -309,7 +309,8 @@ void oauth_check(const struct oauth_config *cfg, bool used, struct problems *p)
 {
     bool file = cfg->file.len != 0, url = cfg->url.len != 0;
     if (!used) {
-        if (file || url || cfg->client_id.len != 0 || cfg->client_secret.len != 0)
+        if (file || url || cfg->client_id.len != 0 || cfg->client_secret.len != 0 ||
+            cfg->scope.len != 0 || cfg->extensions.n != 0)
             problem(p, "sasl.oauth", "has no effect: set sasl.mechanism to OAUTHBEARER");
         return;
     }
