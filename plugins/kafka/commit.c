@@ -40,8 +40,8 @@ static void on_reply(rd_kafka_t *rk, rd_kafka_resp_err_t code,
         struct part *p = part_find(s, o->topic, o->partition);
         if (o->err != RD_KAFKA_RESP_ERR_NO_ERROR)
             worst = o->err;
-        else if (code == RD_KAFKA_RESP_ERR_NO_ERROR && p != NULL)
-            p->committed = o->offset;
+        else if (code == RD_KAFKA_RESP_ERR_NO_ERROR && p != NULL && o->offset <= p->watermark)
+            p->committed = o->offset; /* else it is of an assignment that is over */
     }
     if (worst != RD_KAFKA_RESP_ERR_NO_ERROR)
         commit_failed(s, worst);

@@ -7,8 +7,6 @@
 
 /* Of librdkafka 2.4 and later: another record of the same request was invalid. */
 #define ERR_DIFFERENT_RECORD ((rd_kafka_resp_err_t)-138)
-/* Brokers refuse timestamps that lie further ahead, by default an hour. */
-#define AHEAD_MS (10 * 60 * 1000)
 
 static const struct row {
     rd_kafka_resp_err_t code;
@@ -55,26 +53,40 @@ static struct weir_result result(rd_kafka_resp_err_t code, enum weir_verdict ver
     return r;
 }
 
-/* Before 2.4 librdkafka gives one record's error to all records of its request: is it this one's?
- */
-static struct weir_result invalid_record(rd_kafka_resp_err_t code, const rd_kafka_message_t *m)
+bool is_unknown_topic(rd_kafka_resp_err_t code)
 {
-    if (m != NULL && m->key != NULL && rd_kafka_version() < 0x02040000)
-        return result(code, WEIR_VERDICT_RETRY, "neighbor_invalid",
-                      "it or another event of the same request was refused");
-    return result(code, WEIR_VERDICT_REJECTED, "invalid_record",
-                  "the broker refuses the record; a compacted topic takes none without a key");
+    return code == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC ||
+           code == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION ||
+           code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
 }
 
-static struct weir_result invalid_time(rd_kafka_resp_err_t code, const rd_kafka_message_t *m,
-                                       int64_t wall_ns)
+bool errors_are_per_record(void)
 {
-    rd_kafka_timestamp_type_t kind;
-    if (m != NULL && rd_kafka_message_timestamp(m, &kind) < wall_ns / WEIR_NS_PER_MS + AHEAD_MS)
+    return rd_kafka_version() >= 0x02040000;
+}
+
+static struct weir_result invalid_record(rd_kafka_resp_err_t code, const rd_kafka_message_t *m,
+                                         bool alone)
+{
+    if (m != NULL && m->key != NULL && !alone && !errors_are_per_record())
         return result(code, WEIR_VERDICT_RETRY, "neighbor_invalid",
-                      "it or another event of the same request has a time that the topic refuses");
+                      "it or another event of the same request was refused");
+    return result(
+        code, WEIR_VERDICT_REJECTED, "invalid_record",
+        "the broker refuses the record: a compacted topic takes none without a key, and a "
+        "topic may refuse its time (see the option timestamp)");
+}
+
+static struct weir_result invalid_time(rd_kafka_resp_err_t code, bool alone)
+{
+    if (!alone && !errors_are_per_record())
+        return result(code, WEIR_VERDICT_RETRY, "neighbor_invalid",
+                      "it or another event of the same request has a time that the topic refuses: "
+                      "sent again one by one");
     return result(code, WEIR_VERDICT_REJECTED, "invalid_time",
-                  "the event's time lies too far ahead for the topic: see the option timestamp");
+                  "the event's time lies further from now than the topic's "
+                  "message.timestamp.before.max.ms or message.timestamp.after.max.ms allow: see "
+                  "the option timestamp");
 }
 
 static struct weir_result too_large(rd_kafka_resp_err_t code, const rd_kafka_message_t *m,
@@ -101,23 +113,21 @@ static struct weir_result unknown_topic(rd_kafka_resp_err_t code, bool literal)
 }
 
 struct weir_result verdict_of(rd_kafka_resp_err_t code, const rd_kafka_message_t *m, bool alone,
-                              bool literal, int64_t wall_ns)
+                              bool literal)
 {
     switch ((int)code) {
     case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
     case RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE:
         return too_large(code, m, alone);
     case RD_KAFKA_RESP_ERR_INVALID_RECORD:
-        return invalid_record(code, m);
+        return invalid_record(code, m, alone);
     case RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP:
-        return invalid_time(code, m, wall_ns);
-    case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
-    case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
-    case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
-        return unknown_topic(code, literal);
+        return invalid_time(code, alone);
     default:
         break;
     }
+    if (is_unknown_topic(code))
+        return unknown_topic(code, literal);
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
         if (rows[i].code == code)
             return result(code, rows[i].verdict, rows[i].word, rows[i].message);

@@ -49,9 +49,9 @@ static struct weir_result judge(const struct sink *s, rd_kafka_resp_err_t code,
     const struct weir_host *h = s->client.host;
     char text[WEIR_ERROR_TEXT / 2];
     struct weir_arena *a = h->scratch(h);
-    struct weir_result r = verdict_of(code, m, slot->alone, s->literal != NULL, h->wall(h));
+    struct weir_result r = verdict_of(code, m, slot->alone, s->literal != NULL);
     if (rd_kafka_fatal_error(s->rk, text, sizeof(text)) != RD_KAFKA_RESP_ERR_NO_ERROR) {
-        r = verdict_of(RD_KAFKA_RESP_ERR__FATAL, m, false, false, 0);
+        r = verdict_of(RD_KAFKA_RESP_ERR__FATAL, m, false, false);
         r.message = h->arena_printf(a, "the producer can do nothing more: %s", text);
     } else {
         r.message = h->arena_printf(a, "topic '%s': %.*s", slot->topic->name, (int)r.message.len,
@@ -65,8 +65,11 @@ static struct weir_result failed(const struct sink *s, const rd_kafka_message_t 
 {
     bool too_large = m->err == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE ||
                      m->err == RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE;
+    bool whose = m->err == RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP && !errors_are_per_record();
     if (too_large && !slot->alone)
         topic_shrink(slot->topic, slot->limit);
+    else if (whose && !slot->alone)
+        topic_isolate(slot->topic);
     return judge(s, m->err, m, slot);
 }
 
@@ -79,6 +82,7 @@ void on_report(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque)
     uint32_t index = slot->index;
     struct weir_result r = {.verdict = WEIR_VERDICT_OK};
     slot->topic->under_way -= slot->bytes;
+    slot->topic->unknown = is_unknown_topic(m->err);
     s->n_pending--;
     if (m->err != RD_KAFKA_RESP_ERR_NO_ERROR)
         r = failed(s, m, slot);
@@ -257,6 +261,7 @@ static void write_message(struct sink *s, struct slot *take_slot, struct weir_ba
         return;
     }
     rd_kafka_headers_destroy(take_headers);
+    slot->topic->unknown = is_unknown_topic(code);
     *r = judge(s, code, NULL, slot);
     slot_put(s, slot);
 }
@@ -290,13 +295,13 @@ static void sink_write(void *self, struct weir_batch *b, int64_t deadline_ns,
 {
     struct sink *s = self;
     struct weir_result refusal = {.verdict = WEIR_VERDICT_NONE};
-    if (atomic_load(&s->cancelled))
-        refusal = verdict_of(RD_KAFKA_RESP_ERR__PURGE_QUEUE, NULL, true, true, 0);
     pthread_mutex_lock(&s->polling);
     s->writing = results;
     s->writing_ticket = b->ticket;
     for (uint32_t i = 0; i < b->n_events; i++) {
         struct weir_result *r = weir_result_at(results, i);
+        if (refusal.verdict == WEIR_VERDICT_NONE && atomic_load(&s->cancelled))
+            refusal = verdict_of(RD_KAFKA_RESP_ERR__PURGE_QUEUE, NULL, true, true);
         if (refusal.verdict != WEIR_VERDICT_NONE) {
             *r = refusal;
             continue;

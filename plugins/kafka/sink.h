@@ -44,6 +44,7 @@ struct topic {
     size_t under_way; /* bytes handed over of which no report has come */
     size_t limit;     /* on them, once a request was too large for the topic; NO_LIMIT: none */
     size_t proven;    /* bytes delivered since the limit was set */
+    bool unknown;     /* the brokers have no such topic, as far as the last message told */
     size_t len;
     char name[];
 };
@@ -63,6 +64,8 @@ struct topic *topics_get(struct topics *t, const struct weir_host *h, rd_kafka_t
 bool topic_has_room(const struct topic *t, size_t bytes);
 /* A request that was handed over under `limit` was too large: the next ones are smaller. */
 void topic_shrink(struct topic *t, size_t limit);
+/* A request was refused for the sake of one event, and nobody says which: they go one by one. */
+void topic_isolate(struct topic *t);
 /* So many bytes were delivered: after enough of them the limit is tried higher. */
 void topic_prove(struct topic *t, size_t bytes);
 void topics_done(struct topics *t, const struct weir_host *h);
@@ -73,7 +76,10 @@ void topics_done(struct topics *t, const struct weir_host *h);
  * `alone`: no other event was in its request; `literal`: the topic's name does not depend on the
  * event. Texts are static. */
 struct weir_result verdict_of(rd_kafka_resp_err_t code, const rd_kafka_message_t *m, bool alone,
-                              bool literal, int64_t wall_ns);
+                              bool literal);
+bool is_unknown_topic(rd_kafka_resp_err_t code);
+/* False where this librdkafka gives one record's error to all records of its request. */
+bool errors_are_per_record(void);
 
 /* ---- sink.c */
 

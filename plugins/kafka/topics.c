@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Handles of the topics that one sink instance has written to, by name. They stay until close: a
- * handle is what librdkafka remembers a topic's partitions by.
+ * Handles of the topics that one sink instance has written to, by name. A handle is what librdkafka
+ * remembers a topic's partitions by, so that they stay until close; those of topics that do not
+ * exist go when their places are needed.
  */
 #include "sink.h"
 
@@ -44,6 +45,29 @@ static struct topic *topic_new(const struct weir_host *h, rd_kafka_t *rk, struct
     return NULL;
 }
 
+static void topic_free(const struct weir_host *h, struct topic *take_t)
+{
+    rd_kafka_topic_destroy(take_t->handle);
+    h->free(take_t);
+}
+
+/* Names that events made up leave their places to others. */
+static void drop_unknown(struct topics *t, const struct weir_host *h)
+{
+    t->recent = NULL;
+    for (uint32_t i = 0; i < TOPIC_BUCKETS; i++)
+        for (struct topic **at = &t->buckets[i]; *at != NULL;) {
+            struct topic *found = *at;
+            if (!found->unknown || found->under_way != 0) {
+                at = &found->next;
+                continue;
+            }
+            *at = found->next;
+            topic_free(h, found);
+            t->n--;
+        }
+}
+
 struct topic *topics_get(struct topics *t, const struct weir_host *h, rd_kafka_t *rk,
                          struct weir_str name, struct weir_result *result)
 {
@@ -58,6 +82,8 @@ struct topic *topics_get(struct topics *t, const struct weir_host *h, rd_kafka_t
                       "the rendered topic is no topic name: 1 to 249 letters, digits, '.', '_' "
                       "and '-'");
     if (t->n == TOPICS_MOST)
+        drop_unknown(t, h);
+    if (t->n == TOPICS_MOST)
         return refuse(
             result, WEIR_VERDICT_REJECTED, "too_many_topics",
             "the sink writes to 4096 topics already: make its topic template less varied");
@@ -70,7 +96,7 @@ struct topic *topics_get(struct topics *t, const struct weir_host *h, rd_kafka_t
     return made;
 }
 
-/* ---- Requests that are too large -----------------------------------------------------------
+/* ---- Smaller requests ----------------------------------------------------------------------
  *
  * A broker refuses a whole request where it is larger than the topic's max.message.bytes, though
  * each event in it may be small. The library knows one size for all topics, so that the way to
@@ -97,6 +123,12 @@ void topic_shrink(struct topic *t, size_t limit)
     t->proven = 0;
 }
 
+void topic_isolate(struct topic *t)
+{
+    t->limit = 1;
+    t->proven = 0;
+}
+
 void topic_prove(struct topic *t, size_t bytes)
 {
     size_t limit = t->limit > LIMIT_LEAST ? t->limit : LIMIT_LEAST;
@@ -114,7 +146,6 @@ void topics_done(struct topics *t, const struct weir_host *h)
     for (uint32_t i = 0; i < TOPIC_BUCKETS; i++)
         for (struct topic *next, *at = t->buckets[i]; at != NULL; at = next) {
             next = at->next;
-            rd_kafka_topic_destroy(at->handle);
-            h->free(at);
+            topic_free(h, at);
         }
 }

@@ -7,6 +7,7 @@ speak, and those that the test names.
 """
 import base64
 import ctypes
+import glob
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ import time
 import uuid
 from pathlib import Path
 
+import confluent_kafka
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from weirtest import Kafka, free_port, unique_name, wait_until
@@ -180,6 +182,19 @@ class Cluster(Kafka):
         self.admin.create_topics([NewTopic(name, partitions, replicas, config=settings)])[name].result(60)
         wait_until(lambda: self._leaders(name) == partitions, 60, f"topic {name} has leaders")
         return name
+
+
+def system_library():
+    """The version of the librdkafka that weir is linked with, as rd_kafka_version() gives it."""
+    return ctypes.CDLL("librdkafka.so.1").rd_kafka_version()
+
+
+def python_library():
+    """The environment in which weir has the librdkafka that Python's client brings along: a newer one,
+    with OIDC."""
+    found = glob.glob(str(Path(confluent_kafka.__file__).parents[1] / "confluent_kafka.libs/librdkafka-*.so*"))
+    assert len(found) == 1, found
+    return {"LD_PRELOAD": found[0]}
 
 
 def token(lifetime, subject="weir", **claims):

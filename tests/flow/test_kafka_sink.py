@@ -9,6 +9,7 @@ import time
 import confluent_kafka
 import pytest
 
+from kafka_rig import python_library
 from weirtest import free_port, unique_name, wait_until
 
 
@@ -351,6 +352,65 @@ def test_a_compacted_topic_rejects_what_has_no_key(weir, kafka, unique):
     found = [m.json["n"] for m in kafka.consume(target)]
     assert sorted(set(found)) == [n for n in range(100) if n % 10 != 3]
     assert repeated(found) == []
+
+
+@pytest.mark.sanitize
+@pytest.mark.parametrize("library", ["system", "python"])
+@pytest.mark.parametrize("hours", [-24, 24])
+def test_a_time_that_the_topic_refuses_rejects_no_other_event(weir, kafka, unique, hours, library):
+    """The broker refuses the whole request; before 2.4 librdkafka does not say for which of its events."""
+    source, dead = kafka.topic(message_timestamp_after_max_ms=10**13), kafka.topic()
+    target = kafka.topic(message_timestamp_before_max_ms=3600_000, message_timestamp_after_max_ms=3600_000)
+    producer = confluent_kafka.Producer({"bootstrap.servers": kafka.brokers})
+    now = int(time.time() * 1000)
+    for n in range(200):
+        producer.produce(source, b'{"n": %d}' % n, timestamp=now + (hours * 3600_000 if n % 50 == 7 else 0))
+    assert producer.flush(20) == 0
+    weir.run(pipeline(kafka, source, unique("g"), f"""brokers: {kafka.brokers}
+    topic: {target}
+    timestamp: event
+    on_reject: dead_letter""", more=f"""  failed: {{type: kafka, brokers: "{kafka.brokers}", topic: {dead}}}
+dead_letter: failed"""), env=python_library() if library == "python" else None)
+    assert [m.json["n"] for m in kafka.consume(target)] == [n for n in range(200) if n % 50 != 7]
+    letters = [m.value.decode() for m in kafka.consume(dead)]
+    assert len(letters) == 4 and all("see the option timestamp" in letter for letter in letters)
+
+
+# ---- A full queue ------------------------------------------------------------------------------
+
+SMALL = "queue: 1MiB\n    max_message: 500KB\n    rdkafka: {queue.buffering.max.messages: 50}"
+
+
+@pytest.mark.sanitize
+def test_a_full_queue_is_waited_for(weir, kafka, unique):
+    target = kafka.topic(partitions=2)
+    running = copy(kafka, weir, unique, [{"n": n, "fill": "x" * (400_000 if n % 1000 == 1 else 100)}
+                                         for n in range(5000)],
+                   f"topic: {target}\n    key: one\n    on_reject: drop\n    compression: none\n    {SMALL}")
+    assert [m.json["n"] for m in kafka.consume(target)] == list(range(5000))
+    assert not running.find_log("sink unavailable")
+
+
+def test_a_queue_that_stays_full_is_told_and_costs_nothing(weir, kafka, own_kafka, unique):
+    """The queue is smaller than a write, and the broker away for longer than a write may take."""
+    broker, source = own_kafka(), kafka.topic()
+    target = broker.topic()
+    running = weir.start(pipeline(
+        kafka, source, unique("g"), f"brokers: {broker.brokers}\n    topic: {target}\n    on_reject: drop\n"
+        f"    timeout: 1s\n    retry: {{max: 500ms, attempts: 2}}\n    {SMALL}").replace("stop_at_end: true", ""))
+    kafka.produce(source, [{"n": 0}])
+    broker.consume(target, 1)
+    broker.pause()
+    try:
+        kafka.produce(source, [{"n": n} for n in range(1, 1000)])
+        line = running.wait_log("sink unavailable", component="out")[0]
+        assert line["code"] == "queue_full" and "queue is full" in line["reason"]
+        time.sleep(4)  # several attempts
+    finally:
+        broker.resume()
+    assert [m.json["n"] for m in broker.consume(target, 1000, timeout=60, quiet=1)] == list(range(1000))
+    assert not running.find_log("event rejected")
+    running.stop()
 
 
 # ---- Wrong configurations ----------------------------------------------------------------------

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Small parts of the plugin kafka: the way to smaller requests, what errors mean for an event,
- * times, refused settings.
+ * Small parts of the plugin kafka: the way to smaller requests, places for topics, what errors mean
+ * for an event, replies to commits, times, refused settings.
  */
 #include <stdio.h>
 #include <stdlib.h>
 
+#define rd_kafka_commit_queue fake_commit_queue
+#include "../../../plugins/kafka/commit.c"
 #include "../../../plugins/kafka/raw.c"
 #include "../../../plugins/kafka/report.c"
 #include "../../../plugins/kafka/start.c"
@@ -26,6 +28,37 @@ bool topic_name_valid(struct weir_str name)
 {
     return name.len != 0;
 }
+
+int ms_until(const struct weir_host *host, int64_t deadline_ns, int most)
+{
+    (void)host, (void)deadline_ns, (void)most;
+    return 0;
+}
+
+struct part *part_find(struct source *s, const char *topic, int32_t partition)
+{
+    (void)topic;
+    return partition == 0 ? s->parts[0] : NULL;
+}
+
+static void *alloc_zeroed(size_t size)
+{
+    return calloc(1, size);
+}
+
+static void count_nothing(struct weir_metric *m, uint64_t n)
+{
+    (void)m, (void)n;
+}
+
+static void log_nothing(const struct weir_host *h, enum weir_log_level level, const char *message,
+                        const struct weir_kv *kv, uint32_t n_kv)
+{
+    (void)h, (void)level, (void)message, (void)kv, (void)n_kv;
+}
+
+static const struct weir_host host = {
+    .alloc = alloc_zeroed, .free = free, .metric_add = count_nothing, .log = log_nothing};
 
 /* ---- Requests that are too large ---- */
 
@@ -79,6 +112,99 @@ static void test_limit_grows_where_it_holds(void **state)
     assert_true(t.limit == NO_LIMIT);
 }
 
+static void test_isolated_events_go_one_by_one(void **state)
+{
+    struct topic t = {.limit = NO_LIMIT};
+    (void)state;
+    topic_isolate(&t);
+    assert_true(topic_has_room(&t, 5000));
+    t.under_way = 1;
+    assert_false(topic_has_room(&t, 1));
+    topic_prove(&t, LIMITS_PROVEN * LIMIT_LEAST);
+    assert_true(t.limit > 1);
+}
+
+/* ---- Places for topics ---- */
+
+static struct topic *get(struct topics *t, rd_kafka_t *rk, unsigned number)
+{
+    char name[32];
+    struct weir_result r = {0};
+    snprintf(name, sizeof(name), "topic-%u", number);
+    struct topic *found = topics_get(t, &host, rk, weir_cstr(name), &r);
+    if (found == NULL)
+        assert_int_equal(r.verdict, WEIR_VERDICT_REJECTED);
+    return found;
+}
+
+static void test_topics_that_do_not_exist_leave_their_places(void **state)
+{
+    struct topics *t = calloc(1, sizeof(*t));
+    rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_PRODUCER, rd_kafka_conf_new(), NULL, 0);
+    (void)state;
+    assert_non_null(rk);
+    for (unsigned i = 0; i < TOPICS_MOST; i++)
+        assert_non_null(get(t, rk, i));
+    assert_null(get(t, rk, TOPICS_MOST));
+    struct topic *seven = get(t, rk, 7), *eight = get(t, rk, 8);
+    seven->unknown = eight->unknown = true;
+    eight->under_way = 70;
+    assert_non_null(get(t, rk, TOPICS_MOST)); /* in the place of 7 */
+    assert_null(get(t, rk, 7));
+    assert_ptr_equal(get(t, rk, 8), eight);
+    assert_int_equal(t->n, TOPICS_MOST);
+    topics_done(t, &host);
+    rd_kafka_destroy(rk);
+    free(t);
+}
+
+/* ---- Commits ---- */
+
+static int n_sent;
+
+rd_kafka_resp_err_t fake_commit_queue(
+    rd_kafka_t *rk, const rd_kafka_topic_partition_list_t *offsets, rd_kafka_queue_t *queue,
+    void (*cb)(rd_kafka_t *, rd_kafka_resp_err_t, rd_kafka_topic_partition_list_t *, void *),
+    void *opaque)
+{
+    (void)rk, (void)queue, (void)cb, (void)opaque;
+    n_sent += offsets->cnt;
+    for (int i = 0; i < offsets->cnt; i++)
+        assert_true(offsets->elems[i].offset >= 0);
+    return RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+static void reply(struct source *s, int64_t offset)
+{
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_list_add(list, "t", 0)->offset = offset;
+    s->committing = true;
+    on_reply(NULL, RD_KAFKA_RESP_ERR_NO_ERROR, list, s);
+    assert_false(s->committing);
+    rd_kafka_topic_partition_list_destroy(list);
+}
+
+/* The partition went and came back before the reply: nothing of it has ended yet. */
+static void test_a_reply_to_an_older_assignment_counts_for_nothing(void **state)
+{
+    struct part *p = calloc(1, sizeof(*p) + 2);
+    struct part *parts[] = {p};
+    struct source s = {.client = {.host = &host}, .parts = parts, .n_parts = 1};
+    (void)state;
+    n_sent = 0;
+    p->topic[0] = 't';
+    p->watermark = p->committed = NO_OFFSET;
+    reply(&s, 500);
+    assert_false(commit_send(&s, false));
+    assert_int_equal(n_sent, 0);
+    commit_mark(&s, p, 600);
+    assert_true(commit_send(&s, false));
+    assert_int_equal(n_sent, 1);
+    reply(&s, 600);
+    assert_false(commit_send(&s, false));
+    free(p);
+}
+
 /* ---- Verdicts ---- */
 
 static void test_every_error_has_a_verdict(void **state)
@@ -90,7 +216,7 @@ static void test_every_error_has_a_verdict(void **state)
     assert_true(n > 100);
     for (size_t i = 0; i < n; i++) {
         for (int how = 0; how < 4; how++) {
-            struct weir_result r = verdict_of(descs[i].code, NULL, how & 1, how & 2, 0);
+            struct weir_result r = verdict_of(descs[i].code, NULL, how & 1, how & 2);
             bool fine = descs[i].code == RD_KAFKA_RESP_ERR_NO_ERROR;
             assert_int_equal(r.verdict == WEIR_VERDICT_OK, fine);
             assert_true(r.verdict >= WEIR_VERDICT_OK && r.verdict <= WEIR_VERDICT_REOPEN);
@@ -108,18 +234,33 @@ static void test_too_large_is_rejected_only_alone(void **state)
     rd_kafka_message_t m = {0};
     (void)state;
     for (int i = 0; i < 2; i++) {
-        assert_int_equal(verdict_of(codes[i], NULL, false, true, 0).verdict, WEIR_VERDICT_REJECTED);
-        assert_int_equal(verdict_of(codes[i], &m, true, true, 0).verdict, WEIR_VERDICT_REJECTED);
-        assert_int_equal(verdict_of(codes[i], &m, false, true, 0).verdict, WEIR_VERDICT_RETRY);
+        assert_int_equal(verdict_of(codes[i], NULL, false, true).verdict, WEIR_VERDICT_REJECTED);
+        assert_int_equal(verdict_of(codes[i], &m, true, true).verdict, WEIR_VERDICT_REJECTED);
+        assert_int_equal(verdict_of(codes[i], &m, false, true).verdict, WEIR_VERDICT_RETRY);
     }
+}
+
+static void test_a_refused_time_is_rejected_only_where_it_is_the_events(void **state)
+{
+    rd_kafka_message_t m = {.key = (void *)(uintptr_t) "k"};
+    enum weir_verdict among_others =
+        errors_are_per_record() ? WEIR_VERDICT_REJECTED : WEIR_VERDICT_RETRY;
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        rd_kafka_resp_err_t code =
+            i == 0 ? RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP : RD_KAFKA_RESP_ERR_INVALID_RECORD;
+        assert_int_equal(verdict_of(code, &m, true, true).verdict, WEIR_VERDICT_REJECTED);
+        assert_int_equal(verdict_of(code, &m, false, true).verdict, among_others);
+    }
+    assert_int_equal(verdict_of(ERR_DIFFERENT_RECORD, &m, false, true).verdict, WEIR_VERDICT_RETRY);
 }
 
 static void test_a_missing_topic_is_waited_for_by_its_name(void **state)
 {
     (void)state;
-    assert_int_equal(verdict_of(RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC, NULL, false, true, 0).verdict,
+    assert_int_equal(verdict_of(RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC, NULL, false, true).verdict,
                      WEIR_VERDICT_UNAVAILABLE);
-    assert_int_equal(verdict_of(RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC, NULL, false, false, 0).verdict,
+    assert_int_equal(verdict_of(RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC, NULL, false, false).verdict,
                      WEIR_VERDICT_REJECTED);
 }
 
@@ -199,8 +340,12 @@ int main(void)
         cmocka_unit_test(test_limit_shrinks_to_single_events),
         cmocka_unit_test(test_limit_shrinks_once_a_request),
         cmocka_unit_test(test_limit_grows_where_it_holds),
+        cmocka_unit_test(test_isolated_events_go_one_by_one),
+        cmocka_unit_test(test_topics_that_do_not_exist_leave_their_places),
+        cmocka_unit_test(test_a_reply_to_an_older_assignment_counts_for_nothing),
         cmocka_unit_test(test_every_error_has_a_verdict),
         cmocka_unit_test(test_too_large_is_rejected_only_alone),
+        cmocka_unit_test(test_a_refused_time_is_rejected_only_where_it_is_the_events),
         cmocka_unit_test(test_a_missing_topic_is_waited_for_by_its_name),
         cmocka_unit_test(test_times),
         cmocka_unit_test(test_refused_settings),
