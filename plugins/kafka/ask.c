@@ -52,6 +52,17 @@ static void *answer(void *arg)
     return NULL;
 }
 
+bool ask_start(struct source *s, struct weir_error *err)
+{
+    struct asker *a = &s->asker;
+    int code = pthread_create(&a->thread, NULL, answer, s);
+    a->has_thread = code == 0;
+    if (code != 0)
+        s->client.host->error(err, WEIR_E_FATAL, "no_thread", "cannot start a thread: %s",
+                              strerror(code));
+    return code == 0;
+}
+
 void ask_init(struct source *s)
 {
     pthread_mutex_init(&s->asker.mutex, NULL);
@@ -81,8 +92,6 @@ void ask(struct source *s, enum ask_kind kind, rd_kafka_topic_partition_list_t *
     a->questions[kind] = (struct question){.list = take_list, .number = number};
     pthread_cond_signal(&a->changed);
     pthread_mutex_unlock(&a->mutex);
-    if (!a->has_thread)
-        a->has_thread = pthread_create(&a->thread, NULL, answer, s) == 0;
 }
 
 enum ask_state ask_answer(struct source *s, enum ask_kind kind, struct question *ret_take)

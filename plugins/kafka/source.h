@@ -204,6 +204,8 @@ bool parts_at_end(const struct source *s);
 
 /* ---- ask.c */
 void ask_init(struct source *s);
+/* Once the handle is there. False with err. */
+bool ask_start(struct source *s, struct weir_error *err);
 /* Before the handle goes. */
 void ask_done(struct source *s);
 /* Opens a question; there must be none of that kind. */

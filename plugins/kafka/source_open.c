@@ -145,7 +145,7 @@ static enum weir_status connect_consumer(struct source *s, struct weir_error *er
     s->replies = rd_kafka_queue_new(s->rk);
     rd_kafka_queue_io_event_enable(s->queue, s->data_fd, &one, sizeof(one));
     rd_kafka_queue_io_event_enable(s->replies, s->data_fd, &one, sizeof(one));
-    return subscribe(s, err);
+    return ask_start(s, err) ? subscribe(s, err) : WEIR_E_FATAL;
 }
 
 static void *lanes_new(const struct weir_host *h, const void *config, struct weir_error *err)

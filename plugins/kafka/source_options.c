@@ -26,7 +26,9 @@ static const struct weir_option options[] = {
      .of = WEIR_OPT_STRING,
      .flags = WEIR_OPT_REQUIRED | WEIR_OPT_NONEMPTY,
      .offset = offsetof(struct source_config, topics),
-     .doc = "Topics to read; one that begins with ^ is a regular expression over topic names.",
+     .doc =
+         "Topics to read; one that begins with ^ is a regular expression over topic names, which "
+         "finds none that Kafka writes itself (`__consumer_offsets` and the like).",
      .example = "[user-events, \"^audit\\\\..*\"]"},
     {.name = "group",
      .type = WEIR_OPT_STRING,
@@ -124,6 +126,28 @@ static const char *assignor(const struct source_config *cfg)
     return "range,roundrobin";
 }
 
+static bool is_named(const struct source_config *cfg, const char *topic)
+{
+    const struct weir_str *topics = cfg->topics.items;
+    for (uint32_t i = 0; i < cfg->topics.n; i++)
+        if (strcmp(topics[i].ptr, topic) == 0)
+            return true;
+    return false;
+}
+
+/* A pattern such as ^.* means the user's topics: Kafka's own would feed on each commit of ours. */
+static void conf_topics(rd_kafka_conf_t *conf, const struct source_config *cfg, struct problems *p)
+{
+    static const char *const own[] = {"__consumer_offsets", "__transaction_state",
+                                      "__share_group_state"};
+    char text[128] = "";
+    size_t n = 0;
+    for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++)
+        if (!is_named(cfg, own[i]))
+            n += (size_t)snprintf(text + n, sizeof(text) - n, "%s^%s$", n > 0 ? "," : "", own[i]);
+    set(conf, p, "topics", "topic.blacklist", text);
+}
+
 static void conf_prefetch(rd_kafka_conf_t *conf, const struct source_config *cfg,
                           struct problems *p)
 {
@@ -159,6 +183,7 @@ rd_kafka_conf_t *source_conf(const struct source_config *cfg, uint32_t lane, str
     /* New topics and partitions are found within that time. */
     set(conf, p, "", "topic.metadata.refresh.interval.ms", "30000");
     conf_prefetch(conf, cfg, p);
+    conf_topics(conf, cfg, p);
     client_conf_raw(conf, &cfg->client, WEIR_SOURCE, p);
     return conf;
 }

@@ -1,20 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """The plugin `kafka` against brokers that want encryption, certificates, logins and tokens."""
-import ctypes
-import glob
+import base64
 import json
 import os
 import shutil
 import tempfile
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from urllib.parse import parse_qs
 
-import confluent_kafka
 import pytest
 from confluent_kafka.admin import (AclBinding, AclBindingFilter, AclOperation, AclPermissionType,
                                    ResourcePatternType, ResourceType)
 
-from kafka_rig import Cluster, certificates, token
+from kafka_rig import Cluster, certificates, python_library, system_library, token
 from weirtest import unique_name, wait_until
 
 PLAIN = "org.apache.kafka.common.security.plain.PlainLoginModule"
@@ -86,16 +87,7 @@ sinks:
 
 def old_library():
     """Whether the system's librdkafka cannot log in by SCRAM at Kafka 4 (librdkafka#4895)."""
-    return ctypes.CDLL("librdkafka.so.1").rd_kafka_version() < 0x020601ff
-
-
-def newer_library():
-    """The environment with a librdkafka that can: the one that Python's client brings along."""
-    if not old_library():
-        return {}
-    found = glob.glob(str(Path(confluent_kafka.__file__).parents[1] / "confluent_kafka.libs/librdkafka-*.so*"))
-    assert len(found) == 1, found
-    return {"LD_PRELOAD": found[0]}
+    return system_library() < 0x020601ff
 
 
 @pytest.fixture
@@ -138,7 +130,7 @@ def refused(weir, cluster, unique):
 def test_login_by(copies, certs, mechanism, listener):
     tls = f"tls: {{ca: {certs}/ca.pem}}" if listener == "LOGINTLS" else ""
     copies(listener, f"sasl: {{mechanism: {mechanism}, user: weir, password: s3cret}}\n    {tls}",
-           env=newer_library() if "SCRAM" in mechanism else None)
+           env=python_library() if "SCRAM" in mechanism and old_library() else None)
 
 
 @pytest.mark.skipif("not old_library()", reason="librdkafka 2.6.1 and later logs in by SCRAM at Kafka 4")
@@ -257,6 +249,61 @@ def test_a_token_that_nobody_renews_is_told_and_taken_once_it_is(weir, cluster, 
     running.stop()
 
 
+def test_handing_over_a_token_with_debug_logs_on(weir):
+    """The library logs while a token is handed to it, on the thread that does so."""
+    weir.write(token(3600), "token")
+    running = weir.start("""
+sources:
+  in: {type: kafka, brokers: "127.0.0.1:9", topics: [t], group: g, rdkafka: {debug: security},
+       sasl: {mechanism: OAUTHBEARER, oauth: {file: token}}}
+sinks: {out: {type: blackhole}}
+""", args=["--log-level", "debug"])
+    running.wait_log("Waking up waiting broker threads after setting OAUTHBEARER token")
+    running.wait_log("Kafka connection failed")
+    running.stop()
+
+
+class Endpoint(HTTPServer):
+    """A token endpoint. `asked`: what clients sent."""
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), self.Handler)
+        self.asked = []
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_port}/token"
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            form = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            self.server.asked.append((self.path, self.headers["Authorization"], parse_qs(form)))
+            answer = json.dumps({"access_token": token(3600), "token_type": "Bearer", "expires_in": 3600})
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer.encode())
+
+        def log_message(self, *_):
+            pass
+
+
+def test_a_token_from_an_endpoint(copies):
+    endpoint = Endpoint()
+    try:
+        copies("TOKEN", f"sasl: {{mechanism: OAUTHBEARER, oauth: {{url: '{endpoint.url}', client_id: weir, "
+                        "client_secret: s3cret, scope: kafka, extensions: {traceId: x1}}}", env=python_library())
+    finally:
+        endpoint.shutdown()
+        endpoint.server_close()
+    assert len(endpoint.asked) >= 2  # source and sink
+    for path, login, form in endpoint.asked:
+        assert path == "/token" and form["grant_type"] == ["client_credentials"] and form["scope"] == ["kafka"]
+        assert base64.b64decode(login.removeprefix("Basic ")) == b"weir:s3cret"
+
+
 @pytest.mark.parametrize("content, message", [
     ("not a token", "holds no JWT"),
     ("a.b.c", "holds no JWT"),
@@ -324,6 +371,8 @@ def test_denied_topics_wait_for_access(weir, cluster, unique):
      "needs one of sasl.oauth.file and sasl.oauth.url"),
     ("{mechanism: OAUTHBEARER, user: me, password: x, oauth: {file: p}}", "takes no user and password"),
     ("{mechanism: PLAIN, user: me, password: x, oauth: {file: p}}", "set sasl.mechanism to OAUTHBEARER"),
+    ("{mechanism: PLAIN, user: me, password: x, oauth: {scope: s}}", "set sasl.mechanism to OAUTHBEARER"),
+    ("{mechanism: PLAIN, user: me, password: x, oauth: {extensions: {a: b}}}", "set sasl.mechanism to OAUTHBEARER"),
     ("{mechanism: OAUTHBEARER, oauth: {url: 'ftp://a', client_id: a, client_secret: b}}", "is no URL"),
     ("{mechanism: OAUTHBEARER, oauth: {url: 'https://a/b'}}", "needs client_id and client_secret"),
     ("{mechanism: OAUTHBEARER, oauth: {file: p, scope: x}}", "go with url, not with file"),

@@ -2,6 +2,7 @@
 """The source `kafka` on a real broker: what it reads, where it goes on, whom it shares with."""
 import collections
 import json
+import signal
 import subprocess
 import threading
 import time
@@ -10,7 +11,10 @@ import confluent_kafka
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from kafka_rig import python_library, system_library
 from weirtest import free_port, unique_name, wait_until
+
+COOPERATIVE = 0x020601ff  # from this version on its cooperative assignor is sound
 
 
 def pipeline(kafka, topics, group, sink, source="", name="copy"):
@@ -123,6 +127,24 @@ def test_start_latest_and_pattern_topics(weir, kafka, unique):
     kafka.produce(f"{stem}.c", [{"n": 3}])
     assert sorted(numbers(kafka.consume(target, 2, quiet=0.5))) == [1, 3]
     running.stop()
+
+
+def test_a_pattern_finds_no_topic_of_kafka_itself(weir, own_kafka, unique):
+    """Each commit is a message in one of them: whoever reads it never comes to an end."""
+    broker = own_kafka()
+    topic = broker.topic()
+
+    def partitions(topics):
+        running = weir.start(pipeline(broker, topics, unique("g"), "{type: blackhole}", "codec: raw"))
+        count = running.wait_log("partitions taken on", timeout=60)[0]["partitions"]
+        running.stop()
+        return count
+
+    assert partitions(topic) == 1  # and with the first group Kafka makes the topic for their offsets
+    assert partitions("^.*") == 1
+    theirs = partitions("__consumer_offsets")
+    assert theirs > 1
+    assert partitions(["__consumer_offsets", "^.*"]) == theirs + 1
 
 
 # ---- Where it goes on --------------------------------------------------------------------------
@@ -296,6 +318,68 @@ def test_hands_over_at_the_deadline_when_the_sink_is_stuck(weir, kafka, own_kafk
     assert found == set(range(total))
 
 
+def test_partitions_that_were_lost_are_let_go(weir, kafka, unique):
+    """A process that slept for longer than its session: another one has its partitions, and nothing
+    that it still has of them counts any more."""
+    source, target, group = kafka.topic(partitions=4), kafka.topic(), unique("g")
+    text = pipeline(kafka, source, group, to_topic(kafka, target),
+                    "commit_interval: 100ms\n    rdkafka: {session.timeout.ms: 3000, heartbeat.interval.ms: 500}")
+    sleeper, other = weir.start(text), weir.start(text)
+    for running in (sleeper, other):
+        wait_until(lambda: running.find_log("partitions taken on", partitions=2), 30)
+    stream = Stream(kafka, source, 1000)
+    try:
+        sleeper.wait_metric("weir_component_sent_events_total", 500, component="in")
+        before = len(other.find_log("partitions taken on", partitions=4))
+        sleeper.signal(signal.SIGSTOP)
+        wait_until(lambda: len(other.find_log("partitions taken on", partitions=4)) > before, 60)
+        time.sleep(1)  # the new owner commits further offsets
+        sleeper.signal(signal.SIGCONT)
+        sleeper.wait_log("partitions lost", timeout=60)
+        wait_until(lambda: len(sleeper.find_log("partitions taken on")) >= 2, 60)
+    finally:
+        sleeper.signal(signal.SIGCONT)
+        total = stream.stop()
+    found = numbers(kafka.consume(target, total, timeout=60, quiet=1))
+    assert set(found) == set(range(total))
+    wait_until(lambda: all_committed(kafka, group, source), 30)
+    sleeper.stop()
+    other.stop()
+    assert all_committed(kafka, group, source)
+
+
+def test_cooperative_members_join_and_leave_while_a_stream_flows(weir, kafka, unique):
+    """Events may be repeated then, but none is lost, and not all partitions stop each time."""
+    source, target, group = kafka.topic(partitions=6), kafka.topic(partitions=3), unique("g")
+    text = pipeline(kafka, source, group, to_topic(kafka, target),
+                    "commit_interval: 200ms\n    assignment: cooperative-sticky")
+    env = python_library() if system_library() < COOPERATIVE else None
+    stream = Stream(kafka, source, 2000)
+    try:
+        first = weir.start(text, env=env)
+        kafka.consume(target, 1000)
+        for _ in range(2):
+            second = weir.start(text, env=env)
+            wait_until(lambda: second.find_log("partitions taken on", partitions=3), 60)
+            second.wait_metric("weir_component_sent_events_total", 500, component="in")
+            second.stop()
+            wait_until(lambda: kafka.members(group) == 1, 30)
+    finally:
+        total = stream.stop()
+    assert set(numbers(kafka.consume(target, total, timeout=60, quiet=1))) == set(range(total))
+    # Three of the six went: the others were read on.
+    assert first.find_log("partitions handed over", partitions=3)
+    wait_until(lambda: all_committed(kafka, group, source), 30)
+    first.stop()
+
+
+@pytest.mark.skipif(system_library() >= COOPERATIVE, reason="this librdkafka's assignor is sound")
+def test_a_cooperative_group_with_an_old_library_is_refused(weir):
+    options = {**GOOD, "assignment": "cooperative-sticky"}
+    checked = weir.check(source_file("\n".join(f"    {k}: {v}" for k, v in options.items())), expect=1)
+    assert "can abort or hang the process in librdkafka" in checked.text
+
+
 def test_static_member_keeps_its_partitions_over_a_restart(weir, kafka, unique):
     source, target, group = kafka.topic(partitions=4), kafka.topic(), unique("g")
 
@@ -368,6 +452,37 @@ def test_ends_while_the_broker_does_not_answer(weir, kafka, own_kafka, unique, l
     running.stop()
     broker.resume()
     assert time.monotonic() - began < 15
+
+
+NO_THREAD = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+/* None for the plugin itself; its libraries get theirs. */
+int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*run)(void *), void *arg)
+{
+    int (*next)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *) =
+        (int (*)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *))
+            dlsym(RTLD_NEXT, "pthread_create");
+    Dl_info from;
+    if (dladdr((void *)run, &from) != 0 && strstr(from.dli_fname, "/kafka.so") != NULL)
+        return EAGAIN;
+    return next(thread, attr, run, arg);
+}
+"""
+
+
+@pytest.mark.parametrize("kind", ["source", "sink"])
+def test_a_thread_that_cannot_be_started_is_told(weir, kafka, unique, kind):
+    shim = weir.write(NO_THREAD, "shim.c").with_suffix(".so")
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", shim, shim.with_suffix(".c")], check=True)
+    text = pipeline(kafka, "t", unique("g"), "{type: blackhole}")
+    if kind == "sink":
+        text = f"sources: {{in: {{type: generate, count: 1}}}}\nsinks: {{out: {to_topic(kafka, 't')}}}\n"
+    running = weir.run(text, env={"LD_PRELOAD": shim}, expect=1)
+    assert "cannot start a thread: Resource temporarily unavailable" in running.stderr
 
 
 # ---- Encryption and login ----------------------------------------------------------------------
@@ -539,6 +654,8 @@ WRONG = [
     ({"tls": "{ca: missing.pem}"}, "cannot be read: No such file"),
     ({"tls": "{certificate: pipeline-1.yaml}"}, "also set tls.key"),
     ({"tls": "{ca: pipeline-1.yaml}"}, "refuses this configuration"),
+    ({"tls": "{verify: false}"}, "has no effect, for nothing is encrypted"),
+    ({"tls": "{enabled: true, key_password: x}"}, "has no effect without tls.key"),
     ({"sasl": "{user: me, password: x}"}, "no mechanism"),
     ({"sasl": "{mechanism: PLAIN}"}, "mechanism PLAIN needs sasl.user"),
     ({"sasl": "{mechanism: KERBEROS}"}, "SCRAM-SHA-256"),
