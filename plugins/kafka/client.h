@@ -191,6 +191,8 @@ void stats_done(struct client *c);
 
 /* True for [a-zA-Z0-9._-]{1,249} but not "." and "..". */
 bool topic_name_valid(struct weir_str name);
+/* True where it can be a part of such a name. */
+bool topic_part_valid(struct weir_str name);
 /* Milliseconds from now to a deadline, rounded up, within 0 and `most`. */
 int ms_until(const struct weir_host *host, int64_t deadline_ns, int most);
 

@@ -188,9 +188,14 @@ rd_kafka_conf_t *client_conf(const struct client_config *cfg, struct problems *p
 
 bool topic_name_valid(struct weir_str name)
 {
-    if (name.len == 0 || name.len > 249)
+    if (name.len == 0 || (name.len <= 2 && memcmp(name.ptr, "..", name.len) == 0))
         return false;
-    if (name.ptr[0] == '.' && (name.len == 1 || (name.len == 2 && name.ptr[1] == '.')))
+    return topic_part_valid(name);
+}
+
+bool topic_part_valid(struct weir_str name)
+{
+    if (name.len > 249)
         return false;
     for (size_t i = 0; i < name.len; i++) {
         char c = name.ptr[i];

@@ -108,9 +108,17 @@ rd_kafka_conf_t *sink_conf(const struct sink_config *cfg, struct problems *p)
 void check_topic(const struct sink_config *cfg, const struct weir_host *h, struct problems *p)
 {
     struct weir_str name;
-    if (h->template_is_literal(cfg->topic, &name) && !topic_name_valid(name))
+    bool literal = h->template_is_literal(cfg->topic, &name);
+    if (!literal)
+        name = h->template_prefix(cfg->topic);
+    int n = (int)(name.len > 200 ? 200 : name.len);
+    if (literal && !topic_name_valid(name))
         problem(p, "topic", "'%.*s' is no topic name: 1 to 249 letters, digits, '.', '_' and '-'",
-                (int)(name.len > 200 ? 200 : name.len), name.ptr);
+                n, name.ptr);
+    else if (!literal && !topic_part_valid(name))
+        problem(p, "topic",
+                "no topic name begins with '%.*s': expected letters, digits, '.', '_' and '-'", n,
+                name.ptr);
 }
 
 static void check_headers(const struct sink_config *cfg, struct problems *p)

@@ -110,7 +110,10 @@ static const struct weir_option options[] = {
      .def = "16MiB",
      .min = INT64_C(1) << 20,
      .max = INT64_C(2047) << 20,
-     .doc = "Memory a lane for messages fetched ahead, besides about 300 bytes for each of them.",
+     .doc =
+         "Memory a lane for messages fetched ahead, besides about 300 bytes for each of them and "
+         "what one more request a broker brings, unpacked (rdkafka.fetch.max.bytes bounds it "
+         "packed).",
      .example = "64MiB"},
 };
 
@@ -169,7 +172,7 @@ rd_kafka_conf_t *source_conf(const struct source_config *cfg, uint32_t lane, str
     if (cfg->instance_id.len != 0) {
         int n = snprintf(id, sizeof(id), "%s-%u", cfg->instance_id.ptr, (unsigned)lane);
         if (n >= (int)sizeof(id) - 50)
-            problem(p, "instance_id", "is longer than %d bytes", (int)sizeof(id) - 52);
+            problem(p, "instance_id", "is longer than %d bytes", (int)sizeof(id) - 53);
         else
             set(conf, p, "instance_id", "group.instance.id", id);
     }
