@@ -94,24 +94,30 @@ def test_a_broker_that_is_killed_under_load_costs_nothing(weir, cluster, unique)
 
 
 def test_too_few_replicas_are_waited_for(weir, cluster, unique):
-    source, target, group = cluster.topic(), cluster.topic(partitions=3), unique("g")
-    running = weir.start(text(cluster, source, target, group))
+    """The topic wants three replicas, and two are there: the leader refuses what it is sent."""
+    source, target, group = cluster.topic(), cluster.topic(partitions=3, min_insync_replicas=3), unique("g")
+    running = weir.start(text(cluster, source, target, group).replace("on_reject", "statistics: 1s, on_reject"))
     running.wait_log("partitions taken on", timeout=60)
-    stopped = cluster.nodes[1:]
+    victim = cluster.nodes[2]
+    victim.kill()
     try:
-        # Of three controllers two have to be there, or nobody elects leaders: one goes, one sleeps.
-        stopped[0].kill()
-        wait_until(lambda: cluster.admin.list_topics(target, timeout=10), 60)
-        cluster.produce(source, [{"n": n} for n in range(500)], key=lambda i, v: str(i))
-        stopped[1].process.send_signal(19)
         cluster.forget()
-        time.sleep(1)
-        stopped[1].process.send_signal(18)
+
+        def in_sync():
+            return [len(p.isrs) for p in cluster.admin.list_topics(target, timeout=10).topics[target].partitions.values()]
+
+        wait_until(lambda: in_sync() == [2, 2, 2], 60)
+        cluster.produce(source, [{"n": n} for n in range(500)], key=lambda i, v: str(i))
+        running.wait_metric("weir_kafka_producer_queue_messages", 500, timeout=60, component="out")
+        time.sleep(3)  # several refusals
+        assert running.metric("weir_kafka_producer_queue_messages", component="out") == 500
+        assert cluster.count(target) == 0
     finally:
-        stopped[0].start()
+        victim.start()
         wait_until(cluster.answers, 90, "all three answer")
     found = [m.json["n"] for m in cluster.consume(target, 500, timeout=90, quiet=1)]
     assert sorted(found) == list(range(500))
+    assert not running.find_log("event rejected")
     running.stop()
 
 

@@ -117,7 +117,9 @@ def refused(weir, cluster, unique):
                  for who in (("in", "out") if sink else ("in",))]
         assert all(line["level"] == "error" for line in lines)
         assert "s3cret" not in running.stderr
-        assert running.alive and running.metric("weir_kafka_errors_total", component="in") >= 1
+        assert running.alive
+        kind = "authentication" if "login" in message else "connection"
+        assert running.metric("weir_kafka_errors_total", component="in", error=kind) >= 1
         running.stop(expect=None)
         return lines[0]
     return start
@@ -150,6 +152,7 @@ def test_a_wrong_password_is_told(refused, mechanism):
     line = refused("LOGIN", f"sasl: {{mechanism: {mechanism}, user: weir, password: wr0ng}}",
                    "Kafka refuses the login: check `sasl`")
     assert "uthentication" in line["reason"] and "wr0ng" not in json.dumps(line)
+    assert mechanism != "PLAIN" or "Invalid username or password" in line["reason"]
 
 
 def test_a_mechanism_that_the_broker_does_not_have_is_told(refused):

@@ -7,9 +7,7 @@ import subprocess
 import threading
 import time
 
-import confluent_kafka
 import pytest
-from confluent_kafka.admin import AdminClient, NewTopic
 
 from kafka_rig import python_library, system_library
 from weirtest import free_port, unique_name, wait_until
@@ -483,132 +481,6 @@ def test_a_thread_that_cannot_be_started_is_told(weir, kafka, unique, kind):
         text = f"sources: {{in: {{type: generate, count: 1}}}}\nsinks: {{out: {to_topic(kafka, 't')}}}\n"
     running = weir.run(text, env={"LD_PRELOAD": shim}, expect=1)
     assert "cannot start a thread: Resource temporarily unavailable" in running.stderr
-
-
-# ---- Encryption and login ----------------------------------------------------------------------
-
-class Secured:
-    """A client's settings for a secured broker, and what tests need of them."""
-
-    def __init__(self, broker, settings):
-        self.settings = {"bootstrap.servers": broker.brokers, "log_level": 0, **settings}
-
-    def topic(self, values=()):
-        name = unique_name("secured")
-        admin = AdminClient(self.settings)
-        admin.create_topics([NewTopic(name, 1, 1)])[name].result(60)
-        producer = confluent_kafka.Producer(self.settings)
-        for value in values:
-            producer.produce(name, value)
-        assert producer.flush(30) == 0
-        return name
-
-    def values(self, topic, count):
-        consumer = confluent_kafka.Consumer({**self.settings, "group.id": unique_name("g")})
-        consumer.assign([confluent_kafka.TopicPartition(topic, 0, 0)])
-        found = []
-        wait_until(lambda: found.extend(m.value() for m in consumer.consume(100, 0.2)) or
-                   len(found) >= count)
-        consumer.close()
-        return found
-
-
-def secured_pipeline(broker, source, target, group, options):
-    return f"""
-name: secured
-sources:
-  in:
-    type: kafka
-    brokers: {broker.brokers}
-    topics: [{source}]
-    group: {group}
-    {options}
-sinks:
-  out:
-    type: kafka
-    brokers: {broker.brokers}
-    topic: {target}
-    on_reject: drop
-    {options}
-"""
-
-
-# The listener keeps its name, so that scripts/servers need not know; a word in the settings tells it
-# not to wait for an answer in plain text.
-def listener(protocol, *more):
-    return (f"listener.security.protocol.map=PLAINTEXT:{protocol},CONTROLLER:PLAINTEXT",
-            "weir.test.answers=tls", *more)
-
-
-def test_login_with_a_password(weir, own_kafka, unique):
-    broker = own_kafka(*listener(
-        "SASL_PLAINTEXT", "sasl.enabled.mechanisms=PLAIN", "sasl.mechanism.inter.broker.protocol=PLAIN",
-        "listener.name.plaintext.plain.sasl.jaas.config="
-        "org.apache.kafka.common.security.plain.PlainLoginModule required "
-        'username="weir" password="s3cret" user_weir="s3cret";'))
-    client = Secured(broker, {"security.protocol": "sasl_plaintext", "sasl.mechanism": "PLAIN",
-                              "sasl.username": "weir", "sasl.password": "s3cret"})
-    source, target = client.topic([b"{}", b"[1]"]), client.topic()
-
-    def text(password):
-        return secured_pipeline(broker, source, target, unique("g"),
-                                f"sasl: {{mechanism: PLAIN, user: weir, password: {password}}}")
-
-    running = weir.start(text("s3cret"))
-    assert client.values(target, 2) == [b"{}", b"[1]"]
-    running.stop()
-    assert "s3cret" not in running.stderr
-    running = weir.start(text("wr0ng"))
-    line = running.wait_log("Kafka refuses the login: check `sasl`", component="in")[0]
-    assert "wr0ng" not in running.stderr and "Invalid username or password" in line["reason"]
-    assert running.metric("weir_kafka_errors_total", error="authentication", component="in") >= 1
-    running.stop()
-
-
-def certificates(folder):
-    """A CA that signs a broker's and a client's certificate, and a CA of strangers."""
-    def run(*args):
-        subprocess.run(["openssl", *args], cwd=folder, check=True, capture_output=True)
-
-    for ca in ("ca", "stranger"):
-        run("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", f"{ca}.key", "-out", f"{ca}.pem",
-            "-days", "2", "-subj", f"/CN={ca}")
-    for who in ("broker", "client"):
-        run("req", "-newkey", "rsa:2048", "-nodes", "-keyout", f"{who}.key", "-out", f"{who}.csr",
-            "-subj", f"/CN={who}")
-        (folder / "names").write_text("subjectAltName=IP:127.0.0.1\n")
-        run("x509", "-req", "-in", f"{who}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
-            "-days", "2", "-out", f"{who}.pem", "-extfile", "names")
-    (folder / "keystore.pem").write_text((folder / "broker.key").read_text() +
-                                         (folder / "broker.pem").read_text())
-    return folder
-
-
-def test_encryption_with_certificates_on_both_sides(weir, own_kafka, unique, tmp_path):
-    certs = certificates(tmp_path)
-    broker = own_kafka(*listener(
-        "SSL", "ssl.keystore.type=PEM", f"ssl.keystore.location={certs}/keystore.pem",
-        "ssl.truststore.type=PEM", f"ssl.truststore.location={certs}/ca.pem", "ssl.client.auth=required"))
-    client = Secured(broker, {"security.protocol": "ssl", "ssl.ca.location": f"{certs}/ca.pem",
-                              "ssl.certificate.location": f"{certs}/client.pem",
-                              "ssl.key.location": f"{certs}/client.key"})
-    source, target = client.topic([b"{}", b"[1]"]), client.topic()
-
-    def start(ca, more=""):
-        return weir.start(secured_pipeline(
-            broker, source, target, unique("g"),
-            f"tls: {{ca: {ca}.pem, certificate: client.pem, key: client.key{more}}}"))
-
-    running = start("ca")
-    assert client.values(target, 2) == [b"{}", b"[1]"]
-    running.stop()
-    running = start("stranger")
-    line = running.wait_log("TLS with a Kafka broker failed", component="in")[0]
-    assert "verif" in line["reason"]
-    running.stop()
-    running = start("stranger", ", verify: false")
-    assert client.values(target, 4) == [b"{}", b"[1]"] * 2
-    running.stop()
 
 
 # ---- Wrong configurations ----------------------------------------------------------------------

@@ -187,8 +187,7 @@ class Kafka(Server):
         Without `count`: all that the topic holds now."""
         consumer = self._reader(topic)
         try:
-            bounds = {p.partition: consumer.get_watermark_offsets(p, 10)
-                      for p in consumer.assignment()}
+            bounds = self._bounds(consumer)
             found, deadline = [], time.monotonic() + timeout
             at = {p: begin for p, (begin, _) in bounds.items()}
             while True:
@@ -234,10 +233,20 @@ class Kafka(Server):
         """{partition: (offset of its first record, offset behind its last)}"""
         consumer = self._reader(topic)
         try:
-            return {p.partition: consumer.get_watermark_offsets(p, 10)
-                    for p in consumer.assignment()}
+            return self._bounds(consumer)
         finally:
             consumer.close()
+
+    def _bounds(self, consumer):
+        def ask():
+            try:
+                return {p.partition: consumer.get_watermark_offsets(p, 10) for p in consumer.assignment()}
+            except confluent_kafka.KafkaException as error:
+                # A new topic's leader is known before it knows itself.
+                if error.args[0].code() != confluent_kafka.KafkaError.NOT_LEADER_FOR_PARTITION:
+                    raise
+                return None
+        return wait_until(ask, 20, "the partitions have leaders")
 
     def purge(self, topic):
         """Removes all records; the offsets go on."""
