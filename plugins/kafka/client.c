@@ -92,6 +92,8 @@ static const struct fault_row {
      "Kafka topic does not exist: waiting until somebody creates it"},
     {RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC, FAULT_TOPIC, WEIR_LOG_WARN,
      "Kafka topic does not exist: waiting until somebody creates it"},
+    {RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION, FAULT_TOPIC, WEIR_LOG_WARN,
+     "Kafka partition is not known to the client yet"},
     {RD_KAFKA_RESP_ERR_INCONSISTENT_GROUP_PROTOCOL, FAULT_OTHER, WEIR_LOG_ERROR,
      "the other members of the consumer group use another assignment: set `assignment` to theirs"},
     {RD_KAFKA_RESP_ERR__MAX_POLL_EXCEEDED, FAULT_OTHER, WEIR_LOG_ERROR,

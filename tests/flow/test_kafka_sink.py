@@ -404,12 +404,13 @@ def test_a_queue_that_stays_full_is_told_and_costs_nothing(weir, kafka, own_kafk
     broker.pause()
     try:
         kafka.produce(source, [{"n": n} for n in range(1, 1000)])
-        line = running.wait_log("sink unavailable", component="out")[0]
-        assert line["code"] == "queue_full" and "queue is full" in line["reason"]
-        time.sleep(4)  # several attempts
+        running.wait_metric("weir_component_received_events_total", 1000, component="out")
+        time.sleep(4)  # several times what a write may take
     finally:
         broker.resume()
     assert [m.json["n"] for m in broker.consume(target, 1000, timeout=60, quiet=1)] == list(range(1000))
+    line = running.wait_log("sink unavailable", component="out")[0]
+    assert line["code"] == "queue_full" and "queue is full" in line["reason"]
     assert not running.find_log("event rejected")
     running.stop()
 

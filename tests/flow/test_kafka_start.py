@@ -152,7 +152,9 @@ def test_a_topic_that_grows_while_it_is_read_loses_nothing(weir, kafka, unique, 
         # At once: long before weir can have heard of the new partitions.
         kafka.produce(source, [{"n": n} for n in range(total, total + 600)], key=lambda i, _: str(i))
         total += 600
-        assert numbers(kafka.consume(target, total, timeout=60)) == list(range(total))
+        wait_until(lambda: set(numbers(kafka.consume(target))) == set(range(total)), 60)
+    # Where it takes on what it had to look up, the group may already form anew: then events repeat.
+    assert start != "earliest" or kafka.count(target) == total
     wait_until(lambda: sum(kafka.committed(group, source).values()) == total, 30)
     running.stop()
 

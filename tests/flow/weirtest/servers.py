@@ -238,15 +238,24 @@ class Kafka(Server):
             consumer.close()
 
     def _bounds(self, consumer):
+        return self._ask(lambda: {p.partition: consumer.get_watermark_offsets(p, 10)
+                                  for p in consumer.assignment()})
+
+    @staticmethod
+    def _ask(question):
+        """A new topic's leader, and the coordinator of a new broker's groups, are known before they
+        know themselves: they are asked again."""
         def ask():
             try:
-                return {p.partition: consumer.get_watermark_offsets(p, 10) for p in consumer.assignment()}
+                return (question(),)
             except confluent_kafka.KafkaException as error:
-                # A new topic's leader is known before it knows itself.
-                if error.args[0].code() != confluent_kafka.KafkaError.NOT_LEADER_FOR_PARTITION:
+                if error.args[0].code() not in (
+                        confluent_kafka.KafkaError.NOT_LEADER_FOR_PARTITION,
+                        confluent_kafka.KafkaError.NOT_COORDINATOR,
+                        confluent_kafka.KafkaError.COORDINATOR_LOAD_IN_PROGRESS):
                     raise
                 return None
-        return wait_until(ask, 20, "the partitions have leaders")
+        return wait_until(ask, 20, "the broker answers")[0]
 
     def purge(self, topic):
         """Removes all records; the offsets go on."""
@@ -260,7 +269,8 @@ class Kafka(Server):
         try:
             partitions = self.admin.list_topics(topic, timeout=10).topics[topic].partitions
             asked = [confluent_kafka.TopicPartition(topic, p) for p in partitions]
-            return {p.partition: p.offset for p in consumer.committed(asked, 20) if p.offset >= 0}
+            found = self._ask(lambda: consumer.committed(asked, 20))
+            return {p.partition: p.offset for p in found if p.offset >= 0}
         finally:
             consumer.close()
 
