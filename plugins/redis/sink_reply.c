@@ -33,7 +33,7 @@ static bool send_again(struct sink *self, struct server *server, struct item *it
 {
     static const char no_script[] = "NOSCRIPT";
     bool ask = false;
-    if (item->n_redirects >= REDIRECTS_MAX || !queue_reserve(&self->moved, self->h, 1))
+    if (item->n_redirects >= REDIRECTS_MAX)
         return false;
     if (self->command.once_ms > 0 && !item->whole_script && text.len >= sizeof(no_script) - 1 &&
         memcmp(text.ptr, no_script, sizeof(no_script) - 1) == 0) {
@@ -67,6 +67,7 @@ static void take_reply(struct sink *self, struct server *server, const struct re
     if (reply->type == REPLY_ERROR && first && send_again(self, server, item, reply->text)) {
         item->first_part = (uint8_t)part;
         p->worst.verdict = WEIR_VERDICT_PENDING;
+        self->barrier = true; /* from now on later events of its key would overtake it */
     } else if (reply->type == REPLY_ERROR && p->worst.verdict != WEIR_VERDICT_PENDING) {
         note_error(self, server, reply->text);
     }
@@ -75,12 +76,12 @@ static void take_reply(struct sink *self, struct server *server, const struct re
     struct item done = queue_pop(&p->sent);
     self->n_sent--;
     p->got = 0;
-    if (p->worst.verdict == WEIR_VERDICT_PENDING) {
-        self->barrier = true;
-        queue_push(&self->moved, done);
-    } else {
+    if (p->worst.verdict != WEIR_VERDICT_PENDING)
         sink_settle(self, done, p->worst.verdict == WEIR_VERDICT_NONE ? &ok : &p->worst);
-    }
+    else if (queue_reserve(&self->moved, self->h, 1))
+        queue_push(&self->moved, done);
+    else
+        sink_settle(self, done, &sink_no_memory);
     p->worst.verdict = WEIR_VERDICT_NONE;
 }
 

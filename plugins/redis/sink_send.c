@@ -136,9 +136,9 @@ static void flush_out(struct sink *self)
 
 void sink_send_waiting(struct sink *self)
 {
-    if (self->held.n + self->moved.n == 0)
-        return;
-    if (self->barrier && self->n_sent > 0)
+    if (self->n_sent == 0)
+        self->barrier = false;
+    if (self->barrier || self->held.n + self->moved.n == 0)
         return;
     enum servers_state state = servers_want(&self->servers);
     if (state == SERVERS_ASKING)
@@ -147,10 +147,8 @@ void sink_send_waiting(struct sink *self)
         struct weir_result error = self->servers.error;
         sink_settle_all(self, &self->moved, &error);
         sink_settle_all(self, &self->held, &error);
-        self->barrier = false;
         return;
     }
-    self->barrier = false;
     struct weir_arena *a = self->h->scratch(self->h);
     send_queue(self, &self->moved, a);
     send_queue(self, &self->held, a);
