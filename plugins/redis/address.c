@@ -6,6 +6,7 @@
  */
 #include "address.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static int hex_of(char c)
@@ -106,8 +107,7 @@ static const char *read_host(struct weir_str s, struct address *a)
     int64_t number = 0;
     if (!address_read_uint(port, 65535, &number) || number == 0)
         return "the port is a number from 1 to 65535 (an IPv6 address stands in [ ])";
-    memcpy(a->port, port.ptr, port.len);
-    a->port[port.len] = '\0';
+    snprintf(a->port, sizeof(a->port), "%d", (int)number);
     if (host.len == 0)
         return "the host is missing";
     return decode(host, a->host, sizeof(a->host));

@@ -57,6 +57,8 @@ static const struct meaning err_meanings[] = {
      true},
     {"ERR AUTH <password> called without any password", "no_password_set", WEIR_VERDICT_UNAVAILABLE,
      true},
+    {"ERR The user executing the script can't ", "noperm", WEIR_VERDICT_UNAVAILABLE, false},
+    {"ERR ACL failure in script", "noperm", WEIR_VERDICT_UNAVAILABLE, false},
     {"ERR operation not permitted", "noauth", WEIR_VERDICT_UNAVAILABLE, true},
     {"ERR DB index is out of range", "bad_database", WEIR_VERDICT_UNAVAILABLE, true},
     {"ERR invalid DB index", "bad_database", WEIR_VERDICT_UNAVAILABLE, true},
@@ -87,7 +89,7 @@ static const struct meaning *meaning_of(struct weir_str text)
 
 struct weir_result redis_error_result(struct weir_str text, bool *ret_reconnect)
 {
-    static const char of_key[] = " to access "; /* "a key", "one of the keys", "a channel" */
+    static const char of_key[] = " access "; /* "a key", "one of the keys", "a channel" */
     const struct meaning *m = meaning_of(text);
     struct weir_result result = {.verdict = m->verdict, .code = m->code};
     if (m->verdict == WEIR_VERDICT_UNAVAILABLE && strcmp(m->code, "noperm") == 0 &&

@@ -45,6 +45,7 @@ static void test_addresses(void **state)
     (void)state;
     good("redis://h", "h|6379||||0");
     good("redis://h:1234/", "h|1234||||0");
+    good("redis://h:000006379", "h|6379||||0");
     good("redis://127.0.0.1:1/15", "127.0.0.1|1||||15");
     good("redis://[::1]:7000/2", "::1|7000||||2");
     good("redis://[fe80::1]", "fe80::1|6379||||0");
@@ -149,6 +150,12 @@ static void test_errors(void **state)
     means("NOPERM No permissions to access a key", WEIR_VERDICT_REJECTED, "noperm_key", false);
     means("NOPERM this user has no permissions to access one of the keys used as arguments",
           WEIR_VERDICT_REJECTED, "noperm_key", false);
+    means("ERR The user executing the script can't run this command or subcommand",
+          WEIR_VERDICT_UNAVAILABLE, "noperm", false);
+    means("ERR The user executing the script can't access at least one of the keys mentioned",
+          WEIR_VERDICT_REJECTED, "noperm_key", false);
+    means("ERR ACL failure in script: User x has no permissions to run the 'incr' command",
+          WEIR_VERDICT_UNAVAILABLE, "noperm", false);
     means("MYMODULE says no", WEIR_VERDICT_REJECTED, "error", false);
     means("WRONGTYPES are others", WEIR_VERDICT_REJECTED, "error", false);
     means("", WEIR_VERDICT_REJECTED, "error", false);
