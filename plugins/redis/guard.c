@@ -2,6 +2,9 @@
  *
  * Takes the guard's key first and gives it back where the command fails, so that a rejected event
  * can be tried again. All of it is one call, which Redis runs whole or, out of memory, not at all.
+ * Errors leave it as they are (pcall): before Redis 7 those of redis.call begin with another word.
+ *
+ * The key names pipeline and component: several may each count the same event.
  */
 #include "guard.h"
 
@@ -10,13 +13,16 @@
 #include <openssl/evp.h>
 #include <string.h>
 
-const char guard_script[] = "if not redis.call('SET', KEYS[1], '1', 'NX', 'PX', ARGV[1]) then\n"
+const char guard_script[] = "local r = redis.pcall('SET', KEYS[1], '1', 'NX', 'PX', ARGV[1])\n"
+                            "if not r then\n"
                             "  return 0\n"
+                            "elseif r.err then\n"
+                            "  return r\n"
                             "end\n"
                             "local at = 2\n"
                             "while at <= #ARGV do\n"
                             "  local n = tonumber(ARGV[at])\n"
-                            "  local r = redis.pcall(unpack(ARGV, at + 1, at + n))\n"
+                            "  r = redis.pcall(unpack(ARGV, at + 1, at + n))\n"
                             "  if type(r) == 'table' and r.err then\n"
                             "    redis.call('DEL', KEYS[1])\n"
                             "    return r\n"
@@ -38,29 +44,40 @@ void guard_hash(char ret_hex[41])
     ret_hex[40] = '\0';
 }
 
+/* Appends s at *at. */
+static void put(char **at, struct weir_str s)
+{
+    if (s.len > 0)
+        memcpy(*at, s.ptr, s.len);
+    *at += s.len;
+}
+
 struct weir_str guard_key(const struct weir_host *h, struct weir_arena *a, struct weir_str route,
                           bool cluster, struct weir_str id, bool *ret_memory)
 {
-    static const char name[] = "weir:once:{";
     struct weir_str part = cluster ? slot_part(route) : weir_str_n(NULL, 0);
     *ret_memory = false;
     if (cluster && route.ptr != NULL && (part.len == 0 || memchr(part.ptr, '}', part.len) != NULL))
         return weir_str_n(NULL, 0);
-    size_t n = sizeof(name) - 1;
-    char *p = h->arena_alloc(a, n + part.len + id.len + 2);
+    const struct weir_str parts[] = {weir_cstr("weir:once:"),
+                                     weir_cstr(part.len > 0 ? "{" : ""),
+                                     part,
+                                     weir_cstr(part.len > 0 ? "}:" : ""),
+                                     h->pipeline,
+                                     weir_cstr(":"),
+                                     h->component,
+                                     weir_cstr(":"),
+                                     id};
+    const size_t n_parts = sizeof(parts) / sizeof(parts[0]);
+    size_t n = 0;
+    for (size_t i = 0; i < n_parts; i++)
+        n += parts[i].len;
+    char *p = h->arena_alloc(a, n);
     *ret_memory = p == NULL;
     if (p == NULL)
         return weir_str_n(NULL, 0);
     char *at = p;
-    memcpy(at, name, n);
-    at += part.len > 0 ? n : n - 1; /* without a part there are no braces */
-    if (part.len > 0) {
-        memcpy(at, part.ptr, part.len);
-        at += part.len;
-        *at++ = '}';
-        *at++ = ':';
-    }
-    if (id.len > 0)
-        memcpy(at, id.ptr, id.len);
-    return weir_str_n(p, (size_t)(at - p) + id.len);
+    for (size_t i = 0; i < n_parts; i++)
+        put(&at, parts[i]);
+    return weir_str_n(p, n);
 }

@@ -7,6 +7,7 @@
 #include "redis.h"
 #include "servers.h"
 
+#include <string.h>
 #include <strings.h>
 
 #define OFFSET(table, member)                                                                      \
@@ -191,7 +192,9 @@ static const struct weir_option options[] = {
      .offset = offsetof(struct sink_config, expire_ns),
      .min = WEIR_NS_PER_MS,
      .max = INT64_MAX,
-     .doc = "How long the key lives from now on: a PEXPIRE in the same pipeline (of `set`: PX).",
+     .doc =
+         "How long the key lives from now on: a PEXPIRE in the same pipeline (of `set`: PX). It "
+         "reaches the key also where Redis rejects the command, such as for a key of another type.",
      .example = "30m"},
     {.name = "keep_ttl",
      .type = WEIR_OPT_BOOL,
@@ -201,8 +204,9 @@ static const struct weir_option options[] = {
             "Redis 7 on), and `set` does not take it away (KEEPTTL).",
      .example = "true"},
     TABLE(once,
-          "For commands that add up: the event's id is remembered in a key weir:once:..., and the "
-          "same event again does nothing. Guard and command are one call of a script.",
+          "For commands that add up: the event's id is remembered in a key weir:once:..., which an "
+          "ACL user must be allowed to write, and the same event again does nothing. Guard and "
+          "command are one call of a script.",
           "{ttl: 24h}"),
 };
 
@@ -214,10 +218,13 @@ static int count_forms(const struct sink_config *cf)
 }
 
 /* Of ZADD's forms the one with INCR adds up, though its name does not say so. */
-static bool adds_up(const struct weir_host *h, const struct weir_list *command)
+static bool adds_up(const struct weir_host *h, const struct command_info *info,
+                    const struct weir_list *command)
 {
     struct weir_template *const *items = command->items;
     struct weir_str text;
+    if (strcmp(info->name, "ZADD") != 0)
+        return false;
     for (uint32_t i = 2; i < command->n; i++) {
         if (h->template_is_literal(items[i], &text) && text.len == 4 &&
             strncasecmp(text.ptr, "INCR", 4) == 0)
@@ -232,8 +239,10 @@ static bool overwrites(const struct weir_host *h, const struct sink_config *cf)
     struct weir_str name;
     if (cf->command.n == 0)
         return cf->stream.key == NULL && cf->list.key == NULL && cf->publish.channel == NULL;
-    return h->template_is_literal(items[0], &name) &&
-           (command_info(name)->flags & COMMAND_OVERWRITES) != 0 && !adds_up(h, &cf->command);
+    if (!h->template_is_literal(items[0], &name))
+        return false;
+    const struct command_info *info = command_info(name);
+    return (info->flags & COMMAND_OVERWRITES) != 0 && !adds_up(h, info, &cf->command);
 }
 
 static void check_stream(const struct sink_config *cf, const struct weir_report *report)

@@ -160,6 +160,16 @@ def test_once_counts_right_though_connections_break(weir, own_redis):
     assert {k: int(v) for k, v in server.client().hgetall("count:users").items()} == expected
 
 
+def test_once_is_for_each_sink(weir, db):
+    """What one sink has counted the other has still to count, on the same server."""
+    weir.write(lines(ids(50)), "in.ndjson")
+    text = pipeline(db.url, 'command: [INCR, "c:a"], once: {ttl: 60s}, inputs: [in]')
+    weir.run(text.replace("  dead:", f"""\
+  other: {{type: redis, url: "{db.url}", command: [INCR, "c:b"], once: {{ttl: 60s}}, inputs: [in]}}
+  dead:"""))
+    assert db.get("c:a") == db.get("c:b") == "50" and dead(weir) == []
+
+
 def test_once_gives_its_guard_back_where_the_command_fails(weir, db):
     db.set("l:bad", "no list")
     weir.write(lines([{"k": "good"}, {"k": "bad"}]), "in.ndjson")
@@ -304,6 +314,7 @@ def test_hostile_events_disturb_no_other(weir, db, form):
     ("hash: {key: k, fields: {a: b}}, once: {ttl: 1h}", "sinks.out.once", "overwrites"),
     ("members: {key: k}, once: {ttl: 1h}", "sinks.out.once", "overwrites"),
     ("command: [SET, k, v], once: {ttl: 1h}", "sinks.out.once", "overwrites"),
+    ('command: [HSET, k, incr, "{{ n }}"], once: {ttl: 1h}', "sinks.out.once", "overwrites"),
     ("stream: {key: k}, once: {}", "sinks.out.once.ttl", "missing"),
     ("stream: {key: k}, once: {ttl: 0s}", "sinks.out.once.ttl", ""),
     ('command: [EVAL, "return 1", "0"], once: {ttl: 1h}', "sinks.out.command", "cannot call EVAL"),

@@ -223,9 +223,12 @@ static void test_noise_as_answers(void **state)
 
 static void guard(const char *route, bool cluster, const char *id, const char *want)
 {
-    const struct weir_host *h = wr_host_control();
+    struct weir_host host = *wr_host_control();
+    const struct weir_host *h = &host;
     struct weir_arena *arena = h->arena_new(h);
     bool no_memory;
+    host.pipeline = weir_cstr("p");
+    host.component = weir_cstr("c");
     struct weir_str key = guard_key(h, arena, weir_cstr(route), cluster, weir_cstr(id), &no_memory);
     assert_false(no_memory);
     if (want == NULL) {
