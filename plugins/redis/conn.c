@@ -248,7 +248,7 @@ int conn_poll(const struct conn *c, short *ret_events, int64_t *deadline_ns)
 {
     if (linking(c) && c->deadline_ns < *deadline_ns)
         *deadline_ns = c->deadline_ns;
-    if (c->link != NULL && tls_has_more(c->link))
+    if (c->state == CONN_BROKEN || (c->link != NULL && tls_has_more(c->link)))
         *deadline_ns = 0;
     if (c->state == CONN_DOWN || c->state == CONN_BROKEN)
         return -1;

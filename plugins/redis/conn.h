@@ -77,7 +77,8 @@ void conn_close(struct conn *c);
 void conn_break(struct conn *c, const char *code, const char *fmt, ...) WEIR_PRINTF(3, 4);
 
 /* What poll(2) is to wait for: a descriptor (-1 = nothing), its events, and no longer than
- * *deadline_ns, which becomes earlier where the connection wants that. */
+ * *deadline_ns, which becomes earlier where the connection wants that: a BROKEN one waits for
+ * nothing but its owner. */
 int conn_poll(const struct conn *c, short *ret_events, int64_t *deadline_ns);
 /* Goes on with connecting, sending, receiving, as far as that does not block; BROKEN where
  * connecting took too long. `events`: what poll(2) said. */

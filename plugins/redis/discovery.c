@@ -211,7 +211,7 @@ static bool take_slots(struct servers *s, const struct reply *reply)
     const char *end = p + reply->record.len;
     uint16_t slots[N_SLOTS] = {0};
     struct reply list;
-    bool good = reply->type == REPLY_ARRAY && record_next(&p, end, &list);
+    bool good = reply->type == REPLY_ARRAY && record_next(&p, end, &list) && list.number <= N_SLOTS;
     for (uint32_t i = 0; good && i < s->n; i++)
         s->items[i]->seen = false;
     for (int64_t i = 0; good && i < list.number; i++)

@@ -16,6 +16,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define REFRESH_NS WEIR_NS_PER_S /* slots move in numbers: a map for each would be a storm */
+
 static bool is_many(const struct servers *s)
 {
     return s->config->cluster || s->config->sentinel.master.len > 0;
@@ -136,7 +138,8 @@ void servers_use_host(struct servers *s, const struct weir_host *h)
 
 /* ---- Asking ---------------------------------------------------------------------------------- */
 
-/* Opens the control connection to the next of those that may know. */
+/* Opens the control connection to the next of those that may know. Who answered last has no second
+ * turn before the others: what it said may have been wrong. */
 static void ask_next(struct servers *s)
 {
     char host[256], port[8];
@@ -171,7 +174,6 @@ static void answered(struct servers *s, const struct reply *reply)
     s->known = true;
     s->asking = false;
     s->n_tried = 0;
-    s->next = 0;
     conn_close(&s->ask);
 }
 
@@ -211,6 +213,16 @@ void servers_forget(struct servers *s)
     s->in_vain = false;
 }
 
+/* Whether it is time to ask again for the sake of one slot; if so, that is counted as done. */
+static bool refresh_is_due(struct servers *s)
+{
+    int64_t now_ns = s->h->now(s->h);
+    if (now_ns < s->refresh_ns)
+        return false;
+    s->refresh_ns = now_ns + REFRESH_NS;
+    return true;
+}
+
 /* ---- Using ----------------------------------------------------------------------------------- */
 
 struct server *servers_for(struct servers *s, unsigned slot)
@@ -226,7 +238,8 @@ struct server *servers_for(struct servers *s, unsigned slot)
         s->error = (struct weir_result){.verdict = WEIR_VERDICT_UNAVAILABLE,
                                         .code = "clusterdown",
                                         .message = weir_cstr(s->text)};
-        servers_forget(s);
+        if (refresh_is_due(s))
+            servers_forget(s);
     }
     return server;
 }
@@ -250,7 +263,7 @@ struct server *servers_redirect(struct servers *s, struct weir_str text, const s
         if (s->items[i] == server)
             s->slots[slot] = (uint16_t)(i + 1);
     }
-    if (!s->asking) { /* slots move in numbers: the others are learned while work goes on */
+    if (!s->asking && refresh_is_due(s)) { /* the others are learned while work goes on */
         s->n_tried = 0;
         ask_next(s);
     }

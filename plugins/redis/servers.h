@@ -36,6 +36,7 @@ struct servers {
     struct conn ask; /* to a Sentinel or a node */
     int64_t ask_until_ns;
     uint32_t next, n_tried; /* which is asked next; how many were since the last success */
+    int64_t refresh_ns; /* not before that what is known is asked for again for one slot's sake */
     struct pollfd *polls;
     struct weir_result error; /* why there are none; its message is `text` */
     char text[400];
@@ -61,7 +62,7 @@ enum servers_state servers_want(struct servers *s);
 void servers_forget(struct servers *s);
 
 /* The server of that slot, whose connection may be DOWN; NULL (see `error`) where the cluster has
- * none. They are known. */
+ * none; the others go on. They are known. */
 struct server *servers_for(struct servers *s, unsigned slot);
 /* Reads "MOVED 3999 127.0.0.1:6381" or "ASK ...": the server, NULL where the text is none such. A
  * MOVED also changes the slot's server, and more is asked for. `from`: who said so. */

@@ -157,6 +157,27 @@ static void test_slots_of_a_cluster(void **state)
     close_answer(&a);
 }
 
+/* A list of that many ranges, all of them slot 16383 at a. */
+static bool take_many_ranges(struct answer *a, int n)
+{
+    static const char range[] = "*3\r\n:16383\r\n:16383\r\n" NODE("1\r\na", "1");
+    char head[32];
+    int len = snprintf(head, sizeof(head), "*%d\r\n", n);
+    struct reply reply;
+    replies_reset(&a->in);
+    for (int i = -1; i < n; i++) {
+        size_t room;
+        const char *piece = i < 0 ? head : range;
+        size_t size = i < 0 ? (size_t)len : sizeof(range) - 1;
+        memcpy(replies_space(&a->in, &room), piece, size);
+        assert_true(room >= size);
+        replies_filled(&a->in, size);
+        enum reply_result result = replies_next(&a->in, &reply);
+        assert_int_equal(result, i + 1 < n ? REPLY_MORE : REPLY_READ);
+    }
+    return discovery_take_answer(&a->s, &reply);
+}
+
 static void test_what_is_no_list_of_slots(void **state)
 {
     (void)state;
@@ -176,6 +197,8 @@ static void test_what_is_no_list_of_slots(void **state)
     assert_false(TAKE(&a, "*1\r\n*3\r\n:0\r\n:1\r\n" NODE("1\r\na", "65536")));
     assert_false(TAKE(&a, "*1\r\n*3\r\n:0\r\n:1\r\n*1\r\n$1\r\na\r\n"));
     assert_false(TAKE(&a, "*1\r\n*3\r\n:0\r\n:1\r\n" NODE("3\r\na\0b", "1")));
+    assert_false(take_many_ranges(&a, N_SLOTS + 1));
+    assert_true(take_many_ranges(&a, 1000));
     assert_string_equal(servers_for(&a.s, 16383)->conn.where, "a:1"); /* as it was */
     close_answer(&a);
 }
@@ -219,6 +242,69 @@ static void test_noise_as_answers(void **state)
     close_answer(&a);
 }
 
+static void expect_asked(struct answer *a, const char *where, const char *resp, size_t len)
+{
+    struct reply reply;
+    size_t room;
+    assert_int_equal(servers_want(&a->s), SERVERS_ASKING);
+    assert_string_equal(a->s.ask.where, where);
+    replies_reset(&a->in);
+    memcpy(replies_space(&a->in, &room), resp, len);
+    replies_filled(&a->in, len);
+    assert_int_equal(replies_next(&a->in, &reply), REPLY_READ);
+    answered(&a->s, &reply);
+    assert_int_equal(servers_want(&a->s), SERVERS_KNOWN);
+    servers_forget(&a->s); /* what it said was of no use */
+}
+
+/* One that is behind the times does not have the last word each time. */
+static void test_sentinels_are_asked_in_turn(void **state)
+{
+    (void)state;
+    static const char resp[] = "*2\r\n$1\r\nh\r\n$1\r\n5\r\n";
+    struct weir_str nodes[] = {weir_cstr("b.invalid:8"), weir_cstr("c.invalid:9")};
+    struct answer a;
+    open_answer(&a, false);
+    a.cf.nodes = (struct weir_list){nodes, 2};
+    expect_asked(&a, "seed:7", resp, sizeof(resp) - 1);
+    expect_asked(&a, "b.invalid:8", resp, sizeof(resp) - 1);
+    expect_asked(&a, "c.invalid:9", resp, sizeof(resp) - 1);
+    expect_asked(&a, "seed:7", resp, sizeof(resp) - 1);
+    close_answer(&a);
+}
+
+static void stop_asking(struct answer *a)
+{
+    conn_close(&a->s.ask);
+    a->s.asking = false;
+}
+
+/* However many slots move or are away, the map is asked for now and then only. */
+static void test_the_map_is_asked_for_now_and_then(void **state)
+{
+    (void)state;
+    struct answer a;
+    bool ask;
+    char text[40];
+    open_answer(&a, true);
+    assert_true(TAKE(&a, "*1\r\n*3\r\n:0\r\n:9999\r\n" NODE("1\r\na", "1")));
+    a.s.known = true;
+    for (unsigned slot = 0; slot < 100; slot++) {
+        snprintf(text, sizeof(text), "MOVED %u b:2", slot);
+        struct server *to = servers_redirect(&a.s, weir_cstr(text), a.s.items[0], &ask);
+        assert_string_equal(to->conn.where, "b:2");
+        assert_ptr_equal(servers_for(&a.s, slot), to);
+        assert_int_equal(a.s.asking, slot == 0);
+        stop_asking(&a);
+    }
+    assert_null(servers_for(&a.s, 10000));
+    assert_true(a.s.known); /* for the other slots */
+    a.s.refresh_ns = 0;
+    assert_null(servers_for(&a.s, 10000));
+    assert_false(a.s.known);
+    close_answer(&a);
+}
+
 /* ---- Guards ---- */
 
 static void guard(const char *route, bool cluster, const char *id, const char *want)
@@ -248,11 +334,11 @@ static void test_guards(void **state)
     char hash[41];
     guard_hash(hash);
     assert_int_equal(strspn(hash, "0123456789abcdef"), 40);
-    guard("k", false, "id", "weir:once:id");
-    guard("a}b", false, "id", "weir:once:id");
-    guard("k", true, "id", "weir:once:{k}:id");
-    guard("a{t}b", true, "t-0-5", "weir:once:{t}:t-0-5");
-    guard("a{b", true, "i}{d", "weir:once:{a{b}:i}{d");
+    guard("k", false, "id", "weir:once:p:c:id");
+    guard("a}b", false, "id", "weir:once:p:c:id");
+    guard("k", true, "id", "weir:once:{k}:p:c:id");
+    guard("a{t}b", true, "t-0-5", "weir:once:{t}:p:c:t-0-5");
+    guard("a{b", true, "i}{d", "weir:once:{a{b}:p:c:i}{d");
     guard("a}b", true, "id", NULL);
     guard("{}x", true, "id", NULL);
 }
@@ -289,6 +375,8 @@ int main(void)
         cmocka_unit_test(test_what_is_no_list_of_slots),
         cmocka_unit_test(test_the_master_of_sentinels),
         cmocka_unit_test(test_noise_as_answers),
+        cmocka_unit_test(test_sentinels_are_asked_in_turn),
+        cmocka_unit_test(test_the_map_is_asked_for_now_and_then),
         cmocka_unit_test(test_guards),
         cmocka_unit_test(test_queue),
     };

@@ -254,6 +254,24 @@ static void test_an_unasked_reply_breaks_it(void **state)
     peer_end(&p);
 }
 
+/* Whoever waits for connections must not wait for one that broke before. */
+static void test_a_broken_one_is_not_waited_for(void **state)
+{
+    (void)state;
+    struct conn c;
+    struct conn_config cf = config_of("unix:///nowhere/redis.sock");
+    conn_init(&c, wr_host_control(), &cf, NULL, 1024, false);
+    int64_t deadline_ns = WEIR_NEVER;
+    short wanted = 0;
+    assert_int_equal(conn_poll(&c, &wanted, &deadline_ns), -1);
+    assert_int_equal(deadline_ns, WEIR_NEVER);
+    conn_open(&c);
+    assert_int_equal(c.state, CONN_BROKEN);
+    assert_int_equal(conn_poll(&c, &wanted, &deadline_ns), -1);
+    assert_int_equal(deadline_ns, 0);
+    conn_done(&c);
+}
+
 static enum weir_status probe_url(const char *url, int64_t ms, struct weir_error *err)
 {
     const struct weir_host *h = wr_host_control();
@@ -342,6 +360,7 @@ int main(void)
         cmocka_unit_test(test_a_name_may_be_refused),
         cmocka_unit_test(test_replies_before_the_end),
         cmocka_unit_test(test_an_idle_end_is_seen),
+        cmocka_unit_test(test_a_broken_one_is_not_waited_for),
         cmocka_unit_test(test_probe),
         cmocka_unit_test(test_an_unasked_reply_breaks_it),
         cmocka_unit_test(test_names),
