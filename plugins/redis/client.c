@@ -34,12 +34,14 @@ uint32_t client_ask_cache(struct client *c, struct group *g)
 void client_submit(struct client *c, struct group *g)
 {
     uint32_t n = 0;
+    int64_t now_ns = g->h->now(g->h);
     pthread_mutex_lock(&c->lock);
     for (uint32_t i = 0; i < g->n; i++) {
         struct question *q = &g->questions[i];
         if (q->answer.state != ANSWER_WAITING)
             continue;
         q->group = g;
+        q->asked_ns = now_ns;
         list_push(&c->queue, q);
         n++;
     }

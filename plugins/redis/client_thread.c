@@ -112,6 +112,13 @@ static int64_t backoff_ns(const struct client *c, uint64_t n_failures)
     return RETRY_FIRST_NS / 5 + (int64_t)(c->host->random(c->host) % (uint64_t)most);
 }
 
+static void log_failure(const struct client *c, const struct weir_result *why)
+{
+    struct weir_kv kv[] = {weir_kv_text("code", why->code), weir_kv_str("error", why->message),
+                           weir_kv_bool("wait", c->config.wait)};
+    c->host->log(c->host, WEIR_LOG_WARN, "redis does not answer", kv, 3);
+}
+
 static void note_failure(struct client *c, struct failures *f, const struct weir_result *why)
 {
     f->last = *why;
@@ -119,9 +126,7 @@ static void note_failure(struct client *c, struct failures *f, const struct weir
     f->last.message = weir_cstr(f->text);
     f->retry_ns = c->host->now(c->host) + backoff_ns(c, f->n);
     f->n++;
-    struct weir_kv kv[] = {weir_kv_text("code", f->last.code), weir_kv_text("error", f->text),
-                           weir_kv_bool("wait", c->config.wait)};
-    c->host->log(c->host, WEIR_LOG_WARN, "redis does not answer", kv, 3);
+    log_failure(c, &f->last);
 }
 
 static void note_success(const struct client *c, struct failures *f)
@@ -157,16 +162,15 @@ static void connection_failed(struct client *c, struct server *server)
         close_connection(c, server);
         return;
     }
-    struct list sent;
+    struct list others;
     note_failure(c, &line->failures, &server->conn.error);
-    list_init(&sent);
-    list_prepend(&sent, &c->queue);
+    list_init(&others);
+    list_prepend(&others, &c->queue);
     close_connection(c, server); /* the queue has only what was sent there now */
     if (!c->config.wait)
         fail_list(c, &c->queue, &line->failures.last);
-    if (c->queue.first != NULL)
-        list_prepend(&sent, &c->queue);
-    list_prepend(&c->queue, &sent);
+    list_prepend(&others, &c->queue);
+    list_prepend(&c->queue, &others);
     servers_forget(&c->servers);
 }
 
@@ -327,19 +331,32 @@ static bool backs_off(const struct server *server, const struct line *line, int6
            now_ns < line->failures.retry_ns;
 }
 
+/* No node has the question's slot: it waits, or has no answer; those of other slots go on. */
+static bool has_no_node(struct client *c, struct question *q, int64_t now_ns, int64_t *until_ns)
+{
+    log_failure(c, &c->servers.error);
+    if (!c->config.wait) {
+        answer_failure(c, q, ANSWER_UNAVAILABLE, &c->servers.error);
+        return true;
+    }
+    q->not_before_ns = now_ns + RETRY_FIRST_NS;
+    sooner(until_ns, q->not_before_ns);
+    return false;
+}
+
 /* Sends one question; false where it has to wait, until *until_ns at most. */
 static bool send_question(struct client *c, struct question *q, int64_t now_ns, int64_t *until_ns)
 {
-    struct server *server = servers_for(&c->servers, q->slot);
-    struct line *line = server != NULL ? line_of(c, server) : NULL;
-    if (server == NULL && now_ns >= c->failures.retry_ns)
-        note_failure(c, &c->failures, &c->servers.error);
-    if (line == NULL) {
-        sooner(until_ns, now_ns + RETRY_FIRST_NS);
-        return false;
-    }
     if (now_ns < q->not_before_ns) {
         sooner(until_ns, q->not_before_ns);
+        return false;
+    }
+    struct server *server = servers_for(&c->servers, q->slot);
+    if (server == NULL)
+        return has_no_node(c, q, now_ns, until_ns);
+    struct line *line = line_of(c, server);
+    if (line == NULL) {
+        sooner(until_ns, now_ns + RETRY_FIRST_NS);
         return false;
     }
     if (backs_off(server, line, now_ns)) {
@@ -367,6 +384,22 @@ static void send_queue(struct client *c, int64_t now_ns, int64_t *until_ns)
     list_prepend(&c->queue, &kept);
 }
 
+/* Nobody has said yet where the servers are: an answer has its time-out all the same. */
+static void end_overdue(struct client *c, int64_t now_ns, int64_t *until_ns)
+{
+    static const struct weir_result late = {
+        .verdict = WEIR_VERDICT_UNAVAILABLE,
+        .code = "timeout",
+        .message = {"the servers of redis were not found in time", 43}};
+    int64_t end_ns = c->queue.first->asked_ns + c->config.timeout_ns;
+    if (now_ns < end_ns) {
+        sooner(until_ns, end_ns);
+        return;
+    }
+    note_failure(c, &c->failures, &late);
+    fail_list(c, &c->queue, &c->failures.last);
+}
+
 /* Finds the servers, then sends. */
 static void plan(struct client *c, int64_t now_ns, int64_t *until_ns)
 {
@@ -382,6 +415,8 @@ static void plan(struct client *c, int64_t now_ns, int64_t *until_ns)
         send_queue(c, now_ns, until_ns);
         break;
     case SERVERS_ASKING:
+        if (!c->config.wait)
+            end_overdue(c, now_ns, until_ns);
         break;
     case SERVERS_UNKNOWN:
         note_failure(c, &c->failures, &c->servers.error);
@@ -401,8 +436,6 @@ static int64_t first_deadline(const struct client *c, int64_t until_ns)
         const struct line *line = server->user;
         if (line != NULL && line->sent.first != NULL)
             sooner(&until_ns, line->sent.first->asked_ns + c->config.timeout_ns);
-        if (server->conn.state == CONN_BROKEN)
-            until_ns = 0;
     }
     return until_ns;
 }
@@ -448,6 +481,7 @@ void *client_run(void *arg)
 
 void client_drop_sent(struct client *c)
 {
+    drop_orphans(c, &c->queue); /* redirected, or to be asked again */
     for (uint32_t i = 0; i < c->servers.n; i++) {
         struct line *line = c->servers.items[i]->user;
         if (line == NULL)

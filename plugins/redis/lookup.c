@@ -94,7 +94,8 @@ static struct weir_metric *lookups_counter(const struct weir_host *h, const char
 {
     const char *labels[] = {"result", result, NULL};
     return h->counter(h, "redis_lookups_total",
-                      "Lookups of events: answered by the cache, by Redis, not there, no answer.",
+                      "Different commands of a batch, answered by the cache or asked of Redis; "
+                      "events for which there was nothing, or no answer.",
                       labels);
 }
 
@@ -270,6 +271,15 @@ static void apply_found(struct transform *self, struct weir_batch *b, struct wei
         put_target(self, b, ev, v);
 }
 
+static void put_default(struct transform *self, struct weir_batch *b, struct weir_event *ev)
+{
+    struct weir_value *v = self->h->make_copy(b->arena, self->config->fallback);
+    if (v == NULL)
+        fail(self, b, ev, "no_memory", weir_cstr("no memory for the default"));
+    else
+        put_target(self, b, ev, v);
+}
+
 static void apply_missing(struct transform *self, struct weir_batch *b, struct weir_event *ev)
 {
     const struct weir_host *h = self->h;
@@ -280,7 +290,7 @@ static void apply_missing(struct transform *self, struct weir_batch *b, struct w
     else if (cf->on_missing == MISSING_ERROR)
         fail(self, b, ev, "missing", weir_cstr("redis has nothing under this key"));
     else if (cf->fallback != NULL)
-        put_target(self, b, ev, h->make_copy(b->arena, cf->fallback));
+        put_default(self, b, ev);
 }
 
 static void apply_answer(struct transform *self, struct weir_batch *b, struct weir_event *ev,

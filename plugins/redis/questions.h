@@ -29,8 +29,8 @@ struct answer {
 struct question {
     struct question *next;
     struct group *group;
-    size_t at, len; /* of its command in group->commands */
-    int64_t asked_ns;
+    size_t at, len;        /* of its command in group->commands */
+    int64_t asked_ns;      /* when it came into the queue, then when it was sent */
     int64_t not_before_ns; /* it is not asked again earlier */
     uint16_t slot;
     uint8_t n_redirects;

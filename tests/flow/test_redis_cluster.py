@@ -4,6 +4,7 @@ import json
 import time
 
 import pytest
+import redis
 from redis.crc import key_slot
 
 from redis_parts import Cluster, cluster, dead, generated, lines, lookup, output, pipeline  # noqa: F401
@@ -12,6 +13,13 @@ from weirtest import events, wait_until
 
 def slot_of(key):
     return key_slot(key.encode())
+
+
+def _ignore(function):
+    try:
+        function()
+    except redis.ResponseError:
+        pass
 
 
 def made(weir):
@@ -197,6 +205,23 @@ def test_lookups_in_a_cluster_while_slots_move(weir, cluster):
     assert len(found) == 12000
     assert all(event["plan"] == f"plan-{int(event['user_id'][1:])}" for event in found)
     assert dead(weir) == [] and not r.find_log("redis does not answer")
+
+
+def test_lookups_of_other_slots_go_on_while_one_is_away(weir, cluster):
+    users = {name: slot_of(f"user:{name}") for name in "abcdefgh"}
+    client = cluster.client()
+    for name in users:
+        client.set(f"user:{name}", name)
+    for node in cluster.nodes:
+        node.client().config_set("cluster-require-full-coverage", "no")
+    for node in cluster.nodes:
+        _ignore(lambda: node.client().execute_command("CLUSTER", "DELSLOTS", users["a"]))
+    weir.write(lines([{"u": name} for name in users] * 50), "in.ndjson")
+    r = weir.run(lookup(cluster.nodes[0].url, 'key: "user:{{ u }}", target: t, cluster: true, '
+                        "on_unavailable: pass, cache: {entries: 0}"))
+    assert len(output(weir)) == 50 * len(users)
+    assert all(event.get("t") == (None if event["u"] == "a" else event["u"]) for event in output(weir))
+    assert r.find_log("redis does not answer")
 
 
 def test_lookups_of_several_keys_wait_while_their_slot_moves(weir, cluster):
