@@ -79,11 +79,12 @@ def guarded(own_redis):
 
 
 class Impostor(threading.Thread):
-    """Listens, and answers every connection with the same bytes, whatever is sent."""
+    """Listens, and answers every connection with the same bytes, whatever is sent: at once, or where
+    there is a `login` with that first."""
 
-    def __init__(self, answer, close=False, every=0.0):
+    def __init__(self, answer, close=False, every=0.0, login=b""):
         super().__init__(daemon=True)
-        self.answer, self.close_after, self.every = answer, close, every
+        self.answer, self.close_after, self.every, self.login = answer, close, every, login
         self.socket = socket.create_server(("127.0.0.1", 0))
         self.url = "redis://127.0.0.1:%d" % self.socket.getsockname()[1]
         self.connections = 0
@@ -101,6 +102,9 @@ class Impostor(threading.Thread):
     def serve(self, connection):
         try:
             connection.recv(65536)
+            if self.login:
+                connection.sendall(self.login)
+                connection.recv(65536)
             if self.every:
                 for i in range(len(self.answer)):
                     connection.sendall(self.answer[i:i + 1])
@@ -114,22 +118,25 @@ class Impostor(threading.Thread):
             pass
 
 
+# To the login, and to a command behind a good one.
 HOSTILE = {
     "http": b"HTTP/1.1 400 Bad Request\r\n\r\n<html>",
     "noise": bytes(range(256)) * 50,
     "negative": b"$-5\r\n",
     "no number": b":12x\r\n",
-    "huge string": b"+OK\r\n$99999999999999999999\r\n",
-    "string of 512 MiB and more": b"+OK\r\n$536870913\r\n",
-    "string that never comes": b"+OK\r\n$536870912\r\nabc",
-    "array of 2^40": b"+OK\r\n*1099511627776\r\n",
-    "array of 2^31 nils": b"+OK\r\n*2147483647\r\n" + b"$-1\r\n" * 1000,
-    "nested": b"+OK\r\n" + b"*1\r\n" * 100_000,
+    "huge string": b"$99999999999999999999\r\n",
+    "string of 2^63": b"$9223372036854775807\r\nabc",
+    "string of 512 MiB and more": b"$536870913\r\n",
+    "string that never comes": b"$536870912\r\nabc",
+    "array of 2^40": b"*1099511627776\r\n",
+    "array of 2^31 nils": b"*2147483647\r\n" + b"$-1\r\n" * 1000,
+    "array of -2": b"*-2\r\n",
+    "nested": b"*1\r\n" * 100_000,
     "endless line": b"+" + b"x" * 200_000,
     "no cr": b"+OK\n",
     "unasked": b"+OK\r\n" * 100_000,
-    "bad string end": b"+OK\r\n$3\r\nabcde",
-    "resp3": b"+OK\r\n%1\r\n+a\r\n:1\r\n",
+    "bad string end": b"$3\r\nabcde",
+    "resp3": b"%1\r\n+a\r\n:1\r\n",
     "empty": b"",
 }
 

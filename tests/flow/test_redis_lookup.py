@@ -258,9 +258,10 @@ def test_lookup_with_a_password(weir, guarded):
     assert output(weir) == [{"u": "a", "t": "1"}]
 
 
+@pytest.mark.parametrize("login", [b"", b"+OK\r\n"], ids=["at login", "behind it"])
 @pytest.mark.parametrize("name", HOSTILE)
-def test_lookup_at_a_hostile_server(weir, name):
-    impostor = Impostor(HOSTILE[name])
+def test_lookup_at_a_hostile_server(weir, name, login):
+    impostor = Impostor(HOSTILE[name], login=login)
     weir.run(lookup(impostor.url, 'key: "k:{{ user_id }}", target: t, timeout: 300ms, '
                     "connect_timeout: 300ms, on_unavailable: pass", "{type: generate, count: 300}"))
     assert len(output(weir)) + len(dead(weir)) == 300

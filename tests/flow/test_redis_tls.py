@@ -4,6 +4,7 @@ import subprocess
 import time
 
 import pytest
+import redis as redis_client
 
 from redis_parts import Impostor, dead, generated, lines, lookup, output, pipeline  # noqa: F401
 from weirtest import events, free_port, wait_until
@@ -200,9 +201,8 @@ sentinel failover-timeout mymaster 3000
             wait_until(lambda: self.others(port) == 2, 30)
 
     @staticmethod
-    def client(port):
-        import redis
-        return redis.Redis(port=port, decode_responses=True)
+    def client(port, **options):
+        return redis_client.Redis(port=port, decode_responses=True, **options)
 
     def others(self, port):
         try:
@@ -283,30 +283,30 @@ def test_a_server_that_is_no_sentinel(weir, own_redis):
     r.stop(expect=None)
 
 
-# What Sentinels and nodes of a cluster may say instead of addresses: OK is the reply to the name.
+# What Sentinels and nodes of a cluster may say instead of addresses.
 HOSTILE_ADDRESSES = {
-    "status": b"+OK\r\n+OK\r\n",
-    "empty": b"+OK\r\n*0\r\n",
-    "numbers": b"+OK\r\n*2\r\n:1\r\n:2\r\n",
-    "port 0": b"+OK\r\n*2\r\n$1\r\nh\r\n$1\r\n0\r\n",
-    "port 99999": b"+OK\r\n*2\r\n$1\r\nh\r\n$5\r\n99999\r\n",
-    "long host": b"+OK\r\n*2\r\n$300\r\n" + b"h" * 300 + b"\r\n$1\r\n1\r\n",
-    "nul in the host": b"+OK\r\n*2\r\n$3\r\na\0b\r\n$1\r\n1\r\n",
-    "nested": b"+OK\r\n*2\r\n*1\r\n:1\r\n*1\r\n:1\r\n",
-    "slot -1": b"+OK\r\n*1\r\n*3\r\n:-1\r\n:5\r\n*2\r\n$1\r\nh\r\n:1\r\n",
-    "slot 16384": b"+OK\r\n*1\r\n*3\r\n:0\r\n:16384\r\n*2\r\n$1\r\nh\r\n:1\r\n",
-    "backwards": b"+OK\r\n*1\r\n*3\r\n:9\r\n:1\r\n*2\r\n$1\r\nh\r\n:1\r\n",
-    "no node": b"+OK\r\n*1\r\n*2\r\n:0\r\n:16383\r\n",
-    "half a node": b"+OK\r\n*1\r\n*3\r\n:0\r\n:16383\r\n*1\r\n$1\r\nh\r\n",
-    "error": b"+OK\r\n-ERR no\r\n",
-    "silence": b"+OK\r\n",
+    "status": b"+OK\r\n",
+    "empty": b"*0\r\n",
+    "numbers": b"*2\r\n:1\r\n:2\r\n",
+    "port 0": b"*2\r\n$1\r\nh\r\n$1\r\n0\r\n",
+    "port 99999": b"*2\r\n$1\r\nh\r\n$5\r\n99999\r\n",
+    "long host": b"*2\r\n$300\r\n" + b"h" * 300 + b"\r\n$1\r\n1\r\n",
+    "nul in the host": b"*2\r\n$3\r\na\0b\r\n$1\r\n1\r\n",
+    "nested": b"*2\r\n*1\r\n:1\r\n*1\r\n:1\r\n",
+    "slot -1": b"*1\r\n*3\r\n:-1\r\n:5\r\n*2\r\n$1\r\nh\r\n:1\r\n",
+    "slot 16384": b"*1\r\n*3\r\n:0\r\n:16384\r\n*2\r\n$1\r\nh\r\n:1\r\n",
+    "backwards": b"*1\r\n*3\r\n:9\r\n:1\r\n*2\r\n$1\r\nh\r\n:1\r\n",
+    "no node": b"*1\r\n*2\r\n:0\r\n:16383\r\n",
+    "half a node": b"*1\r\n*3\r\n:0\r\n:16383\r\n*1\r\n$1\r\nh\r\n",
+    "error": b"-ERR no\r\n",
+    "silence": b"",
 }
 
 
 @pytest.mark.parametrize("how", ["cluster: true", SENTINEL], ids=["cluster", "sentinel"])
 @pytest.mark.parametrize("name", HOSTILE_ADDRESSES)
 def test_hostile_addresses(weir, name, how):
-    impostor = Impostor(HOSTILE_ADDRESSES[name])
+    impostor = Impostor(HOSTILE_ADDRESSES[name], login=b"+OK\r\n")
     options = f"connect_timeout: 300ms, {how}"
     weir.run(lookup(impostor.url, f'key: "k:{{{{ user_id }}}}", target: t, timeout: 300ms, '
                     f"on_unavailable: pass, {options}", "{type: generate, count: 50}"))
@@ -319,6 +319,107 @@ def test_hostile_addresses(weir, name, how):
     wait_until(lambda: (weir.folder / "copy.ndjson").read_bytes().count(b"\n") == 50, 10)
     r.stop(expect=None, timeout=20)
     assert dead(weir) == []
+
+
+class Liar(Impostor):
+    """Calls itself a Sentinel, and always names the same master."""
+
+    def __init__(self, port):
+        text = b"%d" % port
+        super().__init__(b"*2\r\n$9\r\n127.0.0.1\r\n$%d\r\n%s\r\n" % (len(text), text),
+                         login=b"+OK\r\n")
+        self.address = self.url.removeprefix("redis://")
+
+
+@pytest.mark.parametrize("what", ["dead", "replica"])
+def test_a_sentinel_that_is_wrong_is_not_the_last_word(weir, own_redis, what):
+    master = own_redis()
+    if what == "dead":
+        wrong = free_port()
+    else:
+        replica = own_redis()
+        replica.client().replicaof("127.0.0.1", master.port)
+        wrong = replica.port
+    options = f"{SENTINEL}, nodes: [{Liar(master.port).address}]"
+    url = Liar(wrong).url
+    weir.write(lines(events(50)), "in.ndjson")
+    r = weir.run(pipeline(url, f"{SET}, {options}"))
+    assert master.client().dbsize() == 50 and dead(weir) == []
+    assert "connect_failed" in r.stderr if what == "dead" else 'it says it is \\"slave\\"' in r.stderr
+    master.client().set("user:a", "1")
+    weir.write(lines([{"u": "a"}]), "in.ndjson")
+    weir.run(lookup(url, f'key: "user:{{{{ u }}}}", target: t, {options}'))
+    assert output(weir) == [{"u": "a", "t": "1"}]
+
+
+def test_dead_sentinels_are_passed_over_at_once(weir, own_redis):
+    """However long connecting may take: nobody listens there, or there is no way there."""
+    server = own_redis()
+    server.client().set("user:a", "1")
+    away = f"255.255.255.255:1, 255.255.255.255:2, 127.0.0.1:{free_port()}"
+    options = f"{SENTINEL}, nodes: [{away}, {Liar(server.port).address}], connect_timeout: 10m"
+    weir.write(lines([{"u": "a"}]), "in.ndjson")
+    weir.run(lookup(f"redis://127.0.0.1:{free_port()}", f'key: "user:{{{{ u }}}}", target: t, {options}'))
+    assert output(weir) == [{"u": "a", "t": "1"}]
+
+
+@pytest.mark.parametrize("how", ["cluster: true", SENTINEL], ids=["cluster", "sentinel"])
+def test_lookups_pass_while_nobody_says_where_the_servers_are(weir, how):
+    """`timeout` holds for that as well, not `connect_timeout` alone."""
+    silent = Impostor(b"")
+    weir.run(lookup(silent.url, f'key: "k:{{{{ user_id }}}}", target: t, timeout: 100ms, {how}, '
+                    "on_unavailable: pass, connect_timeout: 10m", "{type: generate, count: 50}"))
+    assert len(output(weir)) == 50
+
+
+@pytest.fixture
+def locked_sentinel(own_redis, tmp_path):
+    """One Sentinel with a password and an ACL user, over a master with another password."""
+    master = own_redis("--requirepass", "mast3r")
+    master.admin = master.client(password="mast3r")
+    port = free_port()
+    config = tmp_path / "sentinel.conf"
+    config.write_text(f"""\
+port {port}
+bind 127.0.0.1
+dir {tmp_path}
+requirepass s3ntinel
+user watcher on >w4tch +@all
+sentinel monitor mymaster 127.0.0.1 {master.port} 1
+sentinel auth-pass mymaster mast3r
+""")
+    process = subprocess.Popen(["redis-server", str(config), "--sentinel"], stdout=subprocess.DEVNULL)
+
+    def answers():
+        try:
+            return Sentinels.client(port, password="s3ntinel").ping()
+        except redis_client.ConnectionError:
+            return False
+
+    wait_until(answers, 20)
+    yield f"redis://127.0.0.1:{port}", master
+    process.kill()
+    process.wait()
+
+
+@pytest.mark.parametrize("login", ["password: s3ntinel", "user: watcher, password: w4tch"])
+def test_a_sentinel_has_a_login_of_its_own(weir, locked_sentinel, login):
+    url, master = locked_sentinel
+    weir.write(lines(events(20)), "in.ndjson")
+    weir.run(pipeline(url, f"{SET}, password: mast3r, sentinel: {{master: mymaster, {login}}}"))
+    assert master.admin.dbsize() == 20 and dead(weir) == []
+
+
+@pytest.mark.parametrize("login, code", [("", "noauth"), (", password: wr0ngpw", "wrongpass")])
+def test_a_sentinel_that_refuses_the_login(weir, locked_sentinel, login, code):
+    url, master = locked_sentinel
+    weir.write(lines(events(5)), "in.ndjson")
+    r = weir.start(pipeline(url, f"{SET}, password: mast3r, sentinel: {{master: mymaster{login}}}",
+                            more="shutdown_timeout: 1s"))
+    r.wait_metric("weir_component_errors_total", 2, component="out", error_type=code)
+    assert "wr0ngpw" not in r.stderr
+    r.stop(expect=None)
+    assert master.admin.dbsize() == 0
 
 
 @pytest.mark.parametrize("options, path, message", [

@@ -184,7 +184,8 @@ static void test_nobody_overtakes_a_moved_event(void **state)
     close(new);
 }
 
-/* Redirections of two nodes' events come in turns, when the queue of what has moved is nearly full. */
+/* Redirections of two nodes' events come in turns, when the queue of what has moved is nearly full.
+ */
 static void test_many_moved_events_of_two_nodes(void **state)
 {
     (void)state;
