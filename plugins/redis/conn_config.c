@@ -137,8 +137,7 @@ static void check_nodes(const struct conn_config *cf, const struct weir_report *
         char path[32];
         snprintf(path, sizeof(path), "nodes[%u]", i);
         if (wrong != NULL)
-            report->error(report, path, -1, "expected host:port, found \"%s\": %s", nodes[i].ptr,
-                          wrong);
+            report->error(report, path, -1, "expected host:port: %s", wrong);
     }
 }
 

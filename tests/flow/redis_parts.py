@@ -11,7 +11,6 @@ import redis as redis_client
 from weirtest import free_port, wait_until
 
 
-
 def lines(items):
     return b"".join((item if isinstance(item, bytes) else json.dumps(item).encode()) + b"\n"
                     for item in items)
@@ -40,6 +39,23 @@ def generated(url, sink, source="", **kwargs):
 def dead(weir):
     path = weir.folder / "dead.ndjson"
     return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def made(weir):
+    return [json.loads(line) for line in (weir.folder / "copy.ndjson").read_bytes().splitlines()]
+
+
+def copied(text):
+    """The pipeline, with a copy of all events in copy.ndjson."""
+    return text.replace("  dead:", "  copy: {type: file, path: copy.ndjson, inputs: [in]}\n  dead:") \
+        .replace("type: redis,", "type: redis, inputs: [in],")
+
+
+def ignore_errors(function):
+    try:
+        function()
+    except redis_client.RedisError:
+        pass
 
 
 def lookup(url, options, source="{type: file, path: in.ndjson}", more=""):
@@ -80,13 +96,14 @@ def guarded(own_redis):
 
 class Impostor(threading.Thread):
     """Listens, and answers every connection with the same bytes, whatever is sent: at once, or where
-    there is a `login` with that first."""
+    there is a `login` with that first. `tls`: a context for the server's side."""
 
-    def __init__(self, answer, close=False, every=0.0, login=b""):
+    def __init__(self, answer, close=False, every=0.0, login=b"", tls=None):
         super().__init__(daemon=True)
+        self.tls = tls
         self.answer, self.close_after, self.every, self.login = answer, close, every, login
         self.socket = socket.create_server(("127.0.0.1", 0))
-        self.url = "redis://127.0.0.1:%d" % self.socket.getsockname()[1]
+        self.url = ("rediss" if tls else "redis") + "://127.0.0.1:%d" % self.socket.getsockname()[1]
         self.connections = 0
         self.start()
 
@@ -101,6 +118,8 @@ class Impostor(threading.Thread):
 
     def serve(self, connection):
         try:
+            if self.tls:
+                connection = self.tls.wrap_socket(connection, server_side=True)
             connection.recv(65536)
             if self.login:
                 connection.sendall(self.login)
@@ -148,11 +167,12 @@ HOSTILE_EVENTS = [
 
 
 class Cluster:
-    """Nodes of a real Redis Cluster: masters with even shares of the slots, then replicas."""
+    """Nodes of a real Redis Cluster: masters with even shares of the slots, then replicas. `args`
+    makes more arguments for each."""
 
-    def __init__(self, own_redis, n_masters=3, n_replicas=0, args=()):
+    def __init__(self, own_redis, n_masters=3, n_replicas=0, args=tuple):
         self.nodes = [own_redis("--cluster-enabled", "yes", "--cluster-port", str(free_port()),
-                                "--cluster-node-timeout", "2000", *args)
+                                "--cluster-node-timeout", "2000", *args())
                       for _ in range(n_masters + n_replicas)]
         self.masters = self.nodes[:n_masters]
         first = self.nodes[0].client()
@@ -181,6 +201,11 @@ class Cluster:
     @staticmethod
     def id(node):
         return node.client().execute_command("CLUSTER", "MYID")
+
+    def owner(self, slot):
+        """The node that had the slot at first, and one of the others."""
+        i = min(slot // (16384 // len(self.masters)), len(self.masters) - 1)
+        return self.masters[i], self.masters[i - 1]
 
     def client(self):
         return redis_client.RedisCluster(host=self.nodes[0].host, port=self.nodes[0].port,

@@ -1,35 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sink and transform redis on a real Redis Cluster, while slots move and nodes die."""
-import json
 import time
 
 import pytest
-import redis
 from redis.crc import key_slot
 
-from redis_parts import Cluster, cluster, dead, generated, lines, lookup, output, pipeline  # noqa: F401
+from redis_parts import (Cluster, cluster, copied, dead, generated, ignore_errors, lines, lookup,  # noqa: F401
+                         made, output, pipeline)
 from weirtest import events, wait_until
 
 
 def slot_of(key):
     return key_slot(key.encode())
-
-
-def _ignore(function):
-    try:
-        function()
-    except redis.ResponseError:
-        pass
-
-
-def made(weir):
-    return [json.loads(line) for line in (weir.folder / "copy.ndjson").read_bytes().splitlines()]
-
-
-def copied(text):
-    """The pipeline, with a copy of all events in copy.ndjson."""
-    return text.replace("  dead:", "  copy: {type: file, path: copy.ndjson, inputs: [in]}\n  dead:") \
-        .replace("type: redis,", "type: redis, inputs: [in],")
 
 
 @pytest.mark.sanitize
@@ -110,9 +92,7 @@ def test_slots_move_while_weir_writes(weir, cluster):
 def test_a_slot_that_is_half_moved(weir, cluster):
     """ASK: some keys of the slot are there already, some not yet, new ones go to the new node."""
     slot = slot_of("{t}")
-    owner = next(node for i, node in enumerate(cluster.masters)
-                 if slot <= (16383 if i == 2 else (i + 1) * (16384 // 3) - 1))
-    other = next(node for node in cluster.masters if node is not owner)
+    owner, other = cluster.owner(slot)
     for i in range(40):
         owner.client().rpush("k:{t}:%d" % i, "first")
     cluster.begin_move(slot, owner, other)
@@ -127,6 +107,25 @@ def test_a_slot_that_is_half_moved(weir, cluster):
         assert stored == (["first"] if i < 40 else []) + [str(n) for n in range(20)], i
         assert client.ttl("k:{t}:%d" % i) > 0
     assert dead(weir) == [] and not r.find_log("sink unavailable, will try again")
+
+
+def test_once_waits_while_its_slot_moves(weir, cluster):
+    """The guard's key is at neither node: TRYAGAIN, however often, is no attempt of the event's."""
+    slot = slot_of("{t}")
+    owner, other = cluster.owner(slot)
+    for i in range(10):
+        owner.client().set("c:{t}:%d" % i, 100)
+    cluster.begin_move(slot, owner, other)
+    assert cluster.move_keys(slot, owner, other, 5) == 5
+    weir.write(lines([{"i": i % 10} for i in range(200)]), "in.ndjson")
+    r = weir.start(pipeline(cluster.url, 'command: [INCR, "c:{t}:{{ i }}"], once: {ttl: 60s}, '
+                            "cluster: true, retry: {attempts: 2, initial: 5ms, max: 10ms}"),
+                   ready=False)
+    refused = lambda node: node.client().info("errorstats").get("errorstat_TRYAGAIN", {})  # noqa: E731
+    wait_until(lambda: sum(refused(node).get("count", 0) for node in (owner, other)) > 500, 30)
+    cluster.end_move(slot, owner, other)
+    r.wait()
+    assert {cluster.client().get("c:{t}:%d" % i) for i in range(10)} == {"120"} and dead(weir) == []
 
 
 @pytest.mark.long(25)
@@ -215,7 +214,7 @@ def test_lookups_of_other_slots_go_on_while_one_is_away(weir, cluster):
     for node in cluster.nodes:
         node.client().config_set("cluster-require-full-coverage", "no")
     for node in cluster.nodes:
-        _ignore(lambda: node.client().execute_command("CLUSTER", "DELSLOTS", users["a"]))
+        ignore_errors(lambda: node.client().execute_command("CLUSTER", "DELSLOTS", users["a"]))
     weir.write(lines([{"u": name} for name in users] * 50), "in.ndjson")
     r = weir.run(lookup(cluster.nodes[0].url, 'key: "user:{{ u }}", target: t, cluster: true, '
                         "on_unavailable: pass, cache: {entries: 0}"))
@@ -227,9 +226,7 @@ def test_lookups_of_other_slots_go_on_while_one_is_away(weir, cluster):
 def test_lookups_of_several_keys_wait_while_their_slot_moves(weir, cluster):
     """TRYAGAIN: one of the keys is there already, the other is not."""
     slot = slot_of("{t}")
-    owner = next(node for i, node in enumerate(cluster.masters)
-                 if slot <= (16383 if i == 2 else (i + 1) * (16384 // 3) - 1))
-    other = next(node for node in cluster.masters if node is not owner)
+    owner, other = cluster.owner(slot)
     cluster.client().mset({"{t}a": "1", "{t}b": "2"})
     cluster.begin_move(slot, owner, other)
     assert cluster.move_keys(slot, owner, other, 1) == 1

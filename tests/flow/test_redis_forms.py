@@ -7,18 +7,9 @@ from collections import Counter
 
 import pytest
 
-from redis_parts import HOSTILE_EVENTS, db, dead, generated, lines, pipeline  # noqa: F401
+from redis_parts import (HOSTILE_EVENTS, copied, db, dead, generated, ignore_errors, lines, made,  # noqa: F401
+                         pipeline)
 from weirtest import wait_until
-
-
-def made(weir):
-    return [json.loads(line) for line in (weir.folder / "copy.ndjson").read_bytes().splitlines()]
-
-
-def copied(text):
-    """The pipeline, with a copy of all events in copy.ndjson."""
-    return text.replace("  dead:", "  copy: {type: file, path: copy.ndjson, inputs: [in]}\n  dead:") \
-        .replace("type: redis,", "type: redis, inputs: [in],")
 
 
 # ---- forms ------------------------------------------------------------------------------------
@@ -203,7 +194,7 @@ def test_busy_is_waited_out(weir, own_redis):
     server = own_redis("--busy-reply-threshold", "20")
     r = weir.start(generated(server.url, 'set: {key: "e:{{ id }}"}, timeout: 10s', "rate: 500"))
     r.wait_metric("weir_component_sent_events_total", 50, component="out")
-    endless = threading.Thread(target=lambda: _ignore(
+    endless = threading.Thread(target=lambda: ignore_errors(
         lambda: server.client().eval("while true do end", 0)))
     endless.start()
     r.wait_metric("weir_component_errors_total", 1, component="out", error_type="busy")
@@ -215,20 +206,13 @@ def test_busy_is_waited_out(weir, own_redis):
     assert dead(weir) == []
 
 
-def _ignore(function):
-    try:
-        function()
-    except Exception:  # noqa: BLE001
-        pass
-
-
 def test_misconf_is_an_outage(weir, own_redis):
     server = own_redis("--save", "", "--dbfilename", "dump.rdb", "--enable-protected-configs", "yes")
     client = server.client()
     client.set("x", 1)
     client.config_set("dir", "/proc")
     client.config_set("save", "1 1")
-    _ignore(client.bgsave)
+    ignore_errors(client.bgsave)
     wait_until(lambda: client.info("persistence")["rdb_last_bgsave_status"] == "err", 20)
     r = weir.start(generated(server.url, 'set: {key: "e:{{ id }}"}', "count: 300"))
     r.wait_metric("weir_component_errors_total", 1, component="out", error_type="misconf")

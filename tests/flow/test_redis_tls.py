@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Plugin redis: TLS, ACL users and Sentinel, with real servers."""
+import ssl
 import subprocess
 import time
 
 import pytest
 import redis as redis_client
 
-from redis_parts import Impostor, dead, generated, lines, lookup, output, pipeline  # noqa: F401
+from redis_parts import Cluster, Impostor, dead, generated, lines, lookup, output, pipeline  # noqa: F401
 from weirtest import events, free_port, wait_until
 
 
@@ -324,11 +325,50 @@ def test_hostile_addresses(weir, name, how):
 class Liar(Impostor):
     """Calls itself a Sentinel, and always names the same master."""
 
-    def __init__(self, port):
+    def __init__(self, port, tls=None):
         text = b"%d" % port
         super().__init__(b"*2\r\n$9\r\n127.0.0.1\r\n$%d\r\n%s\r\n" % (len(text), text),
-                         login=b"+OK\r\n")
-        self.address = self.url.removeprefix("redis://")
+                         login=b"+OK\r\n", tls=tls)
+        self.address = self.url.partition("//")[2]
+
+
+def server_side(certificates, name="server"):
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates / f"{name}.crt", certificates / f"{name}.key")
+    return context
+
+
+def test_tls_with_a_sentinel_and_the_master_that_it_names(weir, tls_redis, certificates):
+    server, stranger = tls_redis(), tls_redis("stranger")
+    options = f'{SET}, {SENTINEL}, tls: {{ca: "{certificates}/ca.crt"}}'
+    weir.write(lines(events(20)), "in.ndjson")
+    weir.run(pipeline(Liar(server.tls_port_number, server_side(certificates)).url, options))
+    assert server.client().dbsize() == 20 and dead(weir) == []
+    # Each of the two has to show a certificate of its own.
+    for url in (Liar(stranger.tls_port_number, server_side(certificates)).url,
+                Liar(server.tls_port_number, server_side(certificates, "stranger")).url):
+        r = weir.start(pipeline(url, options, more="shutdown_timeout: 1s"))
+        r.wait_metric("weir_component_errors_total", 2, component="out", error_type="tls_failed")
+        wait_until(lambda: "IP address mismatch" in r.stderr, 10, lambda: r.report())
+        r.stop(expect=None)
+    assert stranger.client().dbsize() == 0
+
+
+def test_tls_in_a_cluster(weir, own_redis, certificates):
+    c = certificates
+    cluster = Cluster(own_redis, args=lambda: (
+        "--tls-cluster", "yes", "--tls-port", str(free_port()), "--tls-cert-file", f"{c}/server.crt",
+        "--tls-key-file", f"{c}/server.key", "--tls-ca-cert-file", f"{c}/ca.crt",
+        "--tls-auth-clients", "no"))
+    port = cluster.nodes[1].client().config_get("tls-port")["tls-port"]
+    tls = f'cluster: true, tls: {{ca: "{c}/ca.crt"}}'
+    made = events(300)
+    weir.write(lines(made), "in.ndjson")
+    weir.run(pipeline(f"rediss://127.0.0.1:{port}", f"{SET}, {tls}"))
+    assert dead(weir) == [] and cluster.size() == 300
+    assert all(node.client().dbsize() > 0 for node in cluster.masters)
+    weir.run(lookup(f"rediss://127.0.0.1:{port}", f'key: "k:{{{{ id }}}}", target: t, parse: json, {tls}'))
+    assert [event.pop("t") for event in output(weir)] == made
 
 
 @pytest.mark.parametrize("what", ["dead", "replica"])
