@@ -127,7 +127,8 @@ static const char *read_tcp(struct weir_str rest, struct address *a)
     if (place.len > 0 && memchr(place.ptr, '?', place.len) != NULL)
         return "a redis URL has no parameters behind ?; use the options beside it";
     struct weir_str host = place;
-    if (split(&place, '/', &host) && place.len > 0 && !address_read_uint(place, 1000000, &a->database))
+    if (split(&place, '/', &host) && place.len > 0 &&
+        !address_read_uint(place, 1000000, &a->database))
         return "behind the host stands / and the number of a database";
     return read_host(host, a);
 }

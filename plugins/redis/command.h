@@ -15,6 +15,7 @@
 #define COMMAND_REFUSED 2u /* would break the pipeline: no reply, several, a blocked connection */
 #define COMMAND_SCRIPT 4u  /* its keys are counted by an argument; no script can call it */
 #define COMMAND_CHANNEL 8u /* its first argument is a channel */
+#define COMMAND_READS 16u  /* it changes nothing at all */
 
 struct command_info {
     const char *name;
@@ -32,6 +33,7 @@ struct command_use {
     bool wants_key; /* there is an expiry */
     bool cluster;
     bool guarded; /* it goes into a script */
+    bool reads;   /* only commands that read are of use */
 };
 void command_check(const struct weir_list *command, const struct command_use *use,
                    const struct weir_report *report);

@@ -11,6 +11,7 @@
 #include <strings.h>
 
 #define OVERWRITES COMMAND_OVERWRITES
+#define READS (COMMAND_READS | COMMAND_OVERWRITES)
 #define REFUSED COMMAND_REFUSED
 #define SCRIPT COMMAND_SCRIPT
 #define CHANNEL COMMAND_CHANNEL
@@ -22,21 +23,21 @@ static const struct command_info infos[] = {
     {"SETNX", OVERWRITES, 1, 0},
     {"SETBIT", OVERWRITES, 1, 0},
     {"SETRANGE", OVERWRITES, 1, 0},
-    {"GET", OVERWRITES, 1, 0},
+    {"GET", READS, 1, 0},
     {"MSET", OVERWRITES, 1, 2},
     {"MSETNX", 0, 1, 2},
-    {"MGET", OVERWRITES, 1, 1},
-    {"EXISTS", OVERWRITES, 1, 1},
-    {"PFCOUNT", OVERWRITES, 1, 1},
+    {"MGET", READS, 1, 1},
+    {"EXISTS", READS, 1, 1},
+    {"PFCOUNT", READS, 1, 1},
     {"DEL", OVERWRITES, 1, 1},
     {"UNLINK", OVERWRITES, 1, 1},
     {"HSET", OVERWRITES, 1, 0},
     {"HMSET", OVERWRITES, 1, 0},
     {"HSETNX", OVERWRITES, 1, 0},
     {"HDEL", OVERWRITES, 1, 0},
-    {"HGET", OVERWRITES, 1, 0},
-    {"HMGET", OVERWRITES, 1, 0},
-    {"HGETALL", OVERWRITES, 1, 0},
+    {"HGET", READS, 1, 0},
+    {"HMGET", READS, 1, 0},
+    {"HGETALL", READS, 1, 0},
     {"SADD", OVERWRITES, 1, 0},
     {"SREM", OVERWRITES, 1, 0},
     {"ZADD", OVERWRITES, 1, 0}, /* but not with INCR: see adds_up() in sink_config.c */
@@ -52,20 +53,38 @@ static const struct command_info infos[] = {
     {"XTRIM", OVERWRITES, 1, 0},
     {"JSON.SET", OVERWRITES, 1, 0},
     {"JSON.DEL", OVERWRITES, 1, 0},
+    {"INCR", 0, 1, 0},
+    {"INCRBY", 0, 1, 0},
+    {"INCRBYFLOAT", 0, 1, 0},
+    {"DECR", 0, 1, 0},
+    {"DECRBY", 0, 1, 0},
+    {"APPEND", 0, 1, 0},
+    {"GETSET", 0, 1, 0},
+    {"GETDEL", 0, 1, 0},
+    {"HINCRBY", 0, 1, 0},
+    {"HINCRBYFLOAT", 0, 1, 0},
+    {"LPUSH", 0, 1, 0},
+    {"RPUSH", 0, 1, 0},
+    {"LPOP", 0, 1, 0},
+    {"RPOP", 0, 1, 0},
+    {"SPOP", 0, 1, 0},
+    {"ZINCRBY", 0, 1, 0},
+    {"XADD", 0, 1, 0},
+    {"XDEL", 0, 1, 0},
     {"PUBLISH", CHANNEL, 0, 0},
     {"SPUBLISH", CHANNEL, 0, 0},
-    {"PING", OVERWRITES, 0, 0},
-    {"ECHO", OVERWRITES, 0, 0},
+    {"PING", READS, 0, 0},
+    {"ECHO", READS, 0, 0},
     {"EVAL", SCRIPT, 3, 0},
     {"EVALSHA", SCRIPT, 3, 0},
-    {"EVAL_RO", OVERWRITES | SCRIPT, 3, 0},
-    {"EVALSHA_RO", OVERWRITES | SCRIPT, 3, 0},
+    {"EVAL_RO", READS | SCRIPT, 3, 0},
+    {"EVALSHA_RO", READS | SCRIPT, 3, 0},
     {"FCALL", SCRIPT, 3, 0},
-    {"FCALL_RO", OVERWRITES | SCRIPT, 3, 0},
+    {"FCALL_RO", READS | SCRIPT, 3, 0},
     {"BITOP", OVERWRITES, 2, 1},
     {"XGROUP", 0, 2, 0},
-    {"OBJECT", OVERWRITES, 2, 0},
-    {"MEMORY", OVERWRITES, 2, 0},
+    {"OBJECT", READS, 2, 0},
+    {"MEMORY", READS, 2, 0},
     {"XREAD", REFUSED, 0, 0},
     {"XREADGROUP", REFUSED, 0, 0},
     {"MULTI", REFUSED, 0, 0},
@@ -266,6 +285,12 @@ void command_check(const struct weir_list *command, const struct command_use *us
                       f.info->name);
         return;
     }
+    bool writes = f.info->name[0] != '\0' && (f.info->flags & (COMMAND_READS | SCRIPT)) == 0;
+    if (use->reads && writes)
+        report->error(report, use->path, -1,
+                      "%s changes something: a lookup asks once for many events, and again where "
+                      "there was no answer; use the sink `redis`",
+                      f.info->name);
     if (use->guarded && (f.info->flags & SCRIPT) != 0)
         report->error(report, use->path, -1,
                       "`once` runs the command in a script, which cannot call %s; guard it inside "

@@ -148,7 +148,8 @@ static void lookup_check(const void *config, const struct weir_report *report)
                       "expected either `key` or `command`, found %s",
                       cf->key != NULL ? "both" : "neither");
     if (cf->command.n > 0) {
-        const struct command_use use = {.path = "command", .cluster = cf->conn.cluster};
+        const struct command_use use = {
+            .path = "command", .cluster = cf->conn.cluster, .reads = true};
         command_check(&cf->command, &use, report);
         if (cf->lookup != LOOKUP_GET)
             report->error(report, "lookup", -1,

@@ -20,7 +20,7 @@ static void note_error(struct sink *self, struct server *server, struct weir_str
     if (p->worst.verdict != WEIR_VERDICT_NONE)
         return;
     if (r.verdict == WEIR_VERDICT_RETRY)
-        r.verdict = WEIR_VERDICT_UNAVAILABLE; /* its slot moves for as long as it takes: no attempt */
+        r.verdict = WEIR_VERDICT_UNAVAILABLE; /* a move takes as long as it takes: no attempt */
     bool moved = strcmp(r.code, "moved") == 0 || strcmp(r.code, "ask") == 0;
     const char *hint =
         moved && !self->cluster ? "; this is a node of a cluster: say `cluster: true`" : "";

@@ -303,6 +303,9 @@ def test_lookup_of_large_answers(weir, db):
     ("key: k, target: t, cache: {sise: 1}", "transforms.find.cache.sise", 'did you mean "size"'),
     ("command: [BLPOP, k, \"0\"], target: t", "transforms.find.command", "cannot be used"),
     ('command: [GET, "{{ u }}"], target: t', "transforms.find.command", "placeholder"),
+    ('command: [incr, "c:{{ u }}"], target: t', "transforms.find.command", "INCR changes something"),
+    ('command: [SET, k, v], target: t', "transforms.find.command", "SET changes something"),
+    ("command: [PUBLISH, c, m], target: t", "transforms.find.command", "PUBLISH changes something"),
 ])
 def test_wrong_lookup_options(weir, options, path, message):
     checked = weir.check(lookup("redis://127.0.0.1", options), expect=1)
