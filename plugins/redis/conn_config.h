@@ -83,8 +83,8 @@ extern const struct weir_option sentinel_options[N_SENTINEL_OPTIONS];
          .of = WEIR_OPT_STRING,                                                                    \
          .offset = offsetof(config_type, conn.nodes),                                              \
          .flags = WEIR_OPT_NONEMPTY,                                                               \
-         .doc = "More nodes of the cluster, or more Sentinels, as host:port: asked where the one " \
-                "of the URL does not answer.",                                                     \
+         .doc = "More nodes of the cluster, or more Sentinels, as host:port, asked in turn with "  \
+                "the one of the URL: each time when there is no answer, or it was wrong.",         \
          .example = "[redis-2:6379, redis-3:6379]"},                                               \
         {.name = "tls",                                                                            \
          .type = WEIR_OPT_TABLE,                                                                   \
