@@ -493,7 +493,7 @@ const struct weir_type type_stdout_sink = {
     .summary = "Writes an event a line to standard output.",
     .doc = "For trying things out, and for pipes to other programs. Lines as in sink `file`. The "
            "reader of a named pipe may go and another come: a line that was torn is ended and "
-           "repeated. Where no other can come (`weir run ... | head`), what is not written is "
+           "repeated. Where no other can come (a pipe to `head`), what is not written is "
            "rejected with the code `reader_gone`: `on_reject` says what becomes of it, and without "
            "a dead letter the pipeline stops.",
     .options = WEIR_OPTIONS(stdout_options, struct stdout_config),
