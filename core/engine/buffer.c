@@ -132,11 +132,9 @@ static struct wr_waiter *waiters_with_room(struct memory_buffer *m, size_t bytes
     return waiters;
 }
 
-static void memory_settle(struct wr_buffer *buf, struct wr_entry *entry, uint32_t n, size_t bytes,
-                          bool failed)
+static void memory_settle(struct wr_buffer *buf, struct wr_entry *entry, uint32_t n, size_t bytes)
 {
     struct memory_buffer *m = (struct memory_buffer *)(void *)buf;
-    (void)failed; /* their source hears of it by their acks */
     size_t pinned = entry->pinned;
     if (atomic_fetch_sub_explicit(&entry->n_left, n, memory_order_acq_rel) == n) {
         bytes += pinned;

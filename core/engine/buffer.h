@@ -7,9 +7,9 @@
  * large body) with the last of them. An empty buffer takes any batch, however big.
  *
  * A buffer is a table of four calls, so that one on disk can take the place of the one in memory. Such a
- * *durable* one settles the acks of what was pushed itself, on a thread of its own, once that is safe (and
- * not before): the events that it gives out have no ack. What its outlet could not deliver stays in it: the
- * outlet says so when it settles, and does not empty it at the end.
+ * *durable* one settles the acks of what was pushed itself, on a thread of its own, once that is safe and not
+ * before. What it gives out has acks of its own, as a source's: records are positions, and the watermark is
+ * how far it may forget them, dead letters included. What failed stays, and the end does not empty it.
  */
 #ifndef WR_ENGINE_BUFFER_H
 #define WR_ENGINE_BUFFER_H
@@ -44,9 +44,8 @@ struct wr_buffer_ops {
     bool (*push)(struct wr_buffer *buf, struct wr_batch *take_b, int64_t now, struct wr_waiter *w);
     /* The oldest entry not taken yet, or NULL. [outlet] */
     struct wr_entry *(*take)(struct wr_buffer *buf);
-    /* n events with these bytes in all are the outlet's no more; the entry is gone with its last one. They
-     * have ended, or they failed: then a durable buffer keeps them for its next outlet. [outlet] */
-    void (*settle)(struct wr_buffer *buf, struct wr_entry *entry, uint32_t n, size_t bytes, bool failed);
+    /* n events with these bytes in all have ended; the entry is gone with its last one. [outlet] */
+    void (*settle)(struct wr_buffer *buf, struct wr_entry *entry, uint32_t n, size_t bytes);
     void (*free)(struct wr_buffer *take_buf);
 };
 
@@ -82,9 +81,9 @@ static inline struct wr_entry *wr_buffer_take(struct wr_buffer *buf)
     return buf->ops->take(buf);
 }
 
-static inline void wr_buffer_settle(struct wr_entry *entry, uint32_t n, size_t bytes, bool failed)
+static inline void wr_buffer_settle(struct wr_entry *entry, uint32_t n, size_t bytes)
 {
-    entry->buffer->ops->settle(entry->buffer, entry, n, bytes, failed);
+    entry->buffer->ops->settle(entry->buffer, entry, n, bytes);
 }
 
 #endif

@@ -27,17 +27,17 @@ struct failed {
 /* ---- Ends ---- */
 
 /* The event is gone from its entry. */
-static void settle_entry(struct wr_entry *entry, const struct weir_event *ev, bool failed)
+static void settle_entry(struct wr_entry *entry, const struct weir_event *ev)
 {
     if (entry != NULL)
-        wr_buffer_settle(entry, 1, wr_event_cost(ev), failed);
+        wr_buffer_settle(entry, 1, wr_event_cost(ev));
 }
 
 void wr_shard_end(struct wr_shard *s, const struct weir_event *ev, struct wr_entry *entry,
                   enum weir_outcome outcome, const struct wr_why *why)
 {
     wr_ack_settle(ev->host_ack, outcome, why, &s->ended);
-    settle_entry(entry, ev, outcome == WEIR_FAILED);
+    settle_entry(entry, ev);
 }
 
 /* ---- Dead letters ---- */
@@ -87,7 +87,7 @@ static void reject(struct wr_shard *s, struct weir_event *ev, const struct wr_me
     switch (policy) {
     case WR_ON_DEAD_LETTER:
         if (add_dead(s, ev, meta, r)) {
-            settle_entry(meta->entry, ev, false); /* the ack went along */
+            settle_entry(meta->entry, ev); /* the ack went along */
             return;
         }
         why.outcome = WEIR_FAILED;
@@ -266,7 +266,7 @@ static void flush_through(struct through *t)
         return;
     double took = (double)(t->now - t->entry->batch->entered_ns) / 1e9;
     wr_metric_observe_n(t->latency, took, t->n);
-    wr_buffer_settle(t->entry, t->n, t->bytes, false);
+    wr_buffer_settle(t->entry, t->n, t->bytes);
     t->n = 0;
     t->bytes = 0;
 }

@@ -7,12 +7,13 @@
 
 #define GIVE_UP_NS (2 * WEIR_NS_PER_S) /* after cancel: how long pending writes may take to end */
 
-/* Nothing of this shard's is left, nor anything that it could take. */
+/* Nothing of this shard's is left, nor anything that it is to take. */
 static bool idle(struct wr_shard *s)
 {
     if (s->n_active != 0 || s->n_again != 0 || s->dead != NULL)
         return false;
-    (void)wr_shard_refill(s);
+    if (!s->outlet->buffer->durable)
+        (void)wr_shard_refill(s);
     return wr_shard_queued(s) == 0;
 }
 
@@ -61,7 +62,7 @@ static bool abort_step(struct wr_shard *s, int64_t now)
     }
     do
         wr_shard_fail_queued(s);
-    while (wr_shard_refill(s));
+    while (!s->outlet->buffer->durable && wr_shard_refill(s));
     if (now >= s->give_up_at && s->n_active != 0 && !s->told_cancel) {
         /* A pipeline that stopped by itself let its writes go on until now. */
         s->told_cancel = true;

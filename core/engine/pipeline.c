@@ -330,6 +330,16 @@ void wr_pipeline_shard_ended(struct wr_pipeline *p, bool dead_letter)
 
 /* ---- Closing ---- */
 
+static void free_outlets(struct wr_pipeline *p, bool dead_letter)
+{
+    for (uint32_t i = 0; i < p->plan->n_components; i++) {
+        if (p->plan->components[i].is_dead_letter != dead_letter)
+            continue;
+        wr_outlet_free(p->units[i].outlet);
+        p->units[i].outlet = NULL;
+    }
+}
+
 struct wr_pipeline_left wr_pipeline_close(struct wr_pipeline *p)
 {
     for (uint32_t i = 0; i < p->n_lanes; i++)
@@ -341,13 +351,12 @@ struct wr_pipeline_left wr_pipeline_close(struct wr_pipeline *p)
         wr_metrics_off_scrape(p->rt.metrics, p);
     p->started = false;
     /* In this order, so that a source outlives what it attached to its events: transforms (held
-     * events), outlets (buffers, writes, dead letters), lanes (parked work) and with each its source. */
+     * events), outlets (buffers, writes, dead letters), lanes (parked work) and with each its source. A
+     * dead-letter outlet goes before those whose buffers may wait for its acks. */
     for (uint32_t i = 0; i < p->n_lanes; i++)
         wr_lane_close_transforms(p->lanes[i]);
-    for (uint32_t i = 0; i < p->plan->n_components; i++) {
-        wr_outlet_free(p->units[i].outlet);
-        p->units[i].outlet = NULL;
-    }
+    free_outlets(p, true);
+    free_outlets(p, false);
     for (uint32_t i = 0; i < p->n_lanes; i++)
         wr_lane_free(p->lanes[i]);
     p->n_lanes = 0;

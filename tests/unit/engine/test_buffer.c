@@ -78,7 +78,7 @@ static bool push(struct wr_buffer *buf, struct wr_batch *b, struct caller *c)
 static void settle_all(struct wr_entry *e, uint32_t n, size_t cost)
 {
     for (uint32_t i = 0; i < n; i++)
-        wr_buffer_settle(e, 1, cost, false);
+        wr_buffer_settle(e, 1, cost);
 }
 
 /* ---- In and out ---- */
@@ -146,7 +146,7 @@ static void test_an_empty_one_takes_any_batch(void **state)
     struct wr_entry *e = wr_buffer_take(buf);
     settle_all(e, 4, 100000);
     assert_int_equal(c.calls, 0); /* still 100 times too full */
-    wr_buffer_settle(e, 1, 100000, false);
+    wr_buffer_settle(e, 1, 100000);
     assert_int_equal(c.calls, 1);
     assert_true(push(buf, batch(1, 300), &c));
     free_buffer(buf);
@@ -163,14 +163,14 @@ static void test_room_is_taken_until_events_have_ended(void **state)
     assert_false(push(buf, batch(1, 300), &c));
     struct wr_entry *one = wr_buffer_take(buf), *two = wr_buffer_take(buf);
     assert_false(push(buf, batch(1, 300), &c)); /* taken is not ended */
-    wr_buffer_settle(two, 1, 1000, false);
+    wr_buffer_settle(two, 1, 1000);
     assert_int_equal(atomic_load(&buf->bytes), 9000);
     assert_true(push(buf, batch(1, 1000), &c));
     assert_false(push(buf, batch(1, 1000), &c));
     settle_all(two, 4, 1000); /* the later one first */
     settle_all(one, 5, 1000);
     struct wr_entry *three = wr_buffer_take(buf);
-    wr_buffer_settle(three, 1, 1000, false);
+    wr_buffer_settle(three, 1, 1000);
     assert_int_equal(atomic_load(&buf->bytes), 0);
     free_buffer(buf);
 }
@@ -192,9 +192,9 @@ static void test_what_few_events_keep_alive_is_charged(void **state)
     assert_true(push(buf, b, &c));
     assert_true(atomic_load(&buf->bytes) > 50000);
     struct wr_entry *e = wr_buffer_take(buf);
-    wr_buffer_settle(e, 1, cost, false);
+    wr_buffer_settle(e, 1, cost);
     assert_true(atomic_load(&buf->bytes) > 49000); /* the other event still needs it */
-    wr_buffer_settle(e, 1, cost, false);
+    wr_buffer_settle(e, 1, cost);
     assert_int_equal(atomic_load(&buf->bytes), 0);
     free_buffer(buf);
 }
@@ -292,10 +292,10 @@ static void test_an_entry_goes_with_its_last_event(void **state)
     n_disposed = 0;
     assert_true(push(buf, attached_batch(7), &c));
     struct wr_entry *e = wr_buffer_take(buf);
-    wr_buffer_settle(e, 4, 4 * sizeof(struct weir_event), false);
-    wr_buffer_settle(e, 2, 2 * sizeof(struct weir_event), false);
+    wr_buffer_settle(e, 4, 4 * sizeof(struct weir_event));
+    wr_buffer_settle(e, 2, 2 * sizeof(struct weir_event));
     assert_int_equal(n_disposed, 0);
-    wr_buffer_settle(e, 1, sizeof(struct weir_event), false);
+    wr_buffer_settle(e, 1, sizeof(struct weir_event));
     assert_int_equal(n_disposed, 1);
     assert_int_equal(atomic_load(&buf->bytes), 0);
     free_buffer(buf);
@@ -387,8 +387,8 @@ static void *take_all(void *arg)
         atomic_fetch_add(&crowd.taken, 1);
         atomic_fetch_sub(&crowd.events, n);
         if (n > 1)
-            wr_buffer_settle(e, n - 1, (size_t)(n - 1) * 300, false);
-        wr_buffer_settle(e, 1, 300, false);
+            wr_buffer_settle(e, n - 1, (size_t)(n - 1) * 300);
+        wr_buffer_settle(e, 1, 300);
     }
 }
 
