@@ -132,8 +132,9 @@ static bool open_server(const char *addr, struct wr_supervisor *s, struct wr_log
 static int run_pipelines(const struct args *args, const struct wr_files *f,
                          const struct wr_runtime *rt, struct wr_log_scope *log)
 {
-    const struct wr_supervisor_options how = {args->shutdown_timeout, args->exit_on_stop};
-    struct wr_supervisor *s = wr_supervisor_new(f->plans, f->n, rt, &how);
+    for (uint32_t i = 0; args->shutdown_timeout >= 0 && i < f->n; i++)
+        f->plans[i]->shutdown_timeout = args->shutdown_timeout;
+    struct wr_supervisor *s = wr_supervisor_new(f->plans, f->n, rt, args->exit_on_stop);
     struct wr_http_server *server = NULL;
     int code = WR_EXIT_OK;
     if (args->metrics == NULL || open_server(args->metrics, s, log, &server, &code))

@@ -48,7 +48,7 @@ struct slot {
 
 struct wr_supervisor {
     struct wr_runtime rt;
-    struct wr_supervisor_options options;
+    bool exit_on_stop;
     struct wr_log_scope *log;
     struct slot *slots;
     uint32_t n;
@@ -167,12 +167,11 @@ static void make_build_info(struct wr_metrics *m)
 }
 
 struct wr_supervisor *wr_supervisor_new(struct wr_plan *const *plans, uint32_t n,
-                                        const struct wr_runtime *rt,
-                                        const struct wr_supervisor_options *options)
+                                        const struct wr_runtime *rt, bool exit_on_stop)
 {
     struct wr_supervisor *s = wr_xalloc(sizeof(*s));
     s->rt = *rt;
-    s->options = *options;
+    s->exit_on_stop = exit_on_stop;
     s->n = n;
     s->slots = wr_xalloc((n + 1u) * sizeof(*s->slots));
     s->log = wr_log_scope_new(rt->log, NULL, 0);
@@ -280,8 +279,7 @@ static void begin_end(struct wr_supervisor *s)
     int64_t now = wr_now(s->rt.clock);
     for (uint32_t i = 0; i < s->n; i++) {
         struct slot *slot = &s->slots[i];
-        int64_t timeout = s->options.shutdown_timeout >= 0 ? s->options.shutdown_timeout
-                                                           : slot->plan->shutdown_timeout;
+        int64_t timeout = slot->plan->shutdown_timeout;
         slot->drain_at = now + slot->plan->drain_delay;
         slot->deadline = timeout < WEIR_NEVER - slot->drain_at ? slot->drain_at + timeout : WEIR_NEVER;
     }
@@ -363,7 +361,7 @@ static void look_at(struct wr_supervisor *s, struct slot *slot)
     enum wr_pipeline_state state = wr_pipeline_state(p);
     if (!slot->stopped && wr_pipeline_reason(p)[0] != '\0') {
         slot->stopped = s->failed = true;
-        if (s->options.exit_on_stop)
+        if (s->exit_on_stop)
             begin_end(s);
     }
     if (state == WR_PIPELINE_DONE || state == WR_PIPELINE_STOPPED)

@@ -12,16 +12,10 @@
 
 struct wr_supervisor;
 
-struct wr_supervisor_options {
-    int64_t shutdown_timeout; /* ns; -1: as each pipeline file says */
-    bool exit_on_stop;
-};
-
 /* Blocks SIGTERM and SIGINT for the caller and all threads that follow: to be called before there
  * are any. The plans must outlive it. */
 struct wr_supervisor *wr_supervisor_new(struct wr_plan *const *plans, uint32_t n,
-                                        const struct wr_runtime *rt,
-                                        const struct wr_supervisor_options *options);
+                                        const struct wr_runtime *rt, bool exit_on_stop);
 /* What a metrics listener answers. The supervisor must outlive the listener. */
 struct wr_http_answers wr_supervisor_answers(struct wr_supervisor *s);
 /* Opens and starts all pipelines, and returns when they have ended. The process's exit code. */

@@ -144,6 +144,11 @@ static int policy_of(const struct wr_component *comp)
     return comp->opt.transform.on_error;
 }
 
+static const char *stage_of(const struct wr_unit *unit)
+{
+    return unit->comp->type->kind == WEIR_SOURCE ? "poll" : "apply";
+}
+
 static void end_gone(struct leftovers *l, const struct wr_batch *b, struct weir_event *ev)
 {
     const struct wr_gone *gone = ev->host_why;
@@ -154,8 +159,7 @@ static void end_gone(struct leftovers *l, const struct wr_batch *b, struct weir_
         wr_ack_settle(ev->host_ack, WEIR_FILTERED, NULL, &l->ended);
     } else if (gone->failed) {
         wr_event_restore(b, ev);
-        give_up(l, ev, &gone->result,
-                l->unit->comp->type->kind == WEIR_SOURCE ? "poll" : "apply");
+        give_up(l, ev, &gone->result, stage_of(l->unit));
     } else if (!gone->held) {
         struct wr_why why = wr_why_of(l->unit, WEIR_DROPPED, gone->result.code, weir_cstr(NULL));
         discard(l, gone->result.code);
@@ -203,7 +207,7 @@ static void refuse_depth(struct leftovers *l, const struct wr_batch *b, struct w
         .code = "too_deep",
         .message = {WR_VALUE_TOO_DEEP, sizeof(WR_VALUE_TOO_DEEP) - 1}};
     wr_event_restore(b, ev);
-    give_up(l, ev, &result, "apply");
+    give_up(l, ev, &result, stage_of(l->unit));
 }
 
 /* Ends the events that are gone and closes the gaps. */

@@ -274,7 +274,8 @@ void wr_pipeline_fail_source(struct wr_pipeline *p, const char *fmt, ...)
     va_end(ap);
     if (!first)
         return;
-    wr_pipeline_drain(p, wr_now(p->rt.clock) + p->plan->shutdown_timeout);
+    int64_t now = wr_now(p->rt.clock), timeout = p->plan->shutdown_timeout;
+    wr_pipeline_drain(p, timeout < WEIR_NEVER - now ? now + timeout : WEIR_NEVER);
     tell(p);
 }
 

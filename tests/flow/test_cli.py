@@ -560,6 +560,19 @@ def test_a_closed_standard_descriptor_that_is_wanted(weir):
     assert "standard input is closed" in err
 
 
+def test_the_deadline_holds_where_a_source_breaks(weir, faulty):
+    weir.write('{"n":1}\n' + "x" * 5000 + "\n", "in.ndjson")
+    run = weir.start("""\
+name: breaks
+shutdown_timeout: 1h
+sources: {in: {type: file, path: in.ndjson, max_line: 1KiB, on_long: error}}
+sinks: {out: {type: away, on_reject: drop}}
+""", args=["--plugin-dir", faulty, "--shutdown-timeout", "1s"], ready=False)
+    assert "line" in run.wait_log("pipeline stops")[0]["reason"]
+    assert run.wait_log("pipeline ended", timeout=30)[0]["events_left"] == 1
+    run.stop(expect=1)
+
+
 def test_a_shutdown_may_take_as_long_as_it_can_be_said(weir):
     run = weir.start(RUNS, args=["--shutdown-timeout", "9223372036854775807ns"])
     run.stop()
