@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/flow"))
 sys.path.insert(0, str(Path(__file__).parent))
 
+from weirtest import session  # noqa: E402
 from weirtest.servers import Kafka, Redis  # noqa: E402
 from weirtest.tools import unique_name  # noqa: E402
 
@@ -222,14 +223,15 @@ def main():
             print(f"{kind.name}: {kind.summary}")
         return
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    with tempfile.TemporaryDirectory(prefix="weir-bench-") as folder:
-        bench = Bench(folder, args.scale, dict(peer.split("=", 1) for peer in args.peer))
-        try:
-            results = run_all(args, bench)
-        except KeyboardInterrupt:
-            sys.exit(130)
-        finally:
-            bench.close()
+    session.begin()
+    bench = Bench(session.folder(), args.scale, dict(peer.split("=", 1) for peer in args.peer))
+    try:
+        results = run_all(args, bench)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    finally:
+        bench.close()
+        session.end()
     if args.readme:
         write_readme(results, "scripts/bench" + (f" --scale {args.scale:g}" if args.scale != 1 else "")
                      + (f" --rounds {args.rounds}" if args.rounds != 3 else "")

@@ -2,8 +2,10 @@
 """scripts/bench runs every scenario and counts right; how fast it was is not judged."""
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -22,11 +24,14 @@ FLOWS = {
 REPORTS = {"engine": 3, "memory": 2, "ready": 2}
 
 
-def bench(*args, timeout=280):
+def command(*args):
     build = Path(os.environ.get("WEIR_BIN", ROOT / "build/release/bin/weir")).absolute().parents[1]
-    return subprocess.run([sys.executable, str(ROOT / "tests/bench/bench.py"), *map(str, args)],
-                          text=True, capture_output=True, timeout=timeout,
-                          env={**os.environ, "WEIR_BUILD": str(build)})
+    return {"args": [sys.executable, str(ROOT / "tests/bench/bench.py"), *map(str, args)],
+            "env": {**os.environ, "WEIR_BUILD": str(build)}, "text": True}
+
+
+def bench(*args, timeout=280):
+    return subprocess.run(**command(*args), capture_output=True, timeout=timeout)
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +94,32 @@ def test_a_peer_takes_part_where_it_can():
 def test_a_peer_that_does_not_do_the_work_is_told(peer, said):
     done = files(peer)
     assert done.returncode != 0 and said in done.stderr
+
+
+def runs(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def wait_until(true, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_peer_ends_with_its_bench(tmp_path, number):
+    pids = tmp_path / "pids"
+    process = subprocess.Popen(**command("--scale", 0.001, "--peer", f"lasting=trap '' TERM; sleep 1000 & "
+                                         f"echo $$ $! >{pids}; wait; wait", "file-parse-blackhole"),
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_until(lambda: pids.exists() and len(pids.read_text().split()) == 2)
+    process.send_signal(number)
+    process.wait(60)
+    wait_until(lambda: not any(runs(int(pid)) for pid in pids.read_text().split()))
 
 
 @pytest.mark.parametrize("args, said", [

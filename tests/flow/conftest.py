@@ -58,6 +58,8 @@ def pytest_configure(config):
     # Ctrl-C itself may be ignored: shells start background jobs so.
     signal.signal(signal.SIGTERM, _interrupt)
     if not session.is_worker():
+        # A broker of a test lives for seconds: what Java spends on getting fast never comes back.
+        os.environ.setdefault("WEIR_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
         session.begin()
 
 

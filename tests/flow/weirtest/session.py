@@ -4,7 +4,7 @@
 A run has a folder of its own for its servers' data. $WEIR_TEST_RUN names it to every process that
 the run starts, whoever starts it; by that mark they are found and ended when the run ends, in
 order, on Ctrl-C, when a worker crashes and when pytest itself is killed: reaper.py does it, which
-notices the end by a pipe that only pytest holds.
+notices the end by a pipe that only pytest holds. scripts/bench is such a run, too.
 """
 import fcntl
 import os
@@ -36,8 +36,6 @@ def begin():
     global _reaper
     folder = tempfile.mkdtemp(prefix="weir-test-")
     os.environ.update({MARK: folder, CONTROLLER: str(os.getpid())})
-    # A broker of a test lives for seconds: what Java spends on getting fast never comes back.
-    os.environ.setdefault("WEIR_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
     _reaper = subprocess.Popen([sys.executable, reaper.__file__, folder], stdin=subprocess.PIPE,
                                start_new_session=True)
 
