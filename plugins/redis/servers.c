@@ -213,14 +213,15 @@ void servers_forget(struct servers *s)
     s->in_vain = false;
 }
 
-/* Whether it is time to ask again for the sake of one slot; if so, that is counted as done. */
-static bool refresh_is_due(struct servers *s)
+/* Asks again for the sake of one slot, not too often; those of the others go on. */
+static void refresh(struct servers *s)
 {
     int64_t now_ns = s->h->now(s->h);
-    if (now_ns < s->refresh_ns)
-        return false;
+    if (s->asking || now_ns < s->refresh_ns)
+        return;
     s->refresh_ns = now_ns + REFRESH_NS;
-    return true;
+    s->n_tried = 0;
+    ask_next(s);
 }
 
 /* ---- Using ----------------------------------------------------------------------------------- */
@@ -238,8 +239,7 @@ struct server *servers_for(struct servers *s, unsigned slot)
         s->error = (struct weir_result){.verdict = WEIR_VERDICT_UNAVAILABLE,
                                         .code = "clusterdown",
                                         .message = weir_cstr(s->text)};
-        if (refresh_is_due(s))
-            servers_forget(s);
+        refresh(s);
     }
     return server;
 }
@@ -263,10 +263,7 @@ struct server *servers_redirect(struct servers *s, struct weir_str text, const s
         if (s->items[i] == server)
             s->slots[slot] = (uint16_t)(i + 1);
     }
-    if (!s->asking && refresh_is_due(s)) { /* the others are learned while work goes on */
-        s->n_tried = 0;
-        ask_next(s);
-    }
+    refresh(s);
     return server;
 }
 
