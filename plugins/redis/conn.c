@@ -46,6 +46,7 @@ void conn_set_node(struct conn *c, const char *host, const char *port)
     snprintf(c->address.port, sizeof(c->address.port), "%s", port);
     resolve_drop(c->resolve); /* it asks for another name */
     c->resolve = NULL;
+    c->error = (struct weir_result){0};
     name_place(c);
 }
 

@@ -54,7 +54,8 @@ struct conn {
     size_t out_at;
     int send_error; /* nothing more can be sent; what has come in is still taken, until its end */
     struct replies in;
-    struct weir_result error; /* why it is BROKEN; its message is `text` */
+    /* Why it is BROKEN, kept until it is READY again; its message is `text`. */
+    struct weir_result error;
     char text[400];
 };
 

@@ -11,6 +11,31 @@
 
 /* ---- Whom to ask ----------------------------------------------------------------------------- */
 
+/* Of the cluster still, as far as is known, and its last connection did not fail. */
+static bool is_sound(const struct server *server)
+{
+    return server->listed && server->conn.error.code == NULL;
+}
+
+static uint32_t count_sound(const struct servers *s)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < s->n; i++)
+        n += is_sound(s->items[i]);
+    return n;
+}
+
+/* Number i of the nodes, i < s->n: the sound ones, then the others. */
+static const struct server *node_at(const struct servers *s, uint32_t i)
+{
+    uint32_t n_sound = count_sound(s), k = 0;
+    bool sound = i < n_sound;
+    i -= sound ? 0 : n_sound;
+    while (is_sound(s->items[k]) != sound || i-- > 0)
+        k++;
+    return s->items[k];
+}
+
 uint32_t discovery_count(const struct servers *s)
 {
     uint32_t n = 1 + s->config->nodes.n;
@@ -18,18 +43,19 @@ uint32_t discovery_count(const struct servers *s)
 }
 
 /* First the one of the URL, then `nodes`, then (of a cluster) the nodes that it had. */
-void discovery_target(const struct servers *s, uint32_t i, char *host, size_t cap, char port[8])
+void discovery_target(struct servers *s, char *host, size_t cap, char port[8])
 {
     const struct weir_str *nodes = s->config->nodes.items;
     struct address a = {0};
     size_t offset;
-    i %= discovery_count(s);
+    uint32_t n = 1 + s->config->nodes.n + (s->config->cluster ? count_sound(s) : 0);
+    uint32_t i = s->n_tried < n ? s->next++ % n : s->n_tried;
     if (i == 0)
         (void)address_parse(s->config->url, &a, &offset);
     else if (i <= s->config->nodes.n)
         (void)address_parse_node(nodes[i - 1], &a);
     else
-        a = s->items[i - 1 - s->config->nodes.n]->conn.address;
+        a = node_at(s, i - 1 - s->config->nodes.n)->conn.address;
     snprintf(host, cap, "%s", a.host);
     snprintf(port, 8, "%s", a.port);
     explicit_bzero(&a, sizeof(a)); /* it may hold a password */

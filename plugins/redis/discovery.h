@@ -9,9 +9,11 @@
 
 #define DISCOVERY_REPLY_LIMIT ((size_t)4 << 20)
 
-/* How many there are to ask, and the host and port of number i (any number; they repeat). */
+/* How many there are to ask. */
 uint32_t discovery_count(const struct servers *s);
-void discovery_target(const struct servers *s, uint32_t i, char *host, size_t cap, char port[8]);
+/* Whom to ask when n_tried of them (fewer than there are) had no answer: each in turn; nodes that
+ * left the cluster or whose connection failed are the last resort. */
+void discovery_target(struct servers *s, char *host, size_t cap, char port[8]);
 void discovery_put_question(const struct servers *s, struct bytes *out);
 /* Lists the servers; false, and s->ask BROKEN with the reason, where the answer has none. */
 bool discovery_take_answer(struct servers *s, const struct reply *reply);

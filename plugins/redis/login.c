@@ -129,6 +129,7 @@ void login_go_on(struct conn *c)
         conn_break(c, "protocol", "redis at %s sent a reply that nobody asked for", c->where);
         return;
     }
+    c->error = (struct weir_result){0};
     c->state = CONN_READY;
     c->out_at = 0;
     conn_send(c);

@@ -143,7 +143,7 @@ void servers_use_host(struct servers *s, const struct weir_host *h)
 static void ask_next(struct servers *s)
 {
     char host[256], port[8];
-    discovery_target(s, s->next++, host, sizeof(host), port);
+    discovery_target(s, host, sizeof(host), port);
     conn_close(&s->ask);
     conn_set_node(&s->ask, host, port);
     s->ask.role = s->config->cluster ? CONN_TO_SERVER : CONN_TO_SENTINEL;

@@ -273,6 +273,40 @@ static void test_sentinels_are_asked_in_turn(void **state)
     close_answer(&a);
 }
 
+static void expect_next(struct answer *a, const char *where)
+{
+    ask_next(&a->s);
+    assert_string_equal(a->s.ask.where, where);
+}
+
+/* A node that has left or fails does not cost a time-out now and then, nor does its old map count,
+ * as long as another answers. */
+static void test_doubtful_nodes_are_asked_last(void **state)
+{
+    (void)state;
+    struct answer a;
+    open_answer(&a, true);
+    assert_true(TAKE(&a, "*3\r\n*3\r\n:0\r\n:9\r\n" NODE("1\r\na", "1") "*3\r\n:10\r\n:19\r\n" NODE(
+                             "1\r\nb", "2") "*3\r\n:20\r\n:29\r\n" NODE("1\r\nc", "3")));
+    assert_true(TAKE(&a, "*2\r\n*3\r\n:10\r\n:19\r\n" NODE(
+                             "1\r\nb", "2") "*3\r\n:20\r\n:29\r\n" NODE("1\r\nc", "3")));
+    conn_break(&a.s.items[1]->conn, "timeout", "b hangs");
+    conn_close(&a.s.items[1]->conn);
+    for (int round = 0; round < 3; round++) {
+        a.s.n_tried = 0; /* there was an answer */
+        expect_next(&a, "seed:7");
+        a.s.n_tried = 0;
+        expect_next(&a, "c:3");
+    }
+    a.s.n_tried = 0;
+    expect_next(&a, "seed:7");
+    expect_next(&a, "c:3");
+    expect_next(&a, "a:1");
+    expect_next(&a, "b:2");
+    assert_int_equal(a.s.n_tried, discovery_count(&a.s));
+    close_answer(&a);
+}
+
 static void stop_asking(struct answer *a)
 {
     conn_close(&a->s.ask);
@@ -377,6 +411,7 @@ int main(void)
         cmocka_unit_test(test_the_master_of_sentinels),
         cmocka_unit_test(test_noise_as_answers),
         cmocka_unit_test(test_sentinels_are_asked_in_turn),
+        cmocka_unit_test(test_doubtful_nodes_are_asked_last),
         cmocka_unit_test(test_the_map_is_asked_for_now_and_then),
         cmocka_unit_test(test_guards),
         cmocka_unit_test(test_queue),
