@@ -28,6 +28,7 @@ static const struct command_info infos[] = {
     {"MSETNX", 0, 1, 2},
     {"MGET", READS, 1, 1},
     {"EXISTS", READS, 1, 1},
+    {"TOUCH", READS, 1, 1}, /* changes no value */
     {"PFCOUNT", READS, 1, 1},
     {"DEL", OVERWRITES, 1, 1},
     {"UNLINK", OVERWRITES, 1, 1},
@@ -49,7 +50,6 @@ static const struct command_info infos[] = {
     {"EXPIREAT", OVERWRITES, 1, 0},
     {"PEXPIREAT", OVERWRITES, 1, 0},
     {"PERSIST", OVERWRITES, 1, 0},
-    {"TOUCH", OVERWRITES, 1, 1},
     {"XTRIM", OVERWRITES, 1, 0},
     {"JSON.SET", OVERWRITES, 1, 0},
     {"JSON.DEL", OVERWRITES, 1, 0},

@@ -281,6 +281,14 @@ def test_lookup_of_large_answers(weir, db):
     assert "too_many_fields" in (weir.folder / "dead.ndjson").read_text()
 
 
+def test_touch_is_a_lookup(weir, db):
+    """It tells how many of the keys are there."""
+    db.set("k:a", 1)
+    weir.write(lines([{"u": "a"}, {"u": "b"}]), "in.ndjson")
+    weir.run(lookup(db.url, 'command: [TOUCH, "k:{{ u }}"], target: t'))
+    assert [event["t"] for event in output(weir)] == [1, 0]
+
+
 # ---- check ------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("options, path, message", [
