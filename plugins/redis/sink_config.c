@@ -206,7 +206,8 @@ static const struct weir_option options[] = {
     TABLE(once,
           "For commands that add up: the event's id is remembered in a key weir:once:..., which an "
           "ACL user must be allowed to write, and the same event again does nothing. Guard and "
-          "command are one call of a script.",
+          "command are one call of a script. The key holds the names of pipeline and sink: to "
+          "rename one of them forgets what was remembered.",
           "{ttl: 24h}"),
 };
 
