@@ -168,6 +168,8 @@ static enum place place_below(enum place outer, struct weir_str name)
         return PLACE_CODE;
     if (is_word(name, "$expr") || (outer == PLACE_CODE && is_word(name, "args")))
         return PLACE_EXPRESSION;
+    if (outer == PLACE_EXPRESSION && is_word(name, "$literal"))
+        return PLACE_VALUE; /* the file has quoted it already */
     return is_word(name, "$rename") ? PLACE_NAME : outer;
 }
 

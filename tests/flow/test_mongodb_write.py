@@ -156,6 +156,19 @@ def test_expressions_in_a_filter_take_texts_as_texts(weir, db):
     assert [i for i, d in stored(db).items() if "hit" in d] == [2]
 
 
+def test_a_text_that_the_file_makes_literal_is_one(weir, db):
+    """A file that puts $literal round its placeholders means what it did."""
+    db.events.insert_many([{"_id": 1, "a": "$b", "b": "x"}, {"_id": 2, "a": "y", "b": "$b"}])
+    feed(weir, {"v": "$b"})
+    weir.run(pipeline(db, """\
+    mode: update
+    filter: {$expr: {$eq: ["$a", {$literal: "{{ v }}"}]}}
+    update: [{$set: {c: {$literal: "{{ v }}"}, d: {$literal: {e: "{{ v }}"}}}}]
+"""))
+    assert dead(weir) == []
+    assert [(i, d["c"], d["d"]) for i, d in stored(db).items() if "c" in d] == [(1, "$b", {"e": "$b"})]
+
+
 def test_braces_from_the_environment_are_text(weir, db):
     """What ${env:} puts in is no placeholder, also in the documents of a sink."""
     db.events.insert_many([{"_id": 1, "a": "{{ k }}"}, {"_id": 2, "a": "no"}])

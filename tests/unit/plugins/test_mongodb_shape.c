@@ -211,6 +211,10 @@ static void documents_with_placeholders(void **state)
         {"{\"c.{{ e }}.d\":1}", "!bad_key c.{{ e }}.d"},
         {"{\"$expr\":{\"$gt\":[\"$n\",\"{{ s }}\"]},\"x\":\"{{ s }}\"}",
          "{$expr:{$gt:array{0:'$n', 1:{$literal:'$x'}}}, x:'$x'}"},
+        {"{\"$expr\":{\"$eq\":[{\"$literal\":\"{{ s }}\"},{\"$literal\":[\"{{ s }}\"]},\"{{ s "
+         "}}\"]}}",
+         "{$expr:{$eq:array{0:{$literal:'$x'}, 1:{$literal:array{0:'$x'}}, 2:{$literal:'$x'}}}}"},
+        {"{\"$where\":{\"$literal\":\"{{ s }}\"}}", "?.$where.$literal"},
         {"{\"$where\":\"this.a == {{ a }}\"}", "?.$where"},
         {"{\"$where\":\"this.a == 1\"}", "{$where:'this.a == 1'}"},
         {"{\"$expr\":{\"$function\":{\"body\":\"f({{ a }})\",\"args\":[]}}}",
