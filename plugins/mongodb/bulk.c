@@ -65,8 +65,8 @@ static bool makes_documents(const struct config *cf)
 }
 
 /* What a duplicate key means for an upsert. Two at the same time may make one document: the next
- * try finds it. Where that does not find it either, the filter's other conditions do not hold, and
- * there is nothing to change. */
+ * try finds it. Where that does not find it either, and all else in the filter are conditions,
+ * these do not hold, and there is nothing to change. */
 static struct meaning meaning_for_upsert(const struct round *r, const bson_iter_t *error,
                                          const struct op *op)
 {

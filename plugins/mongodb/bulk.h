@@ -40,7 +40,9 @@ enum duplicate duplicate_of(const bson_iter_t *write_error);
  *
  * OTHER    it has nothing to do with it: the update sets a key that is taken
  * RACE     it may be what the filter looks for, and may not have been there a moment ago
- * GUARDED  it has the values that the filter names, but the filter's other conditions may not hold
+ * GUARDED  it has the values that the filter names, all else in the filter are conditions with
+ *          operators, and they may not hold. A value beside the key's could be what tells the
+ *          document from the one that is meant: that is RACE
  */
 enum standing { STANDING_OTHER, STANDING_RACE, STANDING_GUARDED };
 enum standing duplicate_standing(const bson_iter_t *write_error, struct weir_str filter);

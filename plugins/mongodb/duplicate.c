@@ -154,16 +154,34 @@ static uint32_t count_in_filter(bson_iter_t *fields, const bson_t *filter, bool 
     return n;
 }
 
+/* How many of a filter's fields are written with operators: {$lt: ...}, or $or: [...]. */
+static uint32_t count_conditions(const bson_t *filter)
+{
+    bson_iter_t it, inner;
+    uint32_t n = 0;
+    if (!bson_iter_init(&it, filter))
+        return 0;
+    while (bson_iter_next(&it))
+        if (bson_iter_key(&it)[0] == '$' ||
+            (BSON_ITER_HOLDS_DOCUMENT(&it) && bson_iter_recurse(&it, &inner) &&
+             bson_iter_next(&inner) && bson_iter_key(&inner)[0] == '$'))
+            n++;
+    return n;
+}
+
 enum standing duplicate_standing(const bson_iter_t *write_error, struct weir_str filter)
 {
     bson_iter_t fields;
     bson_t doc;
     bool same;
+    uint32_t n = 0;
     if (!bson_init_static(&doc, (const uint8_t *)filter.ptr, filter.len) ||
         !open_part(write_error, "keyPattern", &fields) ||
         count_in_filter(&fields, &doc, &same) == 0)
         return STANDING_OTHER;
-    uint32_t n =
-        open_part(write_error, "keyValue", &fields) ? count_in_filter(&fields, &doc, &same) : 0;
-    return n > 0 && same && n < bson_count_keys(&doc) ? STANDING_GUARDED : STANDING_RACE;
+    if (open_part(write_error, "keyValue", &fields))
+        n = count_in_filter(&fields, &doc, &same);
+    uint32_t guards = count_conditions(&doc);
+    return n > 0 && same && guards > 0 && n + guards == bson_count_keys(&doc) ? STANDING_GUARDED
+                                                                              : STANDING_RACE;
 }

@@ -232,6 +232,41 @@ def test_an_upsert_that_takes_the_key_of_another(weir, db):
     assert sorted(d["user"] for d in db.events.find()) == ["a", "b"]
 
 
+@pytest.mark.parametrize("also", ["", ", version: {$lt: 9}"], ids=["alone", "beside-a-guard"])
+@pytest.mark.parametrize("key", ["_id", "device"])
+def test_an_upsert_whose_key_belongs_to_another(weir, db, key, also):
+    """A value in the filter is no guard: the document with the key is not the one that is meant, and what
+    was not written is told."""
+    if key == "device":
+        db.events.create_index("device", unique=True)
+    db.events.insert_one({key: "d", "user": "a", "version": 1})
+    feed(weir, {"user": "b", "device": "d", "k": "taken"}, {"user": "a", "device": "d", "k": "own"})
+    weir.run(pipeline(db, f"""\
+    mode: update
+    upsert: true
+    filter: {{user: "{{{{ user }}}}", {key}: "{{{{ device }}}}"{also}}}
+    update: {{$set: {{k: "{{{{ k }}}}"}}}}
+"""))
+    assert codes(weir) == [("upsert_race", "taken")]
+    assert [(d["user"], d["k"]) for d in db.events.find()] == [("a", "own")]
+
+
+@pytest.mark.parametrize("guard", [
+    "$or: [{version: {$lt: 1}}, {version: {$exists: false}}]", '$expr: {$lt: ["$version", 1]}',
+    "user: {$eq: b}, version: {$gt: 0}"], ids=["or", "expr", "eq"])
+def test_guards_of_other_forms(weir, db, guard):
+    """Whatever is written with operators is one."""
+    db.events.insert_one({"_id": "d", "user": "a", "version": 1})
+    feed(weir, {"k": "late"})
+    weir.run(pipeline(db, f"""\
+    mode: update
+    upsert: true
+    filter: {{_id: d, {guard}}}
+    update: {{$set: {{k: "{{{{ k }}}}"}}}}
+"""))
+    assert dead(weir) == [] and stored(db) == {"d": {"_id": "d", "user": "a", "version": 1}}
+
+
 def test_filters_by_types_that_json_lacks(weir, db):
     u = uuid.uuid4()
     db.events.insert_one({"_id": ObjectId(OID), "u": Binary.from_uuid(u)})
