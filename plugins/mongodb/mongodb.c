@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Sink `mongodb`: events as documents, each found again by its _id, so that writing it a second
- * time changes nothing. This file holds the options and the life of an instance; sink.h has the map
- * of the others. Retrying, waiting and dead letters are the host's.
+ * time changes nothing. This file holds the life of an instance; sink.h has the map of the others.
+ * Retrying, waiting and dead letters are the host's.
  */
 #include "bulk.h"
 
@@ -11,59 +11,6 @@
 #include <unistd.h>
 
 #define GOODBYE_NS (100 * WEIR_NS_PER_MS)
-
-static bool has_key_template(const struct weir_host *h, const struct weir_value *v)
-{
-    struct weir_value_iter it = h->value_iter(v);
-    struct weir_str key = {NULL, 0};
-    const struct weir_value *e;
-    while ((e = h->value_next(&it, h->value_type(v) == WEIR_OBJECT ? &key : NULL)) != NULL)
-        if (memmem(key.ptr, key.len, "{{", 2) != NULL || has_key_template(h, e))
-            return true;
-    return false;
-}
-
-/* What an id or a filter reads is counted with its option, so that a delete by the key of a
- * tombstone needs no value. Names with placeholders are not. */
-uint32_t mongodb_needs(const struct weir_host *h, const void *config)
-{
-    const struct config *cf = config;
-    bool by_id = cf->id == NULL && cf->filter == NULL && !cf->object_ids;
-    if (cf->mode == MODE_DELETE && !by_id)
-        return has_key_template(h, cf->filter) ? WEIR_NEEDS_VALUE : 0;
-    return WEIR_NEEDS_VALUE | (by_id ? WEIR_NEEDS_ID : 0);
-}
-
-/* True where applying it twice is applying it once. */
-static bool is_repeatable(const struct weir_host *h, const struct weir_value *update)
-{
-    static const char *const words[] = {"$set",  "$unset",   "$setOnInsert", "$min",    "$max",
-                                        "$pull", "$pullAll", "$addToSet",    "$rename", NULL};
-    struct weir_value_iter it = h->value_iter(update);
-    struct weir_str key;
-    if (update != NULL && h->value_type(update) != WEIR_OBJECT)
-        return false;
-    while (h->value_next(&it, &key) != NULL) {
-        uint32_t i = 0;
-        while (words[i] != NULL &&
-               (strlen(words[i]) != key.len || memcmp(words[i], key.ptr, key.len) != 0))
-            i++;
-        if (words[i] == NULL)
-            return false;
-    }
-    return true;
-}
-
-uint32_t mongodb_traits(const struct weir_host *h, const void *config)
-{
-    const struct config *cf = config;
-    bool again = !cf->object_ids && cf->time_series.time_field.ptr == NULL;
-    if (cf->mode == MODE_UPDATE)
-        again = is_repeatable(h, cf->update);
-    else if (cf->mode == MODE_DELETE) /* of one of several: the next time it is another one */
-        again = cf->filter == NULL || cf->many;
-    return again ? WEIR_TRAIT_OVERWRITES : 0;
-}
 
 /* ---- Life ---- */
 

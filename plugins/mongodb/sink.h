@@ -5,6 +5,7 @@
  *   plugin.c    what can be configured, the type
  *   check.c     and what is wrong with it
  *   mongodb.c   an instance from open to close
+ *   traits.c    what the host has to know of it
  *   connect.c   connection string and client
  *   net.c       the client's sockets; dial.c connects them
  *   later.c     how long a call may take

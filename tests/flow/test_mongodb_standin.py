@@ -281,6 +281,42 @@ def test_what_a_delete_repeats(weir, many):
         assert again == ([1, 2] if many else [1])
 
 
+# Filters and updates, and whether an update that was done is done again behind one that failed.
+AGAIN = {
+    "another-field": ("{team: T}", "{$set: {x: 1, y.team: 2}}", True),
+    "what-the-filter-asks": ("{team: T, state: new}", "{$set: {state: taken}}", False),
+    "a-part-of-it": ("{team: T, state.is: new}", "{$set: {state: {is: taken}}}", False),
+    "another-name-for-it": ("{team: T, state: null}", "{$rename: {old: state}}", False),
+    "any-field": ("{team: T, c_a: 1}", '{$set: {"c_{{ k }}": 1}}', False),
+    "an-expression": ('{team: T, $expr: {$eq: ["$state", 1]}}', "{$set: {state: 2}}", False),
+    "of-one-id": ("{_id: 1, team: T, state: new}", "{$set: {state: taken}}", True),
+    "of-one-object-id": ('{_id: {$oid: "65f0c0ffee0123456789abcd"}, team: T, state: new}',
+                         "{$set: {state: taken}}", True),
+    "of-several-ids": ("{_id: {$gt: 1}, team: T, state: new}", "{$set: {state: taken}}", False),
+    "the-event": ("{team: T}", None, True),
+    "the-event-and-more": ("{team: T, state: new}", None, False),
+    "adding-up": ("{team: T}", "{$inc: {x: 1}}", False),
+    "many": ("{team: T, state: new}", "{$set: {state: taken}}\n    many: true", True),
+}
+
+
+@pytest.mark.parametrize("name", AGAIN)
+def test_what_an_update_repeats(weir, name):
+    """An update that changes what its filter asks for would take another document the next time."""
+    filter_, update, again = AGAIN[name]
+    weir.write('{"team": 1, "k": "a"}\n{"team": 2, "k": "a"}\n', "in.ndjson")
+    conflict = [{"index": 0, "code": 112, "errmsg": "conflict"}]
+    with Members() as members:
+        answers = [{"ok": 1, "n": 1, "writeErrors": conflict}]
+        members.answer = lambda c: (answers.pop() if answers else {"ok": 1, "n": 2}) if "update" in c else None
+        weir.run(pipeline(members, f"""\
+    mode: update
+    filter: {filter_.replace("T", '"{{ team }}"')}
+    {"update: " + update if update else ""}""", source=FILE))
+        repeated = [u["q"]["team"] for c in members.commands if "update" in c for u in c["updates"]][2:]
+        assert repeated == ([1, 2] if again else [1])
+
+
 BROKEN = {
     "no n": {"ok": 1},
     "too few": lambda c: {"ok": 1, "n": 0},
