@@ -14,16 +14,6 @@
 
 #define BROKERS_TEXT 8192
 
-/* Recursive: handing over a token makes the library log, on the same thread. */
-static void mutex_init(pthread_mutex_t *mutex)
-{
-    pthread_mutexattr_t attr;
-    pthread_mutexattr_init(&attr);
-    pthread_mutexattr_settype(&attr, PTHREAD_MUTEX_RECURSIVE);
-    pthread_mutex_init(mutex, &attr);
-    pthread_mutexattr_destroy(&attr);
-}
-
 void client_init(struct client *c, const struct weir_host *host, const struct client_config *cfg)
 {
     static const char *const words[N_FAULTS] = {"connection",    "authentication", "authorization",
@@ -31,7 +21,8 @@ void client_init(struct client *c, const struct weir_host *host, const struct cl
                                                 "other"};
     c->host = host;
     c->cfg = cfg;
-    mutex_init(&c->mutex);
+    pthread_mutex_init(&c->tokens, NULL);
+    pthread_mutex_init(&c->mutex, NULL);
     for (int i = 0; i < N_FAULTS; i++) {
         const char *labels[] = {"error", words[i], NULL};
         c->faults[i] =
@@ -44,14 +35,17 @@ void client_done(struct client *c)
     if (!c->muted)
         stats_done(c);
     pthread_mutex_destroy(&c->mutex);
+    pthread_mutex_destroy(&c->tokens);
 }
 
 void client_mute(struct client *c)
 {
     stats_done(c);
+    pthread_mutex_lock(&c->tokens);
     pthread_mutex_lock(&c->mutex);
     c->muted = true;
     pthread_mutex_unlock(&c->mutex);
+    pthread_mutex_unlock(&c->tokens);
 }
 
 int ms_until(const struct weir_host *host, int64_t deadline_ns, int most)
@@ -327,10 +321,10 @@ enum weir_status client_probe(const struct weir_host *host, enum weir_kind kind,
                               uint32_t n, int64_t deadline_ns, struct weir_error *err)
 {
     struct probe p = {.client = {.host = host, .cfg = cfg}, .kind = kind};
-    mutex_init(&p.client.mutex);
+    pthread_mutex_init(&p.client.tokens, NULL);
     rd_kafka_t *rk = probe_client(&p, err);
     if (rk == NULL) {
-        pthread_mutex_destroy(&p.client.mutex);
+        pthread_mutex_destroy(&p.client.tokens);
         return WEIR_E_CONFIG;
     }
     const rd_kafka_metadata_t *md = NULL;
@@ -351,6 +345,6 @@ enum weir_status client_probe(const struct weir_host *host, enum weir_kind kind,
     if (md != NULL)
         rd_kafka_metadata_destroy(md);
     rd_kafka_destroy(rk);
-    pthread_mutex_destroy(&p.client.mutex);
+    pthread_mutex_destroy(&p.client.tokens);
     return status;
 }

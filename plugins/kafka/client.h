@@ -117,8 +117,11 @@ struct client {
     const struct weir_host *host;
     const struct client_config *cfg;
     struct weir_metric *faults[N_FAULTS];
-    pthread_mutex_t mutex; /* librdkafka's threads log and ask for tokens; guards muted */
-    bool muted;
+    /* librdkafka's threads ask for tokens under `tokens` and log under `mutex`. The library logs
+     * while a token is handed to it, and while it holds locks that this waits for: nobody who holds
+     * `mutex` calls it. Whoever takes both takes `tokens` first. */
+    pthread_mutex_t tokens, mutex;
+    bool muted;          /* written under both */
     struct stats *stats; /* NULL: none */
 };
 

@@ -215,12 +215,12 @@ static void on_refresh(rd_kafka_t *rk, const char *config, void *opaque)
 {
     struct client *c = opaque;
     (void)config;
-    pthread_mutex_lock(&c->mutex);
+    pthread_mutex_lock(&c->tokens);
     if (!c->muted)
         answer(rk, c);
     else
         rd_kafka_oauthbearer_set_token_failure(rk, "the client is being closed");
-    pthread_mutex_unlock(&c->mutex);
+    pthread_mutex_unlock(&c->tokens);
 }
 
 /* ---- Configuration ------------------------------------------------------------------------- */
