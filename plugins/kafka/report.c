@@ -60,17 +60,23 @@ bool is_unknown_topic(rd_kafka_resp_err_t code)
            code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
 }
 
-bool errors_are_per_record(void)
+static bool errors_are_per_record(void)
 {
     return rd_kafka_version() >= 0x02040000;
 }
 
-static struct weir_result invalid_record(rd_kafka_resp_err_t code, const rd_kafka_message_t *m,
-                                         bool alone)
+bool is_of_any_record(rd_kafka_resp_err_t code)
 {
-    if (m != NULL && m->key != NULL && !alone && !errors_are_per_record())
+    return (code == RD_KAFKA_RESP_ERR_INVALID_RECORD ||
+            code == RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP) &&
+           !errors_are_per_record();
+}
+
+static struct weir_result invalid_record(rd_kafka_resp_err_t code, bool alone)
+{
+    if (!alone && is_of_any_record(code))
         return result(code, WEIR_VERDICT_RETRY, "neighbor_invalid",
-                      "it or another event of the same request was refused");
+                      "it or another event of the same request was refused: sent again one by one");
     return result(
         code, WEIR_VERDICT_REJECTED, "invalid_record",
         "the broker refuses the record: a compacted topic takes none without a key, and a "
@@ -79,7 +85,7 @@ static struct weir_result invalid_record(rd_kafka_resp_err_t code, const rd_kafk
 
 static struct weir_result invalid_time(rd_kafka_resp_err_t code, bool alone)
 {
-    if (!alone && !errors_are_per_record())
+    if (!alone && is_of_any_record(code))
         return result(code, WEIR_VERDICT_RETRY, "neighbor_invalid",
                       "it or another event of the same request has a time that the topic refuses: "
                       "sent again one by one");
@@ -120,7 +126,7 @@ struct weir_result verdict_of(rd_kafka_resp_err_t code, const rd_kafka_message_t
     case RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE:
         return too_large(code, m, alone);
     case RD_KAFKA_RESP_ERR_INVALID_RECORD:
-        return invalid_record(code, m, alone);
+        return invalid_record(code, alone);
     case RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP:
         return invalid_time(code, alone);
     default:

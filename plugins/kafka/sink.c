@@ -65,10 +65,9 @@ static struct weir_result failed(const struct sink *s, const rd_kafka_message_t 
 {
     bool too_large = m->err == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE ||
                      m->err == RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE;
-    bool whose = m->err == RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP && !errors_are_per_record();
     if (too_large && !slot->alone)
         topic_shrink(slot->topic, slot->limit);
-    else if (whose && !slot->alone)
+    else if (is_of_any_record(m->err) && !slot->alone)
         topic_isolate(slot->topic);
     return judge(s, m->err, m, slot);
 }

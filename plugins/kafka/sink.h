@@ -78,8 +78,8 @@ void topics_done(struct topics *t, const struct weir_host *h);
 struct weir_result verdict_of(rd_kafka_resp_err_t code, const rd_kafka_message_t *m, bool alone,
                               bool literal);
 bool is_unknown_topic(rd_kafka_resp_err_t code);
-/* False where this librdkafka gives one record's error to all records of its request. */
-bool errors_are_per_record(void);
+/* True where one record of the request is to blame and this librdkafka does not say which. */
+bool is_of_any_record(rd_kafka_resp_err_t code);
 
 /* ---- sink.c */
 

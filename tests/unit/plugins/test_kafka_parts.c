@@ -240,18 +240,21 @@ static void test_too_large_is_rejected_only_alone(void **state)
     }
 }
 
-static void test_a_refused_time_is_rejected_only_where_it_is_the_events(void **state)
+static void test_a_refused_record_is_rejected_only_where_it_is_the_events(void **state)
 {
-    rd_kafka_message_t m = {.key = (void *)(uintptr_t) "k"};
+    rd_kafka_message_t m = {0};
     enum weir_verdict among_others =
         errors_are_per_record() ? WEIR_VERDICT_REJECTED : WEIR_VERDICT_RETRY;
     (void)state;
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 4; i++) {
         rd_kafka_resp_err_t code =
-            i == 0 ? RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP : RD_KAFKA_RESP_ERR_INVALID_RECORD;
+            i < 2 ? RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP : RD_KAFKA_RESP_ERR_INVALID_RECORD;
+        m.key = i % 2 == 0 ? (void *)(uintptr_t) "k" : NULL;
         assert_int_equal(verdict_of(code, &m, true, true).verdict, WEIR_VERDICT_REJECTED);
         assert_int_equal(verdict_of(code, &m, false, true).verdict, among_others);
+        assert_int_equal(is_of_any_record(code), among_others == WEIR_VERDICT_RETRY);
     }
+    assert_false(is_of_any_record(RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE));
     assert_int_equal(verdict_of(ERR_DIFFERENT_RECORD, &m, false, true).verdict, WEIR_VERDICT_RETRY);
 }
 
@@ -345,7 +348,7 @@ int main(void)
         cmocka_unit_test(test_a_reply_to_an_older_assignment_counts_for_nothing),
         cmocka_unit_test(test_every_error_has_a_verdict),
         cmocka_unit_test(test_too_large_is_rejected_only_alone),
-        cmocka_unit_test(test_a_refused_time_is_rejected_only_where_it_is_the_events),
+        cmocka_unit_test(test_a_refused_record_is_rejected_only_where_it_is_the_events),
         cmocka_unit_test(test_a_missing_topic_is_waited_for_by_its_name),
         cmocka_unit_test(test_times),
         cmocka_unit_test(test_refused_settings),
