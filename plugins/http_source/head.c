@@ -180,8 +180,11 @@ bool head_check(struct request *q)
     if (!framing_check(q, head))
         return true;
     q->path = target_find(q->lane->config, head->target, &q->params, &q->query);
-    if (target_check(q, head) &&
-        (cors_is_preflight(q) || (auth_check(q) && content_check(q, head))))
+    if (!target_check(q, head))
+        return head->expect.ptr != NULL;
+    bool preflight = cors_is_preflight(q);
+    /* A page is never told why a preflight failed, so that one that brings nothing does not. */
+    if (preflight ? q->content_length != 0 : auth_check(q) && content_check(q, head))
         room_check(q);
     return head->expect.ptr != NULL;
 }

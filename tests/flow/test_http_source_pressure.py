@@ -179,6 +179,28 @@ def test_bytes_in_flight_are_bounded(edge, receiver):
     assert e.post(body)[0] == 200
 
 
+def test_a_preflight_that_brings_nothing_is_answered_under_pressure(edge, receiver):
+    """A page is not told why a preflight failed; the 429 of what follows it can be read."""
+    r = receiver()
+    e = edge("max_body: 100KiB\n    max_in_flight: 100KiB\n    max_decompressed: 1MiB\n"
+             "    cors: {origins: ['https://a.example']}", sink=r.sink(", on_reject: drop"))
+    r.go.clear()
+    body = gzip.compress(json.dumps({"n": 0, "pad": "x" * 300000}).encode())
+    first = threading.Thread(target=lambda: e.post(body, gz(), conn=e.connect(60)))
+    first.start()
+    wait_until(lambda: e.running.metric("weir_http_in_flight_bytes") >= 300000, 10)
+    ask = (b"OPTIONS /events HTTP/1.1\r\nHost: x\r\nOrigin: https://a.example\r\nConnection: close\r\n"
+           b"Access-Control-Request-Method: POST\r\n")
+    assert e.raw(ask + b"\r\n").startswith(b"HTTP/1.1 204")
+    assert e.raw(ask + b"Content-Length: 0\r\n\r\n").startswith(b"HTTP/1.1 204")
+    assert e.raw(ask + b"Content-Length: 1\r\n\r\nx").startswith(b"HTTP/1.1 429")
+    assert e.raw(ask + b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n").startswith(b"HTTP/1.1 429")
+    status, answer, headers = e.post(b"{}", {**JSON, "Origin": "https://a.example"})
+    assert status == 429 and headers["Access-Control-Allow-Origin"] == "https://a.example"
+    r.go.set()
+    first.join(60)
+
+
 def test_bytes_in_flight_count_what_is_decompressed(edge, receiver):
     r = receiver()
     e = edge("max_body: 100KiB\n    max_in_flight: 250KiB\n    max_decompressed: 1MiB",
