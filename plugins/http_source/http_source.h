@@ -57,7 +57,8 @@ struct shared {
     unsigned max_connections;
     atomic_bool listening;
     atomic_uint connections;
-    atomic_int_least64_t in_flight; /* bytes of bodies whose requests are not answered */
+    atomic_int_least64_t in_flight; /* bytes of bodies whose requests are not answered, of lists of
+                                       rejected items and of answers that nobody has read */
     struct tls *tls;                /* NULL: plain */
     struct tokens *tokens;          /* NULL: no token_file */
     pthread_mutex_t mutex;          /* of the rest, and of every lane's inbox */

@@ -145,7 +145,8 @@ static void log_listening(const struct weir_host *h, int fd)
 }
 
 /* max_connections, or what the limit of the process's open files leaves for them: clients must
- * never take the last one from the sinks. */
+ * never take the last one from the sinks. Another http source of the process is not counted: of
+ * several the user's max_connections must leave that much. */
 static unsigned connections_possible(const struct weir_host *h, const struct config *cf)
 {
     struct rlimit files;

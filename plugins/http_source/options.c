@@ -285,7 +285,8 @@ const struct weir_option http_options[N_OPTIONS] = {
          "Most connections at once; further clients wait to be accepted. While all are taken, "
          "those "
          "without a request are closed after a second. 128 of the files that the process may open "
-         "(ulimit -n) are never given to clients."},
+         "(ulimit -n) are never given to clients; of several http sources each keeps to that by "
+         "itself, so the sum of their `max_connections` should be lower by as much."},
     {.name = "request_timeout",
      .type = WEIR_OPT_DURATION,
      .offset = offsetof(struct config, request_timeout),
