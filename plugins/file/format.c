@@ -140,6 +140,18 @@ static struct weir_str metadata(const struct weir_host *h, struct weir_batch *b,
     return ok ? h->value_write(a, obj) : weir_str_n(NULL, 0);
 }
 
+/* FORMAT_OK where the payload is JSON, FORMAT_LINE_BREAK where it is not. */
+static enum format_result look_at_json(const struct weir_host *h, const struct weir_event *ev,
+                                       struct weir_str payload, struct weir_arena *a)
+{
+    struct weir_error err = {0};
+    if ((ev->flags & WEIR_EVENT_RAW) != 0)
+        return FORMAT_LINE_BREAK;
+    if (ev->value != NULL || h->value_parse(a, payload, &err) != NULL)
+        return FORMAT_OK;
+    return err.status == WEIR_E_NOMEM ? FORMAT_NO_MEMORY : FORMAT_LINE_BREAK;
+}
+
 static enum format_result put_full(struct text *t, struct weir_batch *b, struct weir_event *ev,
                                    struct weir_arena *a)
 {
@@ -153,7 +165,10 @@ static enum format_result put_full(struct text *t, struct weir_batch *b, struct 
         put_str(t, weir_cstr(",\"tombstone\":true}\n"));
         return FORMAT_OK;
     }
-    if ((ev->flags & WEIR_EVENT_RAW) == 0 && h->value_parse(a, payload, NULL) != NULL) {
+    enum format_result json = look_at_json(h, ev, payload, a);
+    if (json == FORMAT_NO_MEMORY)
+        return json;
+    if (json == FORMAT_OK) {
         put_str(t, weir_cstr(",\"payload\":"));
         put_json(t, payload);
         put_str(t, weir_cstr("}\n"));
@@ -176,12 +191,14 @@ static enum format_result put_payload(struct text *t, struct weir_batch *b, stru
     if ((ev->flags & WEIR_EVENT_TOMB) != 0)
         return FORMAT_TOMBSTONE;
     struct weir_str payload = t->h->event_payload(t->h, b, ev);
-    if (payload.len == 0 || memchr(payload.ptr, '\n', payload.len) == NULL)
+    if (payload.len == 0 || memchr(payload.ptr, '\n', payload.len) == NULL) {
         put_str(t, payload);
-    else if ((ev->flags & WEIR_EVENT_RAW) == 0 && t->h->value_parse(a, payload, NULL) != NULL)
+    } else { /* perhaps nobody has looked at it yet */
+        enum format_result json = look_at_json(t->h, ev, payload, a);
+        if (json != FORMAT_OK)
+            return json;
         put_json(t, payload);
-    else
-        return FORMAT_LINE_BREAK; /* nobody has looked at it yet, and it is no JSON */
+    }
     text_put(t, "\n", 1);
     return FORMAT_OK;
 }
