@@ -365,7 +365,8 @@ static void source_close(void *take_self)
 static struct weir_metric *skipped_counter(const struct weir_host *h, const char *reason)
 {
     const char *labels[] = {"reason", reason, NULL};
-    return h->counter(h, "file_skipped_lines_total", "Lines that became no event.", labels);
+    return h->counter(h, "file_skipped_lines_total",
+                      "Lines left out, and too long ones that were rejected.", labels);
 }
 
 static void make_metrics(struct source *self)
