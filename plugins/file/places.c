@@ -60,7 +60,7 @@ void places_save(struct places *p, const struct weir_host *h, bool now)
     pthread_mutex_lock(&p->lock);
     int64_t at_ns = h->now(h);
     int error = 0;
-    if (p->changed && (now || at_ns - p->saved_ns >= SAVE_NS)) {
+    if (p->n_held == 0 && p->changed && (now || at_ns - p->saved_ns >= SAVE_NS)) {
         error = state_write(p, h);
         p->changed = error != 0;
         p->saved_ns = at_ns;
@@ -117,7 +117,7 @@ static enum weir_status open_state(struct places *p, const struct weir_host *h,
         if (st == WEIR_OK)
             st = state_read(p, h, a, err);
         if (st == WEIR_OK) { /* what cannot be kept is to be known now */
-            int error = state_write(p, h);
+            int error = p->known ? state_write(p, h) : state_test(p);
             if (error != 0)
                 st = h->error(err, WEIR_E_CONFIG, "state_unwritable",
                               "cannot keep positions in \"%s\": %s; check option `state` and its "
@@ -160,6 +160,20 @@ struct places *places_open(const struct weir_host *h, struct weir_str path, stru
         return p;
     places_free(p);
     return NULL;
+}
+
+void places_hold(struct places *p, uint32_t n_lanes)
+{
+    if (!p->known)
+        p->n_held = n_lanes;
+}
+
+void places_scanned(struct places *p)
+{
+    pthread_mutex_lock(&p->lock);
+    p->n_held -= p->n_held > 0;
+    p->changed = p->changed || !p->known; /* also where there was nothing */
+    pthread_mutex_unlock(&p->lock);
 }
 
 void places_close(struct places *take_p)

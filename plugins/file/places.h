@@ -55,6 +55,10 @@ struct places;
 
 /* Reads the state file, if there is one; `path` empty: nothing is kept. NULL with err. [control] */
 struct places *places_open(const struct weir_host *h, struct weir_str path, struct weir_error *err);
+/* A first run: nothing is kept until each of n_lanes has called places_scanned. Until then the run
+ * has not begun anywhere, and the next one is a first one, too. [control] */
+void places_hold(struct places *p, uint32_t n_lanes);
+void places_scanned(struct places *p);
 /* [control] */
 void places_close(struct places *take_p);
 /* True where the state file holds positions of an earlier run. */

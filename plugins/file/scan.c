@@ -326,6 +326,16 @@ static void watch_folders(struct source *self)
     (void)each_name(self, watch_its_folder);
 }
 
+/* `start: end`: all that is there at the first start is taken before the first position is kept, or
+ * the next start would take the rest for what came meanwhile. */
+static void take_early(struct source *self)
+{
+    for (struct input *in = self->inputs; in != NULL; in = in->next)
+        if (in->place == NULL && skips(self, in))
+            (void)identify(self, in);
+    places_scanned(self->places);
+}
+
 int64_t scan_due(const struct source *self)
 {
     if (self->scanned_ns == 0)
@@ -344,6 +354,8 @@ bool scan(struct source *self)
     watch_folders(self);
     (void)each_name(self, note);
     bool ok = each_name(self, is_first ? first : again);
+    if (is_first)
+        take_early(self);
     for (struct input *in = self->inputs; in != NULL; in = in->next) {
         in->ready = !in->over; /* what inotify does not tell */
         if (in->found_ns == now_ns)

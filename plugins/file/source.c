@@ -313,7 +313,11 @@ static enum weir_status setup_plain(struct source *self, struct weir_error *err)
 /* Of all lanes. */
 static void *open_places(const struct weir_host *h, const void *config, struct weir_error *err)
 {
-    return places_open(h, ((const struct source_config *)config)->state, err);
+    const struct source_config *cf = config;
+    struct places *p = places_open(h, cf->state, err);
+    if (p != NULL && cf->start == START_END)
+        places_hold(p, h->count > 1 ? h->count : 1);
+    return p;
 }
 
 static void close_places(void *take_places)

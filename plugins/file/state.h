@@ -21,6 +21,7 @@ struct places {
     int lock_fd;
     bool known; /* a run before this one has kept positions here */
     bool changed;
+    uint32_t n_held; /* lanes that places_hold waits for */
     int64_t saved_ns;
     int error; /* of the last save */
 };
@@ -34,5 +35,7 @@ enum weir_status state_read(struct places *p, const struct weir_host *h, struct 
 /* Forgets files that nobody found for long, and writes the others. 0 or an errno value. The lock is
  * held. */
 int state_write(struct places *p, const struct weir_host *h);
+/* Could it be written? Leaves the file, and that there is none, as it is. 0 or an errno value. */
+int state_test(const struct places *p);
 
 #endif

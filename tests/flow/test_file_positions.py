@@ -86,6 +86,26 @@ def test_start_end_of_a_first_start_that_found_nothing(weir, logs):
     r.stop()
 
 
+@pytest.mark.parametrize("lanes", [1, 3])
+def test_start_end_of_a_first_start_that_failed(weir, logs, lanes):
+    """It read nothing: the next start is the first one, and what is there is not wanted."""
+    text = pipeline(f'path: "logs/*.log", start: end, lanes: {lanes}, {FAST}')
+    for n in range(5):
+        logs.append(f"{n}.log", n)
+    another = text.replace("}}\nsinks", "}, other: {type: file, path: none}}\nsinks")
+    weir.run(another.replace("out: {", "out: {inputs: [in, other], "), expect=1)
+    assert [p.name for p in weir.folder.glob("in.state*")] == ["in.state.lock"], "it was opened, and kept nothing"
+    r = weir.start(text)
+    wait_until(lambda: (weir.folder / "in.state").exists(), 20, "the positions are kept")
+    assert len(logs.offsets()) == 5
+    r.kill()
+    logs.append("5.log", 5)
+    logs.append("0.log", 6)
+    r = weir.start(text)
+    logs.wait(5, 6)
+    r.stop()
+
+
 @pytest.mark.sanitize
 @pytest.mark.parametrize("pieces", [[12], [10, 30], [1, 2, 11], [50]])
 def test_a_packed_copy_that_is_written_in_pieces_is_not_read_again(weir, logs, pieces):

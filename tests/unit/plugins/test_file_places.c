@@ -220,9 +220,47 @@ static void test_state(void **state)
     assert_int_equal(rmdir(folder), 0); /* nothing else was left */
 }
 
+static void test_held(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/weir-places-XXXXXX", path[64], name[80];
+    assert_non_null(mkdtemp(folder));
+    (void)snprintf(path, sizeof(path), "%s/state", folder);
+    struct place *a;
+    struct looks l = look(1, 10, LONG, 500);
+    for (int lanes_done = 0; lanes_done < 3; lanes_done++) {
+        struct places *p = begin(path);
+        assert_int_not_equal(access(path, F_OK), 0);
+        assert_false(places_known(p));
+        places_hold(p, 2);
+        assert_int_equal(find(p, &l, 1, false, NULL, &a), TAKE_NEW);
+        for (int i = 0; i < lanes_done; i++)
+            places_scanned(p);
+        places_release(p, a);
+        places_save(p, &host, true);
+        places_close(p);
+    }
+    struct places *p = begin(path);
+    assert_true(places_known(p));
+    places_hold(p, 2); /* of no effect then */
+    assert_int_equal(find(p, &l, 1, false, NULL, &a), TAKE_KNOWN);
+    places_commit(p, a, 7);
+    places_release(p, a);
+    places_save(p, &host, true);
+    places_close(p);
+    p = begin(path);
+    assert_int_equal(p->list->offset, 7);
+    places_close(p);
+    assert_int_equal(unlink(path), 0);
+    (void)snprintf(name, sizeof(name), "%s.lock", path);
+    assert_int_equal(unlink(name), 0);
+    assert_int_equal(rmdir(folder), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_inodes), cmocka_unit_test(test_copies),
-                                       cmocka_unit_test(test_packed), cmocka_unit_test(test_state)};
+                                       cmocka_unit_test(test_packed), cmocka_unit_test(test_state),
+                                       cmocka_unit_test(test_held)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
