@@ -217,6 +217,24 @@ static bool check_parts(struct making *m, const char *name, size_t len)
     return true;
 }
 
+void name_sample(const struct name *name, char ret[NAME_LEN + 1])
+{
+    const struct tm tm = {.tm_year = 70, .tm_mday = 1};
+    size_t len = 0;
+    for (uint32_t i = 0; i < name->n; i++) {
+        const struct piece *p = &name->pieces[i];
+        struct weir_str text = p->kind == PIECE_FIELD ? weir_cstr("x") : p->text;
+        char time[16];
+        if (p->kind == PIECE_TIME)
+            text = weir_str_n(time, (size_t)put_time(time, sizeof(time), p->text.ptr[0], &tm));
+        if (text.len > NAME_LEN - len)
+            break;
+        memcpy(ret + len, text.ptr, text.len);
+        len += text.len;
+    }
+    ret[len] = '\0';
+}
+
 bool name_make(const struct weir_host *h, const struct name *name, struct weir_batch *b,
                struct weir_event *ev, struct weir_arena *a, struct weir_str *ret,
                char why[NAME_WHY])

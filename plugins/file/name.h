@@ -23,6 +23,9 @@ struct name {
 /* err->offset is the place in the text. [control] */
 enum weir_status name_compile(const struct weir_host *h, struct weir_arena *a, struct weir_str text,
                               struct name *ret, struct weir_error *err);
+/* The name of some event, whose fields are "x" and whose time is 1970: what of it names files
+ * wrongly does so for every event. */
+void name_sample(const struct name *name, char ret[NAME_LEN + 1]);
 /* The name for that event, in `a`, a NUL behind. False with the reason in `why`, or an empty one
  * where memory is used up. */
 bool name_make(const struct weir_host *h, const struct name *name, struct weir_batch *b,

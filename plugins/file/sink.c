@@ -239,6 +239,8 @@ static void check_name(const struct file_config *cf, const struct weir_report *r
     const struct weir_host *h = report->host;
     struct weir_error err = {.offset = -1};
     struct name name;
+    char sample[NAME_LEN + 1];
+    const char *reserved = NULL;
     if (h->value_type(cf->name) != WEIR_STRING) {
         report->error(report, "name", -1, "a template is expected, as text");
         return;
@@ -246,6 +248,12 @@ static void check_name(const struct file_config *cf, const struct weir_report *r
     struct weir_arena *a = h->arena_new(h);
     if (a != NULL && name_compile(h, a, h->value_str(cf->name), &name, &err) != WEIR_OK)
         report->error(report, "name", err.offset, "%s", err.text);
+    if (a != NULL && err.status == WEIR_OK) {
+        name_sample(&name, sample);
+        reserved = why_reserved(cf->part, cf->rotate.keep != 0, weir_cstr(sample));
+    }
+    if (reserved != NULL)
+        report->error(report, "name", -1, "%s", reserved);
     if (a != NULL)
         h->arena_free(a);
     if (cf->mode == MODE_TRUNCATE)

@@ -40,6 +40,10 @@ struct sink {
 bool zip_init(struct sink *self);
 void zip_done(struct sink *self);
 
+/* NULL, or why it may be the name of another file: of one while it is written, or once it is
+ * rotated, where events of any name could make `keep` delete it. */
+const char *why_reserved(bool part, bool keep, struct weir_str name);
+
 void sink_write(void *self, struct weir_batch *b, int64_t deadline_ns,
                 struct weir_results *results);
 

@@ -393,15 +393,12 @@ static void write_group(struct sink *self, const struct writing *w, const struct
     settle(self, w, g, written, error);
 }
 
-/* NULL, or why it may be the name of another file: of one while it is written, or once it is
- * rotated, where events of any name could make `keep` delete it. */
-static const char *why_reserved(const struct sink *self, struct weir_str name)
+const char *why_reserved(bool part, bool keep, struct weir_str name)
 {
     static const size_t len = sizeof(TARGET_PART) - 1;
-    if (self->targets.opt.part && name.len >= len &&
-        memcmp(name.ptr + name.len - len, TARGET_PART, len) == 0)
+    if (part && name.len >= len && memcmp(name.ptr + name.len - len, TARGET_PART, len) == 0)
         return "with `part` no file name may end with \".part\"";
-    if (self->targets.opt.keep != 0 && target_is_rotated(name.ptr))
+    if (keep && target_is_rotated(name.ptr))
         return "with `rotate.keep` no file name may have a time in it as rotated ones have";
     return NULL;
 }
@@ -410,6 +407,7 @@ static const char *why_reserved(const struct sink *self, struct weir_str name)
 static struct group *group_events(struct sink *self, const struct writing *w)
 {
     const struct weir_host *h = self->h;
+    const struct target_options *opt = &self->targets.opt;
     uint32_t n = w->b->n_events, n_slots = 16;
     while (n_slots < 2 * n)
         n_slots *= 2;
@@ -427,7 +425,7 @@ static struct group *group_events(struct sink *self, const struct writing *w)
                 why[0] == '\0' ? no_memory() : bad_name(keep_text(why));
             continue;
         }
-        const char *reserved = why_reserved(self, name);
+        const char *reserved = why_reserved(opt->part, opt->keep != 0, name);
         if (reserved != NULL) {
             *weir_result_at(w->results, i) = bad_name(weir_cstr(reserved));
             continue;

@@ -488,10 +488,22 @@ def test_a_folder_that_cannot_be_written_now_is_waited_for(weir, out):
     ("path: a, max_open: 0", "max_open", "1"),
     ("path: 'a/'", "path", "folder"),
     ("path: a, part: perhaps", "part", ""),
+    ("path: a, part: true, name: '{{ t }}.part'", "name", '".part"'),
+    ("path: a, rotate: {size: 1, keep: 1}, name: 'x/{{ t }}.%Y%m%dT%H%M%SZ.x'", "name", "rotate.keep"),
+    ("path: a, rotate: {size: 1, keep: 1}, name: '{{ t }}.20260131T120000Z'", "name", "rotate.keep"),
 ])
 def test_wrong_options(weir, options, path, message):
     checked = weir.check(pipeline(options), expect=1)
     assert message in checked.text and f"sinks.out.{path}" in checked.text, checked.text
+
+
+@pytest.mark.parametrize("options", [
+    "name: '{{ t }}.part'", "part: true, name: 'x.part/{{ t }}'", "part: true, name: 'x.part{{ t }}'",
+    "rotate: {size: 1}, name: '{{ t }}.%Y%m%dT%H%M%SZ.x'",
+    "rotate: {size: 1, keep: 1}, name: '{{ t }}.%Y%m%dT%H%M%S.x'",
+    "rotate: {size: 1, keep: 1}, name: '%Y/%y/%j/%F/{{ t }}.%Y%m%dT%H%M%SZ{{ t }}.x'"])
+def test_names_that_some_events_can_have(weir, options):
+    weir.check(pipeline("path: a, " + options), expect=0)
 
 
 @pytest.mark.parametrize("options,path", [
