@@ -253,11 +253,12 @@ int sync_entry(const struct weir_host *h, const char *path)
     if (folder == NULL)
         return ENOMEM;
     int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int error = fd >= 0 && fsync(fd) != 0 ? errno : 0;
-    if (fd >= 0)
-        close(fd);
+    int error = fd < 0 || fsync(fd) != 0 ? errno : 0;
     h->free(folder);
-    /* Folders that may not be read, and file systems that cannot do it. */
+    if (fd < 0) /* a folder that may be written and not read cannot be made durable */
+        return error == EACCES || error == EPERM ? 0 : error;
+    close(fd);
+    /* File systems that cannot do it. */
     return error == EINVAL || error == ENOTSUP || error == EROFS ? 0 : error;
 }
 

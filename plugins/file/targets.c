@@ -70,13 +70,26 @@ static enum weir_status make_folders(const struct targets *ts, char *path, struc
          slash = strchr(slash + 1, '/')) {
         *slash = '\0';
         int error = mkdir(path, mode & 0777) != 0 ? errno : 0;
-        if (error == 0 && ts->opt.sync != FSYNC_NEVER)
+        if (error == 0 && ts->opt.sync != FSYNC_NEVER) {
             error = sync_entry(ts->h, path);
+            if (error != 0) /* one that is there is taken to be durable */
+                (void)rmdir(path);
+        }
+        enum weir_status st = WEIR_OK;
         if (error != 0 && error != EEXIST)
-            return fail(ts, err, error, "cannot make the folder", path);
+            st = fail(ts, err, error, "cannot make the folder", path);
         *slash = '/';
+        if (st != WEIR_OK)
+            return st;
     }
     return WEIR_OK;
+}
+
+static enum weir_status open_below(const struct targets *ts, struct target *t, char *path,
+                                   struct weir_error *err)
+{
+    enum weir_status st = make_folders(ts, path, err);
+    return st == WEIR_OK ? target_open(t, false, err) : st;
 }
 
 static char *path_of(const struct targets *ts, const char *name)
@@ -113,13 +126,11 @@ struct target *targets_get(struct targets *ts, const char *name, struct weir_err
     char *path = path_of(ts, name);
     t = path != NULL ? target_new(ts->h, &ts->opt, path) : NULL;
     enum weir_status st =
-        t != NULL ? make_folders(ts, path, err) : fail(ts, err, ENOMEM, "no memory for", name);
-    if (st == WEIR_OK)
-        st = target_open(t, false, err);
+        t != NULL ? open_below(ts, t, path, err) : fail(ts, err, ENOMEM, "no memory for", name);
     while (st != WEIR_OK && (err->number == EMFILE || err->number == ENFILE) &&
            ts->oldest != NULL) {
         targets_drop(ts, ts->oldest); /* fewer descriptors than max_open */
-        st = target_open(t, false, err);
+        st = open_below(ts, t, path, err);
     }
     ts->h->free(path);
     if (st != WEIR_OK) {

@@ -292,6 +292,15 @@ def test_an_entry_that_cannot_be_made_durable_is_an_outage(weir, out, shim):
     assert r.find_log("durable"), r.report()
 
 
+def test_a_folder_that_could_not_be_made_durable_is_made_again(weir, out, shim):
+    events(weir, 3)
+    weir.run(pipeline('path: out, name: "x/y/o.x", fsync: batch'), env=shim("fsync out 2"))
+    assert sorted(numbers(out)) == [0, 1, 2]
+    calls = shim.calls()
+    before = calls[:next(i for i, c in enumerate(calls) if c[0] == "state" and int(c[1]) > 0)]
+    assert before.index(["fsync", "out/x", "fails"]) < before.index(["fsync", "out/x", "ok"])
+
+
 # ---- what a fault leaves -----------------------------------------------------------------------
 
 @pytest.mark.parametrize("options", [

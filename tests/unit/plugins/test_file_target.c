@@ -7,6 +7,7 @@
 #include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #include "../../../plugins/file/target.c"
 
@@ -288,14 +289,33 @@ static void test_part(void **state)
     target_free(t);
 }
 
+static void test_an_entry_that_is_not_durable(void **state)
+{
+    (void)state;
+    struct rlimit before, few;
+    assert_int_equal(sync_entry(&host, "x"), 0);
+    assert_int_equal(sync_entry(&host, "nowhere/x"), ENOENT);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    few = before;
+    few.rlim_cur = 3;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    int error = sync_entry(&host, "x");
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_int_equal(error, EMFILE);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up_folder, tear_down_folder)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_hours), TEST(test_a_file_of_an_earlier_run),
-        TEST(test_sizes), TEST(test_keep),
-        TEST(test_moved), TEST(test_part),
+        TEST(test_hours),
+        TEST(test_a_file_of_an_earlier_run),
+        TEST(test_sizes),
+        TEST(test_keep),
+        TEST(test_moved),
+        TEST(test_part),
+        TEST(test_an_entry_that_is_not_durable),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
