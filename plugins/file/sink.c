@@ -151,7 +151,9 @@ static const struct weir_option file_options[] = {
      .def = "false",
      .doc = "Write to `NAME.part` and give it its name when it is finished: rotated, or `idle`, or "
             "at the end. Whoever reads sees whole files only. What a killed run left is gone on "
-            "with; with `name` all that is left below `path` is finished at the start.",
+            "with; with `name` every `.part` file below `path` is finished at the start, but for "
+            "those without a whole line or member, or of another `compression`. No other program "
+            "may keep such files there.",
      .example = "true"},
     {.name = "permissions",
      .type = WEIR_OPT_STRING,

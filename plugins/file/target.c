@@ -305,6 +305,11 @@ static enum weir_status lock_file(struct target *t, struct weir_error *err)
     return WEIR_OK;
 }
 
+static enum weir_status foreign(const struct target *t, struct weir_error *err)
+{
+    return failed(t, err, EINVAL, "nothing whole is in it, or it has another `compression`");
+}
+
 /* WEIR_AGAIN: it has another name now, and is to be begun anew. */
 static enum weir_status set_aside(struct target *t, int64_t good, struct weir_error *err)
 {
@@ -347,6 +352,8 @@ static enum weir_status mend_gzip(struct target *t, struct stat *st, struct weir
         return failed(t, err, is_gzip ? error : EINVAL,
                       "cannot go on with \"%s\": %s; take it away, or `compression: gzip`",
                       t->written, is_gzip ? strerror(error) : "it is no gzip file");
+    if (t->left && good == 0)
+        return foreign(t, err);
     if (error == EBADMSG)
         return set_aside(t, good, err);
     if (!t->can_undo || ftruncate(t->fd, (off_t)good) != 0)
@@ -375,8 +382,15 @@ static off_t whole_lines(int fd, off_t size)
     return 0;
 }
 
+static bool is_packed(int fd)
+{
+    unsigned char head[2] = {0, 0};
+    return pread(fd, head, sizeof(head), 0) == sizeof(head) && head[0] == 0x1f && head[1] == 0x8b;
+}
+
 /* A run that was cut off may have left half a line. It was not acknowledged: of a file that is ours
- * by its name ("NAME.part") it is cut off, elsewhere it is ended. */
+ * by its name ("NAME.part") it is cut off, elsewhere it is ended. In one that was packed a line's
+ * end means nothing. */
 static enum weir_status look_at_end(struct target *t, struct stat *st, struct weir_error *err)
 {
     char last;
@@ -385,10 +399,15 @@ static enum weir_status look_at_end(struct target *t, struct stat *st, struct we
         return WEIR_OK;
     if (t->opt->gzip)
         return mend_gzip(t, st, err);
+    bool packed = is_packed(t->fd);
+    if (t->left && packed)
+        return foreign(t, err);
     if (pread(t->fd, &last, 1, st->st_size - 1) != 1 || last == '\n')
         return WEIR_OK;
-    off_t whole = t->opt->part && t->can_undo ? whole_lines(t->fd, st->st_size) : -1;
-    t->torn = whole < 0 || ftruncate(t->fd, whole) != 0;
+    off_t whole = t->opt->part && !packed ? whole_lines(t->fd, st->st_size) : -1;
+    if (t->left && whole == 0)
+        return foreign(t, err);
+    t->torn = whole < 0 || !t->can_undo || ftruncate(t->fd, whole) != 0;
     if (!t->torn)
         st->st_size = whole;
     return WEIR_OK;

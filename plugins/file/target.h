@@ -42,6 +42,7 @@ struct target {
     bool can_undo; /* what was written can be cut off again: nobody else writes there */
     bool torn;     /* the last line has no end */
     bool dirty;    /* written, and not made durable */
+    bool left;     /* found, not asked for: opened only where it looks like one of this sink */
 };
 
 /* It has a time in it, as the names of rotated files have. */

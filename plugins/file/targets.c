@@ -154,9 +154,17 @@ static void finish_part(struct targets *ts, char *path)
     struct weir_error err = {0};
     path[strlen(path) - strlen(TARGET_PART)] = '\0';
     struct target *t = target_new(ts->h, &ts->opt, path);
-    if (t != NULL && target_open(t, false, &err) == WEIR_OK)
+    if (t != NULL)
+        t->left = true;
+    enum weir_status st = t != NULL ? target_open(t, false, &err) : WEIR_E_NOMEM;
+    if (st == WEIR_OK) {
         target_finish(t);
-    target_free(t); /* one that cannot be opened is being written by another weir */
+    } else if (err.number != EWOULDBLOCK) { /* else it is being written by another weir */
+        struct weir_kv kv[] = {weir_kv_text("path", t != NULL ? t->written : path),
+                               weir_kv_text("reason", t != NULL ? err.text : "no memory")};
+        ts->h->log(ts->h, WEIR_LOG_WARN, "an unfinished file is left as it is", kv, 2);
+    }
+    target_free(t);
 }
 
 void targets_finish_left(struct targets *ts, const char *folder)

@@ -385,6 +385,39 @@ def test_parts_that_a_killed_run_left_are_finished_at_the_start(weir, out, optio
     assert (weir.folder / "elsewhere").read_text() == "x"
 
 
+def packed_lines():
+    """A whole gzip file with a byte in it that would end a line."""
+    data = gzip.compress(b"".join(b'{"n":%d}\n' % (n * n * 7919) for n in range(2000)), mtime=0)
+    assert b"\n" in data[100:-100]
+    return data
+
+
+@pytest.mark.sanitize
+@pytest.mark.parametrize("options", ["", ", compression: gzip"])
+def test_parts_of_others_are_left_as_they_are(weir, out, options):
+    """Another program's, or of a sink that packs otherwise: neither cut nor given a name."""
+    packed, plain = packed_lines(), b'{"n":1}\n{"n":'
+    left = {"download.part": b"\0" * 5000, "sub/other.part": plain if options else packed,
+            "sub/half.gz.part": packed[:-100]}
+    (out / "sub").mkdir()
+    for name, data in left.items():
+        (out / name).write_bytes(data)
+    events(weir, {"n": 4, "t": "c"})
+    r = weir.run(pipeline('path: out, name: "{{ t }}.x", part: true' + options))
+    assert r.find_log("left as it is")
+    for name, data in left.items():
+        assert (out / name).read_bytes() == data, name
+        (out / name).unlink()
+    assert files(out) == {"c.x": [4]}
+
+
+def test_a_part_that_was_packed_is_not_cut(weir, out):
+    (out / "a.x.part").write_bytes(packed_lines())
+    events(weir, {"n": 1})
+    weir.run(pipeline("path: out/a.x, part: true"))
+    assert (out / "a.x").read_bytes() == packed_lines() + b'\n{"n": 1}\n'
+
+
 @pytest.mark.sanitize
 def test_no_name_is_that_of_a_part(weir, out):
     events(weir, {"n": 1, "t": "a"}, {"n": 2, "t": "a.part"}, {"n": 3, "t": "a.part.part"}, {"n": 4, "t": "a.parts"})
