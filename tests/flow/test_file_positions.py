@@ -277,7 +277,8 @@ def test_a_truncation_between_two_reads(weir, logs):
     logs.append("a.log", *range(20))
     logs.wait(*range(20))
     logs.append("a.log", *range(20, 5000))
-    wait_until(lambda: (logs.folder / "a.log.1").exists(), 20, "it is truncated")
+    wait_until(lambda: (logs.folder / "a.log.1").exists() and (logs.folder / "a.log").stat().st_size == 0, 20,
+               "it is copied, and then truncated")
     logs.append("a.log", 9999)
     logs.wait(*range(5000), 9999)
     r.stop()
