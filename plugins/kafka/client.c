@@ -107,6 +107,9 @@ void client_fault(struct client *c, rd_kafka_resp_err_t code, const char *reason
     if (code == RD_KAFKA_RESP_ERR__AUTHENTICATION &&
         strstr(reason, "failed: Local: Broker transport failure") != NULL)
         code = RD_KAFKA_RESP_ERR__TRANSPORT;
+    /* What newer librdkafkas say where a broker hangs up on a handshake. */
+    if (code == RD_KAFKA_RESP_ERR__TRANSPORT && strstr(reason, "SSL handshake failed") != NULL)
+        code = RD_KAFKA_RESP_ERR__SSL;
     for (size_t i = 0; i < sizeof(fault_rows) / sizeof(fault_rows[0]); i++)
         if (fault_rows[i].code == code)
             row = &fault_rows[i];
