@@ -440,7 +440,8 @@ static bool check_object(struct run *r, const struct schema *s, const struct wei
     struct weir_value_iter it = r->h->value_iter(v);
     struct weir_str key = {NULL, 0};
     for (const struct weir_value *e; (e = r->h->value_next(&it, &key)) != NULL;)
-        if (!check_name(r, s, key) || !check_member(r, s, key, e))
+        if (!run_spend(r, key.len / STEP_BYTES) || !check_name(r, s, key) ||
+            !check_member(r, s, key, e))
             return false;
     return true;
 }

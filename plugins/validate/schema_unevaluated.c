@@ -40,6 +40,8 @@ static void mark_members(struct run *r, const struct object_rules *rules,
     if (rules->table == NULL && rules->n_patterns == 0)
         return;
     for (uint32_t i = 0; i < m->n && r->h->value_next(&it, &key) != NULL; i++) {
+        if (!run_spend(r, key.len / STEP_BYTES))
+            return;
         bool known = rules->table != NULL && property_find(rules, key)->name.ptr != NULL;
         m->seen[i] |= known || has_pattern(r, rules, key);
     }

@@ -67,6 +67,7 @@ static struct digest digest_of(struct run *r, struct digest d, const struct weir
     struct weir_value_iter it = r->h->value_iter(v);
     r->depth++;
     for (const struct weir_value *e; (e = r->h->value_next(&it, &key)) != NULL;) {
+        r->steps += key.len / STEP_BYTES;
         struct digest one = digest_of(r, type == WEIR_OBJECT ? mix_bytes(d, key) : d, e);
         if (type == WEIR_ARRAY)
             d = mix(mix(d, one.a), one.b);

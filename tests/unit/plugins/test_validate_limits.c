@@ -111,6 +111,35 @@ static void long_texts_among_items(void **state)
     assert_string_equal(rig.code, "too_complex");
 }
 
+/* An object whose only member has a name of 1 MiB. */
+static struct weir_value *long_name(void)
+{
+    struct weir_value *v = rig.host.make_object(rig.arena);
+    struct weir_str name = rig.host.value_str(long_text(1 << 20));
+    assert_true(rig.host.object_set(rig.arena, v, name, rig.host.make_null(rig.arena)));
+    return v;
+}
+
+static void long_names(void **state)
+{
+    (void)state;
+    look_often("{'properties':{'none':true}}", long_name());
+    look_often("{'unevaluatedProperties':{'type':'null'},'anyOf':[{'properties':{'none':true}}]}",
+               long_name());
+}
+
+static void long_names_among_items(void **state)
+{
+    (void)state;
+    struct weir_value *items = rig.host.make_array(rig.arena);
+    assert_true(rig.host.array_append(rig.arena, items, long_name()));
+    assert_true(rig.host.array_append(rig.arena, items, rig.host.make_null(rig.arena)));
+    use("{'if':{'uniqueItems':true,'minItems':2},'then':false,"
+        "'else':{'anyOf':[{'items':{'$ref':'#'}},{'items':{'$ref':'#'}}]}}");
+    assert_false(rig_apply(&rig, nested(18, items)));
+    assert_string_equal(rig.code, "too_complex");
+}
+
 /* 40 schemas on each of 127 levels: the deepest calls that there can be. */
 static void the_deepest_calls(void **state)
 {
@@ -264,6 +293,8 @@ int main(void)
         T(long_lists_of_choices),
         T(unevaluated_members),
         T(long_texts_among_items),
+        T(long_names),
+        T(long_names_among_items),
         T(the_deepest_calls),
         T(memory_of_a_batch),
         T(large_and_plain),
