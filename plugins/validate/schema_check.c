@@ -484,6 +484,8 @@ bool schema_check(const struct checker *c, const struct schema *root, const stru
     r.pattern_steps = PATTERN_STEPS;
     r.code = NULL;
     r.text = text;
+    r.places = NULL;
+    r.cap_places = 0;
     text[0] = '\0';
     bool valid = check(&r, root, v);
     *ret_code = r.code != NULL ? r.code : "invalid";

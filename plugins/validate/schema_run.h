@@ -16,6 +16,8 @@ struct step {
     uint32_t index;
 };
 
+struct digest;
+
 struct run {
     const struct checker *c;
     const struct weir_host *h;
@@ -24,6 +26,8 @@ struct run {
     uint64_t pattern_steps; /* left */
     const char *code;       /* why it failed; also in `quiet` where it is not about the schema */
     char *text;
+    struct digest *places; /* of uniqueItems */
+    uint32_t cap_places;
     struct step path[VALUE_DEPTH_MAX];
 };
 

@@ -111,6 +111,20 @@ static void long_texts_among_items(void **state)
     assert_string_equal(rig.code, "too_complex");
 }
 
+/* The table of the items is made once, not at each look. */
+static void memory_of_many_items(void **state)
+{
+    (void)state;
+    struct weir_value *items = rig.host.make_array(rig.arena);
+    for (uint32_t i = 0; i < 300000; i++)
+        assert_true(rig.host.array_append(rig.arena, items, rig.host.make_int(rig.arena, i)));
+    use("{'if':{'maxItems':1},'then':{'anyOf':[{'items':{'$ref':'#'}},{'items':{'$ref':'#'}}]},"
+        "'else':{'allOf':[{'uniqueItems':true},false]}}");
+    assert_false(rig_apply(&rig, nested(18, items)));
+    assert_string_equal(rig.code, "too_complex");
+    assert_true(rig.scratch->footprint < 40u << 20);
+}
+
 /* An object whose only member has a name of 1 MiB. */
 static struct weir_value *long_name(void)
 {
@@ -293,6 +307,7 @@ int main(void)
         T(long_lists_of_choices),
         T(unevaluated_members),
         T(long_texts_among_items),
+        T(memory_of_many_items),
         T(long_names),
         T(long_names_among_items),
         T(the_deepest_calls),
