@@ -60,6 +60,19 @@ static bool put(struct job *j, const struct path *p, struct weir_value *v)
     return why[0] == '\0' ? no_memory(j, p) : fail(j, "bad_path", p, "%s", why);
 }
 
+/* ---- Duplicate keys ---- */
+
+/* What is to be hidden may stand a second time under a duplicate key, where no path leads, and some
+ * readers take the last one. */
+static bool drop_twins(struct job *j, const struct path *p)
+{
+    if (!path_has_twins(j->h, j->v, p))
+        return true;
+    if (!edit(j))
+        return false;
+    return path_drop_twins(j->h, j->b->arena, j->edited, p) || no_memory(j, p);
+}
+
 /* ---- rename ---- */
 
 /* Below `root`, which may be changed. */
@@ -105,8 +118,11 @@ static bool is_missing(const struct job *j, const struct path *p)
     return path_visit(j->h, j->v, p, stop_at_first, NULL);
 }
 
+/* What is renamed may be hidden under its new name, here or later. */
 static bool apply_rename(struct job *j, const struct edit *e)
 {
+    if (!drop_twins(j, &e->path))
+        return false;
     if (is_missing(j, &e->path))
         return true;
     if (!edit(j))
@@ -267,17 +283,6 @@ static bool apply_cast(struct job *j, const struct edit *e)
 static bool apply_time(struct job *j, const struct edit *e)
 {
     return convert(j, e, time_one);
-}
-
-/* What is to be hidden may stand a second time under a duplicate key, where no path leads, and some
- * readers take the last one. */
-static bool drop_twins(struct job *j, const struct path *p)
-{
-    if (!path_has_twins(j->h, j->v, p))
-        return true;
-    if (!edit(j))
-        return false;
-    return path_drop_twins(j->h, j->b->arena, j->edited, p) || no_memory(j, p);
 }
 
 static bool apply_hash(struct job *j, const struct edit *e)

@@ -491,3 +491,16 @@ def test_what_is_hidden_does_not_come_back_by_a_duplicate_key(weir, event, expec
     """Many readers take the last of duplicate keys, weir the first."""
     steps = {"mask": {"u.e": "all", "l[*].c": "all"}, "hash": {"fields": ["h"]}, "remove": ["u.pw", "l[*].d.x"]}
     assert one(weir, steps, event) == expected
+
+
+@pytest.mark.parametrize("event, expected", [
+    ('{"user":{"email":"a"},"user":{"email":"b"}}', '{"user":{},"mail":"***"}'),
+    ('{"user":{"email":"a","email":"b"}}', '{"user":{},"mail":"***"}'),
+    ('{"user":5,"user":{"email":"b"}}', '{"user":5}'), ('{"user":{"x":1},"user":{"email":"b"}}', '{"user":{"x":1}}'),
+    ('{"l":[{"a":{"b":"x"},"a":{"b":"y"}},{"a":null,"a":{"b":"z"}}]}', '{"l":[{"a":{},"c":"***"},{"a":null}]}'),
+    ('{"p":{"a":1,"z":1},"p":{"a":2}}', '{"p":{"b":"***","z":1}}'), ('{"x": 1,"x": 2}', '{"x": 1,"x": 2}'),
+])
+def test_what_is_hidden_under_a_new_name_has_no_twin_under_the_old(weir, event, expected):
+    steps = {"rename": {"user.email": "mail", "l[*].a.b": "l[*].c", "p.a": "p.b"},
+             "mask": {"mail": "all", "l[*].c": "all", "p.b": "all"}}
+    assert one(weir, steps, event) == expected
