@@ -10,6 +10,7 @@
 #include <strings.h>
 
 #define DAY_S INT64_C(86400)
+#define SECOND_NS 1000000000
 #define PIECES_MAX 64
 #define TEXT_MAX 256 /* of a time that is read or written */
 
@@ -81,6 +82,12 @@ static bool has(const struct time_format *f, const char *letters)
     return false;
 }
 
+/* Whether all of the time is in %s, but for a fraction. */
+static bool is_of_epoch(const struct time_format *f)
+{
+    return has(f, "s") && !has(f, "YymbBdejHIMSpz");
+}
+
 /* What a format to read by lacks, or has twice. */
 static const char *readable(const struct time_format *f)
 {
@@ -96,10 +103,9 @@ static const char *readable(const struct time_format *f)
     if (has(f, "I") != has(f, "p"))
         return "%I and %p need each other";
     if (has(f, "s"))
-        return has(f, "YymbBdejHIMSpz")
-                   ? "%s is the whole time: nothing else can stand beside it but a "
-                     "fraction"
-                   : NULL;
+        return is_of_epoch(f) ? NULL
+                              : "%s is the whole time: nothing else can stand beside it but a "
+                                "fraction";
     if (!has(f, "Yy") || !has(f, "mbBj") || !has(f, "dej"))
         return "a time is read by its year, month and day at least (%Y, %m, %d), or %s";
     return NULL;
@@ -154,7 +160,7 @@ struct parts {
     int half; /* 1: pm, 0: am, -1: not said */
     int32_t ns;
     int offset_min;
-    bool is_epoch;
+    bool is_epoch, negative; /* negative: epoch and ns, together */
     int64_t epoch;
 };
 
@@ -233,11 +239,11 @@ static bool zone(struct reader *r, int *ret_min)
 
 static bool read_epoch(struct reader *r, struct parts *t)
 {
-    bool negative = r->p < r->end && *r->p == '-';
-    r->p += negative;
+    t->negative = r->p < r->end && *r->p == '-';
+    r->p += t->negative;
     t->is_epoch = true;
     bool ok = number(r, 1, 12, 0, RFC3339_S_MAX, &t->epoch);
-    t->epoch = negative ? -t->epoch : t->epoch;
+    t->epoch = t->negative ? -t->epoch : t->epoch;
     return ok && t->epoch >= RFC3339_S_MIN;
 }
 
@@ -296,7 +302,7 @@ static bool read_piece(struct reader *r, const struct time_piece *piece, struct 
     case 'M':
         return small_number(r, 2, 0, 59, &t->minute);
     case 'S':
-        return small_number(r, 2, 0, 59, &t->second);
+        return small_number(r, 2, 0, 60, &t->second);
     case 'p':
         return read_half(r, t);
     case 'a':
@@ -315,7 +321,9 @@ static bool join(const struct parts *t, struct rfc3339 *ret)
 {
     int64_t date;
     if (t->is_epoch) {
-        *ret = (struct rfc3339){t->epoch, t->ns};
+        bool below = t->negative && t->ns > 0; /* -1.5 is half a second behind -2 */
+        *ret = below ? (struct rfc3339){t->epoch - 1, SECOND_NS - t->ns}
+                     : (struct rfc3339){t->epoch, t->ns};
         return true;
     }
     if (t->day_of_year > 0) {
@@ -328,9 +336,10 @@ static bool join(const struct parts *t, struct rfc3339 *ret)
         date = rfc3339_days(t->year, t->month, t->day);
     }
     int hour = t->half < 0 ? t->hour : t->hour % 12 + 12 * t->half;
-    *ret = (struct rfc3339){
-        date * DAY_S + hour * 3600 + t->minute * 60 + t->second - t->offset_min * 60, t->ns};
-    return true;
+    int64_t minutes = date * 1440 + hour * 60 + t->minute - t->offset_min;
+    *ret = (struct rfc3339){minutes * 60 + t->second, t->ns};
+    /* A leap second ends a day of UTC, as in RFC 3339. */
+    return t->second < 60 || ret->s % DAY_S == 0;
 }
 
 static bool read_pieces(const struct time_format *f, struct weir_str text, struct rfc3339 *ret)
@@ -445,7 +454,8 @@ static void write_clock(struct writer *w, char letter, const struct parts *t)
         put_number(w, 9, t->ns);
         return;
     case 's':
-        put_number(w, 1, t->epoch);
+        put(w, "-", t->negative);
+        put_number(w, 1, t->negative ? -t->epoch : t->epoch);
         return;
     default:
         put(w, "+0000", 5);
@@ -472,6 +482,11 @@ static bool write_pieces(struct writer *w, const struct time_format *f, struct r
 {
     struct parts parts;
     split(t, &parts);
+    if (t.s < 0 && t.ns > 0 && is_of_epoch(f) && has(f, "LfN")) {
+        parts.negative = true;
+        parts.epoch = t.s + 1;
+        parts.ns = SECOND_NS - t.ns;
+    }
     for (uint32_t i = 0; i < f->n; i++) {
         const struct time_piece *piece = &f->pieces[i];
         if (piece->letter == '\0')
