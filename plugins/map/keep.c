@@ -25,7 +25,8 @@ static struct keep_node *add_node(const struct weir_host *h, struct weir_arena *
     c = h->arena_alloc(a, sizeof(*c));
     if (c == NULL)
         return NULL;
-    *c = (struct keep_node){.name = s->name, .next = each ? NULL : n->child};
+    *c = (struct keep_node){
+        .name = s->name, .next = each ? NULL : n->child, .index = each ? 0 : n->n_children++};
     *(each ? &n->each : &n->child) = c;
     return c;
 }
@@ -41,15 +42,12 @@ bool keep_add(const struct weir_host *h, struct weir_arena *a, struct keep_node 
     return n != NULL;
 }
 
-/* The node of a member or an item that stays, at least in part. */
-static const struct keep_node *stays(const struct weir_host *h, const struct keep_node *n,
-                                     bool array, struct weir_str key, const struct weir_value *v)
+/* Whether a member or an item stays, at least in part; c NULL: no path names it. */
+static bool stays(const struct weir_host *h, const struct keep_node *c, const struct weir_value *v)
 {
-    const struct keep_node *c = array ? n->each : find(n, key);
     enum weir_value_type type = h->value_type(v);
-    bool goes_in = c != NULL && ((type == WEIR_OBJECT && c->child != NULL) ||
-                                 (type == WEIR_ARRAY && c->each != NULL));
-    return c != NULL && (c->whole || goes_in) ? c : NULL;
+    return c != NULL && (c->whole || (type == WEIR_OBJECT && c->child != NULL) ||
+                         (type == WEIR_ARRAY && c->each != NULL));
 }
 
 bool keep_changes(const struct weir_host *h, const struct keep_node *n, const struct weir_value *v)
@@ -58,8 +56,8 @@ bool keep_changes(const struct weir_host *h, const struct keep_node *n, const st
     struct weir_value_iter it = h->value_iter(v);
     struct weir_str key = {NULL, 0};
     for (const struct weir_value *m; (m = h->value_next(&it, &key)) != NULL;) {
-        const struct keep_node *c = stays(h, n, array, key, m);
-        if (c == NULL || (!c->whole && keep_changes(h, c, m)))
+        const struct keep_node *c = array ? n->each : find(n, key);
+        if (!stays(h, c, m) || (!c->whole && keep_changes(h, c, m)))
             return true;
     }
     return false;
@@ -72,9 +70,16 @@ struct weir_value *keep_copy(const struct weir_host *h, struct weir_arena *a,
     struct weir_value *copy = array ? h->make_array(a) : h->make_object(a);
     struct weir_value_iter it = h->value_iter(v);
     struct weir_str key = {NULL, 0};
+    bool *seen = h->arena_alloc(a, n->n_children + 1); /* keys of this object, by their nodes */
+    if (seen == NULL)
+        return NULL;
+    memset(seen, 0, n->n_children + 1);
     for (const struct weir_value *m; (m = h->value_next(&it, &key)) != NULL;) {
-        const struct keep_node *c = stays(h, n, array, key, m);
-        if (c == NULL || (!array && h->value_get(v, key) != m))
+        const struct keep_node *c = array ? n->each : find(n, key);
+        bool twin = !array && c != NULL && seen[c->index];
+        if (!array && c != NULL)
+            seen[c->index] = true;
+        if (twin || !stays(h, c, m))
             continue;
         struct weir_value *kept = c->whole ? h->make_copy(a, m) : keep_copy(h, a, c, m);
         if (!(array ? h->array_append(a, copy, kept) : h->object_set(a, copy, key, kept)))

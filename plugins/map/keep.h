@@ -12,6 +12,7 @@ struct keep_node {
     struct weir_str name;
     bool whole;
     struct keep_node *child, *next; /* members of an object */
+    uint32_t n_children, index;     /* index: among the children of its parent */
     struct keep_node *each;         /* the items of an array */
 };
 

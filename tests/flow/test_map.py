@@ -212,9 +212,18 @@ def test_remove(weir, remove, event, expected):
     (["l[*][*].a"], '{"l":[[{"a":1,"b":2}],{"a":3}]}', '{"l":[[{"a":1}]]}'),
     (["l[*].a", "l.b"], '{"l":{"b":1,"c":2}}', '{"l":{"b":1}}'),
     (["l[*].a"], '{"l": [{"a": 1}]}', '{"l": [{"a": 1}]}'),
+    (["a.b"], '{"a":5,"a":{"b":1},"x":0}', "{}"),
+    (["a.b", "c"], '{"c":1,"a":{"b":1,"b":2,"x":0},"c":2,"a":{"b":3}}', '{"c":1,"a":{"b":1}}'),
+    (["l[*].a", "l[*].b"], '{"l":[{"a":1,"a":2},{"b":3,"a":4,"x":0},{"a":5}]}', '{"l":[{"a":1},{"b":3,"a":4},{"a":5}]}'),
 ])
 def test_keep(weir, keep, event, expected):
     assert one(weir, {"keep": keep}, event) == expected
+
+
+def test_keep_takes_linear_time(weir):
+    n = 200000
+    event = "{" + ",".join(f'"k{i}":0' for i in range(n)) + "".join(f',"a":{i}' for i in range(n)) + "}"
+    assert mapped(weir, {"keep": ["a"]}, *[event] * 4).lines == ['{"a":0}'] * 4
 
 
 @pytest.mark.sanitize
