@@ -61,7 +61,7 @@ bool path_has_twins(const struct weir_host *h, const struct weir_value *root, co
 bool path_drop_twins(const struct weir_host *h, struct weir_arena *a, struct weir_value *root,
                      const struct path *p);
 
-/* The steps from the last [*] on cut off, or kept. `p` has one, and a step behind it. */
+/* The steps up to the last [*], none where there is no [*]; and those behind it. */
 struct path path_until_each(const struct path *p);
 struct path path_below_each(const struct path *p);
 
