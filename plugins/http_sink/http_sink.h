@@ -183,6 +183,7 @@ struct judge {
     enum format format;
     const struct config *config;
     struct weir_str basic; /* user and password as they are sent */
+    struct weir_str proxy_basic, proxy_password;
     struct weir_results *results;
     struct weir_arena *scratch; /* messages live here until the write returns */
 };

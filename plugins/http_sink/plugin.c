@@ -171,7 +171,13 @@ static const char doc[] =
     "**Urls.** Fields may stand behind the host. What a field puts in is percent-encoded, but for "
     "letters, digits and `-._~`: a `/`, `?`, `&` or `%` of an event stays part of its own place. "
     "An "
-    "event that would put `.` or `..` as a folder into the path is rejected (`bad_url`).\n";
+    "event that would put `.` or `..` as a folder into the path is rejected (`bad_url`).\n"
+    "\n"
+    "**Secrets.** Logs and dead letters quote the beginning of an answer. Where it repeats the "
+    "token, the password, a header's value or its last word, or the password of the proxy, stars "
+    "stand there (four bytes are the least). A header with a field of the event in it is not "
+    "looked for: keep secrets in "
+    "headers of their own.\n";
 
 static const struct weir_sink sink = {
     .size = sizeof(sink),

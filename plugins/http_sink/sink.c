@@ -20,7 +20,7 @@ struct sink {
     struct target target;
     struct statuses statuses;
     size_t body_limit; /* learnt from 413; bytes of items a request */
-    struct text body, packed, basic;
+    struct text body, packed, basic, proxy_basic, proxy_password;
     z_stream deflate;
     bool deflate_ready;
     struct weir_arena *check;
@@ -265,13 +265,16 @@ void sink_write(void *self, struct weir_batch *b, int64_t deadline_ns, struct we
                         .results = results,
                         .scratch = s->h->scratch(s->h),
                         .deadline_ns = deadline_ns};
-    w.judge = (struct judge){.h = s->h,
-                             .statuses = &s->statuses,
-                             .format = (enum format)s->config->format,
-                             .config = s->config,
-                             .basic = weir_str_n(s->basic.ptr, s->basic.len),
-                             .results = results,
-                             .scratch = w.scratch};
+    w.judge =
+        (struct judge){.h = s->h,
+                       .statuses = &s->statuses,
+                       .format = (enum format)s->config->format,
+                       .config = s->config,
+                       .basic = weir_str_n(s->basic.ptr, s->basic.len),
+                       .proxy_basic = weir_str_n(s->proxy_basic.ptr, s->proxy_basic.len),
+                       .proxy_password = weir_str_n(s->proxy_password.ptr, s->proxy_password.len),
+                       .results = results,
+                       .scratch = w.scratch};
     make_items(&w);
     if (s->config->format == FORMAT_SINGLE)
         send_singles(&w);
@@ -286,17 +289,36 @@ void sink_cancel(void *self)
 }
 
 /* What libcurl makes of user and password. */
-static void make_basic(struct sink *s)
+static void make_basic(struct text *out, struct weir_str user, struct weir_str password)
 {
-    struct text pair = {.h = s->h};
-    if (s->config->user.len == 0)
+    struct text pair = {.h = out->h};
+    if (user.len == 0)
         return;
-    text_add(&pair, s->config->user);
+    text_add(&pair, user);
     text_cstr(&pair, ":");
-    text_add(&pair, s->config->password);
-    text_base64(&s->basic, weir_str_n(pair.ptr, pair.len));
-    s->basic.failed |= pair.failed;
+    text_add(&pair, password);
+    text_base64(out, weir_str_n(pair.ptr, pair.len));
+    out->failed |= pair.failed;
     text_done(&pair);
+}
+
+/* The same of the proxy's, which stand in its url. */
+static void make_proxy_secrets(struct sink *s)
+{
+    char *user = NULL, *password = NULL;
+    CURLU *u = s->config->proxy.len != 0 ? curl_url() : NULL;
+    if (u == NULL)
+        return;
+    (void)curl_url_set(u, CURLUPART_URL, s->config->proxy.ptr,
+                       CURLU_NON_SUPPORT_SCHEME | CURLU_GUESS_SCHEME);
+    (void)curl_url_get(u, CURLUPART_USER, &user, CURLU_URLDECODE);
+    (void)curl_url_get(u, CURLUPART_PASSWORD, &password, CURLU_URLDECODE);
+    text_cstr(&s->proxy_password, password != NULL ? password : "");
+    make_basic(&s->proxy_basic, weir_cstr(user != NULL ? user : ""),
+               weir_cstr(password != NULL ? password : ""));
+    curl_free(user);
+    curl_free(password);
+    curl_url_cleanup(u);
 }
 
 static enum weir_status sink_init(struct sink *s, struct weir_error *err)
@@ -305,11 +327,12 @@ static enum weir_status sink_init(struct sink *s, struct weir_error *err)
     if (status != WEIR_OK)
         return status;
     s->body_limit = SIZE_MAX;
-    s->body.h = s->packed.h = s->basic.h = s->h;
-    make_basic(s);
+    s->body.h = s->packed.h = s->basic.h = s->proxy_basic.h = s->proxy_password.h = s->h;
+    make_basic(&s->basic, s->config->user, s->config->password);
+    make_proxy_secrets(s);
     s->check = s->h->arena_new(s->h);
     statuses_init(&s->statuses, s->config);
-    if (s->check == NULL || s->basic.failed)
+    if (s->check == NULL || s->basic.failed || s->proxy_basic.failed || s->proxy_password.failed)
         return s->h->error(err, WEIR_E_NOMEM, "no_memory", "no memory for the http sink");
     return client_open(&s->client, s->h, s->config, err);
 }
@@ -343,6 +366,8 @@ void sink_close(void *take_self)
     text_done(&s->body);
     text_done(&s->packed);
     text_done(&s->basic);
+    text_done(&s->proxy_basic);
+    text_done(&s->proxy_password);
     if (s->check != NULL)
         s->h->arena_free(s->check);
     s->h->free(s);

@@ -96,12 +96,24 @@ static const char *status_code(long status)
 /* Where a secret of ours stands in text, stars. */
 static void hide(char *text, size_t len, struct weir_str secret)
 {
-    char *at = text;
-    while (secret.len >= 4 && (at = memmem(at, len - (size_t)(at - text), secret.ptr, secret.len)))
+    if (secret.len < 4)
+        return;
+    for (char *at = text; (at = memmem(at, len - (size_t)(at - text), secret.ptr, secret.len));
+         at += secret.len)
         memset(at, '*', secret.len);
 }
 
-/* Everything of ours that a server may repeat in its answer. */
+/* Of "Bearer T" the T: a server may well repeat it alone. */
+static struct weir_str last_word(struct weir_str value)
+{
+    const char *blank = memrchr(value.ptr, ' ', value.len);
+    size_t from = blank != NULL ? (size_t)(blank + 1 - value.ptr) : 0;
+    return weir_str_n(value.ptr + from, value.len - from);
+}
+
+/* What a server, or a proxy, may repeat of our secrets in its answer. Not what a header's template
+ * makes of an event: the event's own fields are no secret here, and the literal text beside them is
+ * not known apart. */
 static void hide_secrets(const struct judge *j, char *text, size_t len)
 {
     const struct config *cf = j->config;
@@ -110,9 +122,13 @@ static void hide_secrets(const struct judge *j, char *text, size_t len)
     hide(text, len, cf->token);
     hide(text, len, cf->password);
     hide(text, len, j->basic);
+    hide(text, len, j->proxy_password);
+    hide(text, len, j->proxy_basic);
     for (uint32_t i = 0; i < cf->headers.n; i++)
-        if (j->h->template_is_literal(headers[i].value.ptr, &value))
+        if (j->h->template_is_literal(headers[i].value.ptr, &value) && value.len != 0) {
             hide(text, len, value);
+            hide(text, len, last_word(value));
+        }
 }
 
 /* Bytes of an answer for a message: short, one line, without our secrets. */

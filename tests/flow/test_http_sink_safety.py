@@ -33,6 +33,29 @@ def test_secrets_are_not_told(weir, server):
     assert "topsecret" not in checked.text
 
 
+def test_the_last_word_of_a_header_is_not_told(weir, server):
+    s = server(lambda r: (400, {}, b"token headersecret is expired, shorty"))
+    running = weir.run(pipeline(weir, numbers(2), s.url, "headers: {authorization: 'Bearer headersecret', x-empty: '', x-y: 'a '}"))
+    text = running.stderr + running.stdout + json.dumps(dead_letters(weir))
+    assert "headersecret" not in text and "is expired, shorty" in text
+
+
+def test_the_password_of_a_proxy_is_not_told(weir, server):
+    p = server(lambda r: (400, {}, b"you sent " + base64.b64decode(r.headers["Proxy-Authorization"].split()[1]) + b" as "
+                          + r.headers["Proxy-Authorization"].encode()))
+    running = weir.run(pipeline(weir, numbers(2), "http://nowhere.invalid/",
+                                f"proxy: {p.url.replace('://', '://me:pa%40ssword@')}"))
+    text = running.stderr + running.stdout + json.dumps(dead_letters(weir))
+    assert "you sent me:********* as Basic " in text and "pa@ssword" not in text and "pa%40ssword" not in text
+    assert base64.b64encode(b"me:pa@ssword").decode() not in text
+
+
+def test_a_secret_of_stars(weir, server):
+    s = server(lambda r: (400, {}, b"you sent " + r.headers["Authorization"].encode() + b"*"))
+    weir.run(pipeline(weir, numbers(2), s.url, "token: '********'"), timeout=20)
+    assert "you sent Bearer *********" in json.dumps(dead_letters(weir))
+
+
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tls")
