@@ -76,7 +76,8 @@ static const struct weir_option options[] = {
      .def = "10000000",
      .min = 1000,
      .max = INT64_C(1) << 50,
-     .doc = "Most Lua instructions of one call of a hook: an endless loop is an error, not a hang.",
+     .doc = "Most Lua instructions of one call of a hook: an endless loop is an error, not a hang. "
+            "Making an object of a table with n fields counts as n * n / 32 of them.",
      .example = "50000000"},
     {.name = "cache",
      .type = WEIR_OPT_SIZE,

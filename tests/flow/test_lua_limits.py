@@ -240,6 +240,19 @@ def test_an_endless_loop_is_an_error(hook, weir, name):
         assert json.loads(dead["payload"])["n"] == 1
 
 
+def test_the_most_fields_of_one_object(hook):
+    """What the README says of the default: 17500 go, 18000 are too many."""
+    h = hook("""
+        function process(event)
+          local t = {}
+          for i = 1, event.n do t["k" .. i] = i end
+          event.t = t
+          return event
+        end""", [{"n": 17500}, {"n": 18000}])
+    assert [len(e["t"]) for e in h.out] == [17500]
+    assert [dead["code"] for dead in h.dead] == ["lua_timeout"]
+
+
 BOMBS = {
     "rep": "return ('x'):rep(1 << 30)",
     "doubling": "local s = 'x' while true do s = s .. s end",
