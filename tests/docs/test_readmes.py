@@ -65,12 +65,18 @@ def spans():
     return sorted(found)
 
 
+def code_of(text):
+    """A script or a test without the lines that are comments."""
+    return re.sub(r"^\s*#.*$", "", text, flags=re.M)
+
+
 def check_elsewhere(line):
     by = ROOT / ELSEWHERE[line]
     assert by.exists(), f"{line} is said to be run by {by}, which does not exist"
-    name = [Path(line.split()[0]).name] if line.startswith("./") else []
+    text = code_of(by.read_text())
+    name = [line.split()[0].removeprefix("./")] if line.startswith("./") else []
     for word in [*name, *re.findall(r" (-D\w+=\w+|--\w[\w-]*)", line)]:
-        assert word in by.read_text(), f"{by} does not run {line}: no {word} in it"
+        assert re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", text), f"{by} does not run {line}: no {word} in it"
 
 
 def test_there_are_readmes():
@@ -87,7 +93,10 @@ def test_pipeline(weir, readme, text):
 
 def test_no_block_is_passed_over():
     """Every block is of a kind that a test runs; what has no language is a picture or what a program prints."""
+    assert "run" not in code_of("# run\n  # run\nx") and "run" in code_of("run # as told")
     for readme, line, language, text in fences():
+        assert (ROOT / readme).read_text().splitlines()[line - 1].startswith("```"), \
+            f"{readme}:{line}: nobody looks for a block that is indented"
         assert language in FENCES, f"{readme}:{line}: nobody runs a block of {language!r}"
         assert language != "lua" or readme in RUNS_LUA_OF, f"{readme}:{line}: nobody runs it"
         assert language != "c" or readme in RUNS_C_OF, f"{readme}:{line}: nobody runs it"
