@@ -11,6 +11,7 @@
 #include <base/str.h>
 
 #define REOPEN_NS (1 * WEIR_NS_PER_S)
+#define AHEAD 4u
 
 /* ---- Gathering ---- */
 
@@ -38,6 +39,19 @@ static bool write_reserve(struct wr_write *w, uint32_t cap)
         return false;
     w->cap = cap;
     return true;
+}
+
+/* Events and their acks were written by the lane, on another core: they are asked for some events before
+ * they are looked at. */
+static inline void fetch_ahead(const struct weir_event *ev, uint32_t n)
+{
+    if (n <= 2 * AHEAD)
+        return;
+    const char *event = (const char *)(ev + 2 * AHEAD);
+    __builtin_prefetch(event);
+    __builtin_prefetch(event + 64);
+    __builtin_prefetch(event + 128);
+    __builtin_prefetch(ev[AHEAD].host_ack, 1);
 }
 
 /* Adds the event unless nobody counts it any more. */
@@ -82,6 +96,7 @@ static void gather_new(struct wr_shard *s, struct wr_write *w, uint32_t max, siz
             if (bytes != 0 && bytes + cost > max_bytes)
                 break;
             bytes += cost;
+            fetch_ahead(&events[run.from], run.to - run.from);
             struct wr_meta meta = {.entry = run.entry, .seq = s->next_seq++};
             gather(s, w, &events[run.from++], &meta);
         }
