@@ -5,6 +5,7 @@
 #include <app/commands.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 
 static const struct wr_command *const commands[] = {
     &wr_command_run,
@@ -22,8 +23,17 @@ static void hold_standard_descriptors(void)
     }
 }
 
+/* libmongoc makes shared memory for counters as it is loaded, under the process's id, before a plugin can
+ * say a word. Where a killed process of that id left its own, it complains on standard error, between the
+ * lines of the log. Nobody reads those counters. */
+static void quiet_libraries(void)
+{
+    (void)setenv("MONGOC_DISABLE_SHM", "1", 0);
+}
+
 int main(int argc, char **argv)
 {
     hold_standard_descriptors();
+    quiet_libraries();
     return wr_cli_main(commands, sizeof(commands) / sizeof(commands[0]), argc, argv);
 }

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What `weir check` says of configurations of the sink mongodb, without a server."""
 import json
+import os
+import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -146,3 +149,13 @@ def test_right_configurations(weir):
     mode: replace
     dates: [ts, items.at]
     write_concern: {w: majority, journal: true, timeout: 5s}"""), expect=0)
+
+
+def test_what_a_killed_process_of_this_id_left_is_no_matter(weir):
+    """Its shared memory, which would have libmongoc complain on standard error."""
+    path = weir.write(pipeline("mongodb://h/"))
+    done = subprocess.run(["sh", "-c", "echo $$; : >/dev/shm/mongoc-$$; exec \"$@\"", "sh", weir.bin, "check", path],
+                          capture_output=True, text=True, timeout=60,
+                          env=dict(os.environ, WEIR_PLUGIN_PATH=weir.plugin_path))
+    Path("/dev/shm/mongoc-" + done.stdout.split()[0]).unlink()
+    assert done.stderr == "" and "ok: pipeline" in done.stdout
