@@ -40,13 +40,23 @@ show_help() { sed -n '3,/^[^#]/{/^#/!d;s/^# \{0,1\}//;p}' "$0"; }
 # port_answers PORT: somebody listens there on the loopback.
 port_answers() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
+# For a minute nobody else is given this port: who asked for it may not listen yet.
+reserve_port() {
+    local folder=/tmp/weir-ports-$UID
+    mkdir -p "$folder"
+    (
+        flock 9
+        [[ -z $(find "$folder/$1" -mmin -1 2>/dev/null) ]] && touch "$folder/$1"
+    ) 9>"$folder/.lock"
+}
+
 # A loopback port that nobody listens on, below the range of outgoing connections and above that
 # of the tests.
 free_port() {
     local port try
     for ((try = 0; try < 200; try++)); do
         port=$((28000 + (RANDOM * 32768 + RANDOM) % 4600))
-        if ! port_answers "$port"; then
+        if ! port_answers "$port" && reserve_port "$port"; then
             echo "$port"
             return
         fi
