@@ -16,7 +16,6 @@
 #include <unistd.h>
 
 #define CONNECT_MS 5000
-#define BUFFER_BYTES 1024
 
 /* One question to the resolver, which may outlive who asked it. */
 struct question {
@@ -197,5 +196,6 @@ mongoc_stream_t *net_connect(const mongoc_uri_t *uri, const mongoc_host_list_t *
     mongoc_stream_t *stream = net_stream(p, fd);
     if (mongoc_uri_get_tls(uri))
         stream = add_tls(stream, uri, host, error);
-    return stream != NULL ? mongoc_stream_buffered_new(stream, BUFFER_BYTES) : NULL;
+    /* Not buffered: the library polls the socket, and would wait for what a buffer has already. */
+    return stream;
 }
