@@ -5,6 +5,7 @@
 #ifndef FILE_H
 #define FILE_H
 
+#include "../common/deadline.h"
 #include <sys/types.h>
 #include <weir/plugin.h>
 
@@ -12,8 +13,6 @@ extern const struct weir_type type_file_source;
 extern const struct weir_type type_file_sink;
 extern const struct weir_type type_stdout_sink;
 
-/* For poll(2): until that time, -1 for never, an hour at most. */
-int poll_timeout_ms(const struct weir_host *h, int64_t deadline_ns);
 
 /* ---- Blocks: memory that lines point into (lines.c) ------------------------------------------ */
 

@@ -12,6 +12,7 @@
 #ifndef REDIS_CONN_H
 #define REDIS_CONN_H
 
+#include "../common/deadline.h"
 #include "conn_config.h"
 #include "reply.h"
 #include "resolve.h"
@@ -92,7 +93,5 @@ void conn_check_idle(struct conn *c);
  * connection; so does a reply of type TOO_LARGE or TOO_DEEP, which is given out all the same. */
 bool conn_next(struct conn *c, struct reply *ret);
 
-/* poll(2)'s time-out until then. */
-int poll_timeout_ms(const struct weir_host *h, int64_t deadline_ns);
 
 #endif

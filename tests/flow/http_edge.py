@@ -7,6 +7,8 @@ import re
 import socket
 import threading
 
+import pytest
+
 from weirtest import free_port
 
 JSON = {"Content-Type": "application/json"}
@@ -154,3 +156,28 @@ sinks: {{out: {{type: blackhole, on_reject: drop}}}}
 """
         checked = weir.check(text, expect=1)
         assert re.search(r":\d+:\d+: error", checked.text) and word in checked.text, (options, checked)
+
+
+# ---- Fixtures, for the modules that import them ---------------------------------------------------
+
+@pytest.fixture
+def edge(weir):
+    return lambda options="", **kwargs: Edge(weir, options, **kwargs)
+
+
+@pytest.fixture
+def plain(edge):
+    return edge()
+
+
+@pytest.fixture
+def receiver():
+    made = []
+
+    def start(*args):
+        made.append(Receiver(*args))
+        return made[-1]
+
+    yield start
+    for r in made:
+        r.close()

@@ -12,18 +12,8 @@ import zlib
 
 import pytest
 
-from http_edge import JSON, NDJSON, WEIR, Edge, gz, pipeline, read_all, read_answers, request
+from http_edge import JSON, NDJSON, WEIR, edge, gz, pipeline, plain, read_all, read_answers, request
 from weirtest import free_port
-
-
-@pytest.fixture
-def edge(weir):
-    return lambda options="", **kwargs: Edge(weir, options, **kwargs)
-
-
-@pytest.fixture
-def plain(edge):
-    return edge()
 
 
 # ---- Bodies ------------------------------------------------------------------------------------

@@ -9,15 +9,10 @@ import time
 
 import pytest
 
-from http_edge import JSON, Edge, assert_refused
+from http_edge import JSON, assert_refused, edge
 from weirtest import wait_until
 
 BODY = b'{"n":1}'
-
-
-@pytest.fixture
-def edge(weir):
-    return lambda options="", **kwargs: Edge(weir, options, **kwargs)
 
 
 def status(e, authorization=None, headers=None, body=BODY, **kwargs):

@@ -9,31 +9,8 @@ import time
 
 import pytest
 
-from http_edge import JSON, Edge, Receiver, read_answers, request
+from http_edge import JSON, Edge, edge, plain, read_answers, receiver, request
 from weirtest import wait_until
-
-
-@pytest.fixture
-def edge(weir):
-    return lambda options="", **kwargs: Edge(weir, options, **kwargs)
-
-
-@pytest.fixture
-def plain(edge):
-    return edge()
-
-
-@pytest.fixture
-def receiver():
-    made = []
-
-    def start(*args):
-        made.append(Receiver(*args))
-        return made[-1]
-
-    yield start
-    for r in made:
-        r.close()
 
 
 # ---- Connections -------------------------------------------------------------------------------

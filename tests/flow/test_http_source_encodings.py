@@ -9,17 +9,7 @@ import zlib
 import pytest
 import zstandard
 
-from http_edge import JSON, NDJSON, Edge, request
-
-
-@pytest.fixture
-def edge(weir):
-    return lambda options="", **kwargs: Edge(weir, options, **kwargs)
-
-
-@pytest.fixture
-def plain(edge):
-    return edge()
+from http_edge import JSON, NDJSON, edge, plain, request
 
 
 def raw_deflate(data):

@@ -7,17 +7,7 @@ import time
 
 import pytest
 
-from http_edge import JSON, NDJSON, WEIR, Edge, gz, read_all, request
-
-
-@pytest.fixture
-def edge(weir):
-    return lambda options="", **kwargs: Edge(weir, options, **kwargs)
-
-
-@pytest.fixture
-def plain(edge):
-    return edge()
+from http_edge import JSON, NDJSON, WEIR, edge, gz, plain, read_all, request
 
 
 # ---- What a head may say -----------------------------------------------------------------------

@@ -9,15 +9,10 @@ import threading
 
 import pytest
 
-from http_edge import JSON, Edge, request
+from http_edge import JSON, Edge, edge, request
 from weirtest import wait_until
 
 ASK = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
-
-
-@pytest.fixture
-def edge(weir):
-    return lambda options="", **kwargs: Edge(weir, options, **kwargs)
 
 
 def ask(e, origin, path="/events", **more):

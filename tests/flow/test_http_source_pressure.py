@@ -9,26 +9,8 @@ import time
 
 import pytest
 
-from http_edge import JSON, NDJSON, Edge, Receiver, gz, request
+from http_edge import JSON, NDJSON, edge, gz, receiver, request
 from weirtest import Load, events, wait_until
-
-
-@pytest.fixture
-def edge(weir):
-    return lambda options="", **kwargs: Edge(weir, options, **kwargs)
-
-
-@pytest.fixture
-def receiver():
-    made = []
-
-    def start(*args):
-        made.append(Receiver(*args))
-        return made[-1]
-
-    yield start
-    for r in made:
-        r.close()
 
 
 # ---- A sink that says no, or nothing -----------------------------------------------------------

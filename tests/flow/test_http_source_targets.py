@@ -8,13 +8,8 @@ import threading
 
 import pytest
 
-from http_edge import JSON, NDJSON, WEIR, Edge, read_all, read_answers, request, assert_refused
+from http_edge import JSON, NDJSON, WEIR, assert_refused, edge, read_all, read_answers, request
 from weirtest import wait_until
-
-
-@pytest.fixture
-def edge(weir):
-    return lambda options="", **kwargs: Edge(weir, options, **kwargs)
 
 
 def headers_of(event):
