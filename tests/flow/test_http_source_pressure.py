@@ -278,16 +278,22 @@ def test_sigterm_under_load_answers_everything(edge):
     assert set(kept) == answered, (len(kept), len(answered), refused, cut)
 
 
-def test_sigterm_while_requests_wait(edge, receiver):
-    r = receiver()
-    e = edge("lanes: 1", sink=r.sink(", on_reject: drop"))
-    r.go.clear()
+def five_wait(e):
+    """Five requests that have come in and are not answered: their threads, and where the answers will be."""
     answers = []
     threads = [threading.Thread(target=lambda n=n: answers.append(e.post(b'{"n":%d}' % n, conn=e.connect(60))))
                for n in range(5)]
     for t in threads:
         t.start()
     wait_until(lambda: e.running.metric("weir_component_received_events_total", component="in") == 5, 10)
+    return threads, answers
+
+
+def test_sigterm_while_requests_wait(edge, receiver):
+    r = receiver()
+    e = edge("lanes: 1", sink=r.sink(", on_reject: drop"))
+    r.go.clear()
+    threads, answers = five_wait(e)
     idle = e.connect()
     idle.connect()
     time.sleep(0.1)
@@ -309,12 +315,7 @@ def test_the_deadline_of_the_shutdown_answers_503(edge, receiver):
     r = receiver()
     e = edge(sink=r.sink(", on_reject: drop"), more="shutdown_timeout: 1s")
     r.go.clear()
-    answers = []
-    threads = [threading.Thread(target=lambda n=n: answers.append(e.post(b'{"n":%d}' % n, conn=e.connect(60))))
-               for n in range(5)]
-    for t in threads:
-        t.start()
-    wait_until(lambda: e.running.metric("weir_component_received_events_total", component="in") == 5, 10)
+    threads, answers = five_wait(e)
     e.running.stop(expect=None)
     for t in threads:
         t.join(20)
