@@ -18,7 +18,7 @@ void body_free(void *take_body)
 
 struct body *body_grow(const struct weir_host *h, struct body *take_old, size_t cap)
 {
-    struct body *body = h->alloc(sizeof(*body) + cap);
+    struct body *body = h->realloc(NULL, sizeof(*body) + cap); /* not zeroed */
     if (body != NULL) {
         body->free = h->free;
         body->cap = cap;

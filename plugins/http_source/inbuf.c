@@ -13,7 +13,7 @@ struct inbuf *inbuf_new(struct lane *s, size_t cap)
     if (cap <= IN_CAP && s->n_free_inbufs != 0)
         in = s->free_inbufs[--s->n_free_inbufs];
     else
-        in = s->h->alloc(sizeof(*in) + (cap < IN_CAP ? IN_CAP : cap));
+        in = s->h->realloc(NULL, sizeof(*in) + (cap < IN_CAP ? IN_CAP : cap)); /* not zeroed */
     if (in != NULL)
         *in = (struct inbuf){.cap = cap < IN_CAP ? IN_CAP : cap};
     return in;
