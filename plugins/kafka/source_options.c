@@ -183,6 +183,9 @@ rd_kafka_conf_t *source_conf(const struct source_config *cfg, uint32_t lane, str
     set(conf, p, "", "enable.auto.commit", "false");
     set(conf, p, "", "enable.auto.offset.store", "false");
     set(conf, p, "", "enable.partition.eof", "true");
+    /* Nothing is to come behind the end, for which a broker would wait half a second. */
+    if (cfg->stop_at_end)
+        set(conf, p, "stop_at_end", "fetch.wait.max.ms", "50");
     /* New topics and partitions are found within that time. */
     set(conf, p, "", "topic.metadata.refresh.interval.ms", "30000");
     conf_prefetch(conf, cfg, p);
