@@ -156,6 +156,13 @@ class Weir:
                 return False
         wait_until(answered, 30, "weir is ready", 0.01)
 
+    def wait_logged(self, message):
+        def there():
+            if self.process.poll() is not None:
+                self._failed(f"ended before it logged {message!r}")
+            return self.logged(message) is not None
+        wait_until(there, 60, f"weir logs {message!r}", 0.002)
+
     def wait_end(self, timeout=300):
         """Until the pipeline has read all and ended."""
         deadline = time.monotonic() + timeout

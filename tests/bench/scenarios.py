@@ -344,9 +344,10 @@ class Http100Kafka(HttpKafka):
 # ---- from Kafka --------------------------------------------------------------------------------
 
 class FromKafka(Scenario):
-    """Reads a topic of 4 partitions to its end; the clock begins with the first partition."""
+    """Reads a topic of 4 partitions to its end; the clocks begin with the first partition."""
 
     base = 2_000_000
+    begin = "partitions taken on"
     transforms = ""
     sink = ""
 
@@ -363,8 +364,10 @@ sources:
 {transforms}
 sinks: {{out: {sink}}}
 """)
+        weir.wait_logged(self.begin)
+        cpu = weir.cpu
         weir.wait_end()
-        run = Run(self.n, weir.since("partitions taken on"), weir.cpu, weir.peak_mib)
+        run = Run(self.n, weir.since(self.begin), weir.cpu - cpu, weir.peak_mib)
         self.check(weir, run)
         weir.stop()
         return run
