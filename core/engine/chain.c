@@ -436,13 +436,13 @@ static void freeze(struct wr_lane *lane, struct wr_unit *unit, struct wr_batch *
     struct leftovers l = {.lane = lane, .unit = unit, .policy = unit->comp->opt.sink.on_reject};
     uint32_t needs = unit->comp->needs, kept = 0;
     struct weir_event *events = wr_batch_events(b);
+    struct weir_error err; /* written where something fails */
     if (needs == 0) {
         wr_batch_freeze(b);
         return;
     }
     for (uint32_t i = 0; i < b->pub.n_events; i++) {
         struct weir_event *ev = &events[i];
-        struct weir_error err = {0};
         bool ok = true;
         if ((needs & WEIR_NEEDS_VALUE) != 0 && ev->value == NULL)
             ok = wr_event_value(b, ev, &err) != NULL;

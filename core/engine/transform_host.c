@@ -38,7 +38,7 @@ const struct weir_value *wr_host_event_value(const struct weir_host *h, struct w
 {
     if (ev->value != NULL)
         return ev->value;
-    struct weir_error err = {0};
+    struct weir_error err; /* written where it fails */
     const struct weir_value *v = wr_event_value(wr_batch_of(b), ev, &err);
     if (v == NULL && in_transform(h))
         fail_with(h, b, ev, &err);
@@ -49,7 +49,7 @@ struct weir_value *wr_host_event_edit(const struct weir_host *h, struct weir_bat
                                       struct weir_event *ev)
 {
     (void)here(h);
-    struct weir_error err = {0};
+    struct weir_error err; /* written where it fails */
     struct weir_value *v = wr_event_edit(wr_batch_of(b), ev, &err);
     if (v == NULL && in_transform(h))
         fail_with(h, b, ev, &err);
