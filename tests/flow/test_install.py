@@ -51,6 +51,18 @@ def pkg_config(prefix, *args):
     return done.stdout.strip()
 
 
+def test_the_allocator_is_in_the_program(installed):
+    """Not in a library beside it, and for all that the program loads."""
+    libraries = subprocess.run(["ldd", installed.bin], capture_output=True, text=True).stdout
+    done = subprocess.run([installed.bin, "plugins"], capture_output=True, text=True,
+                          env=dict(os.environ, MALLOC_CONF="stats_print:true"))
+    assert done.returncode == 0
+    assert "jemalloc statistics" in done.stderr and "jemalloc" not in libraries, libraries + done.stderr[:300]
+    exported = subprocess.run(["nm", "-D", "--defined-only", installed.bin], capture_output=True, text=True)
+    for name in ("malloc", "calloc", "realloc", "free", "posix_memalign", "malloc_usable_size"):
+        assert f" T {name}\n" in exported.stdout, name
+
+
 def build_outside(prefix, folder, compiler="cc"):
     target = folder / "mask.so"
     command = f"{compiler} -shared -fPIC {pkg_config(prefix, '--cflags')} {OUTSIDE}/mask.c -o {target}"
