@@ -157,6 +157,9 @@ static void end_gone(struct leftovers *l, const struct wr_batch *b, struct weir_
     if (gone == NULL) {
         discard(l, "filtered");
         wr_ack_settle(ev->host_ack, WEIR_FILTERED, NULL, &l->ended);
+    } else if (gone->filtered) {
+        discard(l, gone->result.code);
+        wr_ack_settle(ev->host_ack, WEIR_FILTERED, NULL, &l->ended);
     } else if (gone->failed) {
         wr_event_restore(b, ev);
         give_up(l, ev, &gone->result, stage_of(l->unit));
@@ -400,6 +403,42 @@ static void begin_call(struct wr_lane *lane, struct wr_batch *b)
     b->n_derived = 0;
 }
 
+static void forget_passed(struct wr_batch *b)
+{
+    for (uint32_t i = 0; b->n_passed != 0 && i < b->pub.n_events; i++)
+        wr_batch_events(b)[i].flags &= ~WEIR_EVENT_PASSED;
+    b->n_passed = 0;
+}
+
+/* What need not wait with the rest of the batch, in a batch of its own. NULL on no memory: it waits. */
+static struct wr_batch *split_passed(struct wr_batch *b)
+{
+    const uint32_t leaves = WEIR_EVENT_PASSED | WEIR_EVENT_GONE;
+    struct weir_event *events = wr_batch_events(b);
+    uint32_t n = 0, kept = 0;
+    for (uint32_t i = 0; i < b->pub.n_events; i++)
+        n += (events[i].flags & leaves) != 0;
+    struct wr_batch *part = wr_batch_new(b->own, n);
+    if (part == NULL || !wr_batch_add_bodies(part, b)) {
+        wr_batch_free(part);
+        return NULL;
+    }
+    for (uint32_t i = 0; i < b->pub.n_events; i++) {
+        if ((events[i].flags & leaves) != 0)
+            (void)wr_batch_append(part, &events[i]); /* there is room */
+        else
+            events[kept++] = events[i];
+    }
+    b->pub.n_events = kept;
+    part->n_passed = b->n_passed;
+    part->n_derived = b->n_derived;
+    part->seal = b->seal;
+    part->entered_ns = b->entered_ns;
+    b->n_passed = 0;
+    forget_passed(part);
+    return part;
+}
+
 /* False: the lane is parked in front of it. */
 static bool run_transform(struct wr_lane *lane, struct wr_work *w)
 {
@@ -419,10 +458,14 @@ static bool run_transform(struct wr_lane *lane, struct wr_work *w)
         lane->parked = true;
         lane->resume_at = again;
         lane->room = WR_ROOM_WAITING;
+        struct wr_batch *part = b->n_passed != 0 ? split_passed(b) : NULL;
         push_work(lane, b, w->component);
         lane->stack[lane->n_work - 1].again = true;
-        return false;
+        if (part != NULL)
+            wr_chain_leave(lane, w->component, part); /* it goes first; then the rest is asked again */
+        return part != NULL;
     }
+    forget_passed(b);
     if (status < 0)
         fail_rest(inst, b, &err);
     wr_held_next_call(inst);

@@ -331,4 +331,6 @@ void wr_host_init(struct wr_instance *inst)
     h->template_value = host_template_value;
     h->condition_eval = host_condition_eval;
     h->shared = host_shared;
+    h->event_filter = wr_host_event_filter;
+    h->event_pass = wr_host_event_pass;
 }

@@ -335,6 +335,28 @@ static int64_t min64(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
+/* A lane that is parked ticks when it goes on. But where a transform has it wait, those behind that one do
+ * not: what they hold may be what it waits for. In the order of components none of them leads to it. */
+static bool may_tick(const struct wr_lane *lane, uint32_t component)
+{
+    if (lane->n_work == 0)
+        return true;
+    uint32_t at = lane->stack[lane->n_work - 1].component;
+    return lane->inst[at] != NULL && component > at;
+}
+
+static void tick(struct wr_lane *lane, uint32_t component, int64_t now)
+{
+    uint32_t before = lane->n_work;
+    /* Without memory it does nothing; the next one may find some. */
+    (void)wr_chain_tick(lane, lane->inst[component], lane->final_at > component);
+    if (lane->n_work == before)
+        return;
+    if (lane->final_at > component)
+        lane->final_at = component + 1; /* a transform behind it may have kept something again */
+    wr_chain_run(lane, now);
+}
+
 /* Runs what is due; returns when the next one is. */
 static int64_t run_ticks(struct wr_lane *lane, int64_t now)
 {
@@ -343,14 +365,13 @@ static int64_t run_ticks(struct wr_lane *lane, int64_t now)
         struct wr_instance *inst = lane->inst[i];
         if (inst == NULL || i == lane->source || inst->unit->comp->type->transform->tick == NULL)
             continue;
-        bool wanted = atomic_load(&inst->wanted) != 0;
-        if (lane->n_work == 0 && (wanted || (inst->tick_ns != 0 && now >= inst->next_tick))) {
+        bool due = atomic_load(&inst->wanted) != 0 || (inst->tick_ns != 0 && now >= inst->next_tick);
+        if (due && may_tick(lane, i)) {
             if (inst->tick_ns != 0)
                 inst->next_tick = now + inst->tick_ns;
-            (void)wr_chain_tick(lane, inst, lane->final_at > i); /* the next one may find memory */
-            wr_chain_run(lane, now);
+            tick(lane, i, now);
         }
-        if (inst->tick_ns != 0 && lane->n_work == 0) /* a parked lane ticks when it goes on */
+        if (inst->tick_ns != 0 && may_tick(lane, i))
             next = min64(next, inst->next_tick);
     }
     return next;

@@ -67,6 +67,7 @@ struct weir_held {
 struct wr_gone {
     bool failed;
     bool held;
+    bool filtered; /* a drop that the user asked for */
     struct weir_result result;
 };
 

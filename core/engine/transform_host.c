@@ -131,6 +131,26 @@ void wr_host_event_drop(const struct weir_host *h, struct weir_batch *b, struct 
         gone->result.code = reason;
 }
 
+void wr_host_event_filter(const struct weir_host *h, struct weir_batch *b, struct weir_event *ev,
+                          const char *reason)
+{
+    (void)here(h);
+    if ((ev->flags & WEIR_EVENT_GONE) != 0)
+        return;
+    struct wr_gone *gone = mark_gone(b, ev);
+    if (gone == NULL)
+        return;
+    gone->filtered = true;
+    gone->result.code = reason;
+}
+
+void wr_host_event_pass(const struct weir_host *h, struct weir_batch *b, struct weir_event *ev)
+{
+    (void)here(h);
+    ev->flags |= WEIR_EVENT_PASSED;
+    wr_batch_of(b)->n_passed++;
+}
+
 /* What stands for a failure when there is no memory to say more. */
 static const struct wr_gone failed_without_memory = {
     .failed = true, .result = {.verdict = WEIR_VERDICT_REJECTED, .code = "no_memory"}};

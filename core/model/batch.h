@@ -51,6 +51,7 @@ struct wr_batch {
     size_t events_bytes;   /* of the event array's block */
     uint32_t seal;         /* of the component call that is running; 0 = none */
     uint32_t n_derived;    /* events added by derive in this call: the driver puts them in order */
+    uint32_t n_passed;     /* events that may leave though the call is not over */
     int64_t entered_ns;    /* monotonic: when its events came in */
     struct wr_batch *next; /* for whoever owns it: a stack, a queue */
 };

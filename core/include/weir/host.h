@@ -286,6 +286,14 @@ struct weir_host {
                                             const struct weir_template *t, struct weir_batch *b,
                                             struct weir_event *ev, struct weir_arena *a,
                                             enum weir_escape how, struct weir_error *err);
+    /* As event_drop, for what the user asked not to see: the event ends as filtered, and is counted as a
+     * discard with that reason (a static string). [lane] */
+    void (*event_filter)(const struct weir_host *h, struct weir_batch *b, struct weir_event *ev,
+                         const char *reason);
+    /* This event is done although apply will answer AGAIN: it leaves then, together with those that are
+     * GONE, and what is left comes again in its order with other indexes. Where there is no memory for
+     * that it comes again as well, PASSED. [lane] */
+    void (*event_pass)(const struct weir_host *h, struct weir_batch *b, struct weir_event *ev);
 };
 
 /* A source with `codec: raw`: its payloads are opaque, nothing is checked. */

@@ -66,9 +66,11 @@ struct weir_source {
  *          finished; the lane parks the batch and calls again with the same one at
  *          *ret_again_ns (monotonic; default never) or after host->wake. An error fails every event
  *          that is left. Events that came GONE into a repeated call stay so. [lane]
- * tick     Every `tick_ns` of the type's config (see weir_type.interval), and with `final` before
- *          stop and reload: then give out whatever is held. `b` is empty at the start. May be
- *          NULL. [lane]
+ * tick     Every `tick_ns` of the type's config (see weir_type.interval), after host->wake, and with
+ *          `final` before stop and reload: then give out whatever is held. What has to wait for the
+ *          end of other events may stay: its open ack keeps the lane, and later ticks are final as
+ *          well. Never while apply of this type or of one behind it has answered AGAIN. `b` is empty
+ *          at the start. May be NULL. [lane]
  * settled  The watched events with these cookies have ended so; also while the lane is parked. May
  *          be NULL. [lane] */
 struct weir_transform {
