@@ -246,8 +246,8 @@ void wr_ack_settle(struct wr_ack *ack, enum weir_outcome outcome, const struct w
     if (ack == NULL)
         return;
     uint32_t bit = 1u << outcome;
-    if (why != NULL)
-        keep_why(ack, why);
+    if (why != NULL && (ack->kind == WR_ACK_REQUEST || ack->kind == WR_ACK_CHILD))
+        keep_why(ack, why); /* a stream does not ask */
     /* The only holder left: nobody else writes, so plain stores do. */
     if (atomic_load_explicit(&ack->refs, memory_order_acquire) == 1) {
         uint32_t seen = atomic_load_explicit(&ack->outcomes, memory_order_relaxed);

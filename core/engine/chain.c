@@ -157,16 +157,14 @@ static void end_gone(struct leftovers *l, const struct wr_batch *b, struct weir_
     if (gone == NULL) {
         discard(l, "filtered");
         wr_ack_settle(ev->host_ack, WEIR_FILTERED, NULL, &l->ended);
-    } else if (gone->filtered) {
-        discard(l, gone->result.code);
-        wr_ack_settle(ev->host_ack, WEIR_FILTERED, NULL, &l->ended);
     } else if (gone->failed) {
         wr_event_restore(b, ev);
         give_up(l, ev, &gone->result, stage_of(l->unit));
     } else if (!gone->held) {
-        struct wr_why why = wr_why_of(l->unit, WEIR_DROPPED, gone->result.code, weir_cstr(NULL));
+        enum weir_outcome outcome = gone->filtered ? WEIR_FILTERED : WEIR_DROPPED;
+        struct wr_why why = wr_why_of(l->unit, outcome, gone->result.code, weir_cstr(NULL));
         discard(l, gone->result.code);
-        wr_ack_settle(ev->host_ack, WEIR_DROPPED, &why, &l->ended);
+        wr_ack_settle(ev->host_ack, outcome, &why, &l->ended);
     }
 }
 
