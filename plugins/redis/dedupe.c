@@ -10,6 +10,7 @@
 #include "client.h"
 #include "dedupe_config.h"
 #include "redis.h"
+#include "reply.h"
 #include "slots.h"
 
 #include "../common/event_key.h"
@@ -174,6 +175,14 @@ static bool add_question(struct dedupe *self, struct group *g, struct weir_str t
     return true;
 }
 
+/* The server counts as hostile: what is no answer to the question is none. */
+static bool is_reply(const struct answer *a, enum reply_type type)
+{
+    struct reply reply;
+    const char *at = a->blob->data;
+    return record_next(&at, at + a->blob->len, &reply) && reply.type == type;
+}
+
 /* ---- Writing --------------------------------------------------------------------------------- */
 
 static void give_up_write(struct dedupe *self, struct key *take_key)
@@ -225,15 +234,28 @@ static void write_key(struct dedupe *self, struct key *key)
 static void take_written(struct dedupe *self, struct key *key, const struct answer *a)
 {
     const struct weir_host *h = self->lane.h;
-    if (a->state == ANSWER_MISSING)
+    const char *code = a->code, *error = a->message;
+    switch (a->state) {
+    case ANSWER_MISSING:
         h->metric_add(self->races, 1);
-    if (a->state == ANSWER_FOUND || a->state == ANSWER_MISSING) {
         lane_written(&self->lane, key);
         return;
+    case ANSWER_FOUND:
+        if (is_reply(a, REPLY_STATUS)) {
+            lane_written(&self->lane, key);
+            return;
+        }
+        code = "unexpected_reply";
+        error = "the reply is not that of SET";
+        break;
+    case ANSWER_WAITING:
+        code = "stopped";
+        error = "redis did not answer before the end";
+        break;
+    default:
+        break;
     }
-    const struct weir_kv kv[] = {
-        weir_kv_text("code", a->state == ANSWER_WAITING ? "stopped" : a->code),
-        weir_kv_text("error", a->state == ANSWER_WAITING ? "redis did not answer in time" : a->message)};
+    const struct weir_kv kv[] = {weir_kv_text("code", code), weir_kv_text("error", error)};
     h->log(h, WEIR_LOG_WARN, "a key was not written", kv, 2);
     give_up_write(self, key);
 }
@@ -323,8 +345,13 @@ static void take_answer(struct dedupe *self, struct weir_batch *b, struct weir_e
     const struct weir_host *h = self->lane.h;
     switch (a->state) {
     case ANSWER_FOUND:
-        h->event_filter(h, b, ev, "duplicate");
-        lane_end(&self->lane, key, END_DUPLICATE);
+        if (is_reply(a, REPLY_STRING)) {
+            h->event_filter(h, b, ev, "duplicate");
+            lane_end(&self->lane, key, END_DUPLICATE);
+            break;
+        }
+        event_fail_as(h, b, ev, "unexpected_reply", weir_cstr("the reply is not that of GET"));
+        lane_end(&self->lane, key, END_REFUSED);
         break;
     case ANSWER_REJECTED:
         event_fail_as(h, b, ev, a->code, weir_cstr(a->message));
