@@ -119,6 +119,13 @@ static void grow(struct keys *k)
     k->mask = n - 1;
 }
 
+/* In a large table each look is at memory that is in no cache. */
+void keys_fetch(const struct keys *k, uint64_t next, uint64_t soon)
+{
+    __builtin_prefetch(k->table[next & k->mask]);
+    __builtin_prefetch(&k->table[soon & k->mask]);
+}
+
 static struct key *find(const struct keys *k, struct weir_str text, uint64_t hash)
 {
     struct key *key = k->table[hash & k->mask];

@@ -72,6 +72,9 @@ void keys_unlock(struct keys *k);
 
 uint64_t keys_hash(const struct keys *k, struct weir_str text);
 
+/* Keys with these hashes will be met next, and soon behind it: what that will look at is fetched. */
+void keys_fetch(const struct keys *k, uint64_t next, uint64_t soon);
+
 enum keys_result {
     KEYS_NEW,       /* BUSY now: the caller's event is its first */
     KEYS_BUSY,      /* its first is on its way */

@@ -158,9 +158,11 @@ bool lane_sort(struct lane *l, struct weir_batch *b)
     }
     int64_t now_ns = l->h->now(l->h);
     keys_lock(l->keys);
-    for (uint32_t i = 0; i < n; i++)
+    for (uint32_t i = 0; i < n; i++) {
+        keys_fetch(l->keys, l->items[i + 4 < n ? i + 4 : i].hash, l->items[i + 8 < n ? i + 8 : i].hash);
         if (l->items[i].text.len != 0)
             meet(l, b, weir_event_at(b, i), &l->items[i], now_ns);
+    }
     keys_unlock(l->keys);
     return true;
 }
