@@ -4,6 +4,20 @@
  */
 #include "flow_rig.h"
 
+static int no_batches; /* so many batches more find no memory */
+
+void *__real_wr_alloc(size_t size);
+void *__wrap_wr_alloc(size_t size);
+
+void *__wrap_wr_alloc(size_t size)
+{
+    if (no_batches > 0 && size == sizeof(struct wr_batch)) {
+        no_batches--;
+        return NULL;
+    }
+    return __real_wr_alloc(size);
+}
+
 #define BY_K "type: dedupe, key: '{{ k }}'"
 
 /* An event with the key x is the word {"k":"x"}; its short form in what the sink has seen. */
@@ -37,6 +51,24 @@ static void test_the_first_passes_and_is_remembered(void **state)
     assert_string_equal(seen(r, 2), "aba");
     rig_advance(r, 20 * WEIR_NS_PER_S);
     assert_true(flow_metric(r, "dedupe_keys", NULL) == 0);
+    rig_done(r);
+}
+
+/* Met again it is younger than others, but its time is over before theirs. */
+static void test_a_key_that_was_met_ends_all_the_same(void **state)
+{
+    struct rig *r = flow_line(BY_K ", ttl: 10s", A);
+    (void)state;
+    rig_open(r);
+    rig_step(r, 3);
+    rig_words(r, B);
+    rig_advance(r, 2 * WEIR_NS_PER_S);
+    rig_words(r, A);
+    rig_advance(r, 3 * WEIR_NS_PER_S);
+    assert_string_equal(seen(r, 2), "ab");
+    rig_words(r, A " " B);
+    rig_advance(r, 6 * WEIR_NS_PER_S);
+    assert_string_equal(seen(r, 2), "aba");
     rig_done(r);
 }
 
@@ -178,6 +210,28 @@ static void test_keys_on_their_way_alone_stop_the_lane(void **state)
     rig_complete(&r->script[2], 0);
     rig_step(r, 4);
     assert_string_equal(seen(r, 2), "ab");
+    rig_done(r);
+}
+
+/* The duplicate that goes on as the first finds no batch to leave in, and comes again with the others. */
+static void test_what_could_not_leave_is_no_duplicate_of_itself(void **state)
+{
+    struct rig *r = flow_line(BY_K ", held: 1", A " " A);
+    (void)state;
+    r->script[2].verdict = rig_pending;
+    rig_open(r);
+    rig_step(r, 2);
+    rig_words(r, B);
+    rig_step(r, 2);
+    assert_string_equal(seen(r, 2), "a");
+    r->script[2].verdict = NULL;
+    rig_complete_as(&r->script[2], r->script[2].last_ticket, 0, WEIR_VERDICT_REJECTED, 0);
+    (void)wr_shard_step(wr_outlet_shard(r->p->units[2].outlet, 0), r->now);
+    no_batches = 1;
+    rig_step(r, 4);
+    assert_int_equal(no_batches, 0);
+    assert_string_equal(seen(r, 2), "aba"); /* behind the one that it came to */
+    assert_int_equal(r->script[0].committed % 1000, 1);
     rig_done(r);
 }
 
@@ -508,6 +562,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_the_first_passes_and_is_remembered),
+        cmocka_unit_test(test_a_key_that_was_met_ends_all_the_same),
         cmocka_unit_test(test_a_duplicate_waits_for_its_first),
         cmocka_unit_test(test_a_duplicate_of_what_failed_is_the_first),
         cmocka_unit_test(test_what_was_dropped_is_not_remembered),
@@ -515,6 +570,7 @@ int main(void)
         cmocka_unit_test(test_memory_is_bounded_whatever_the_keys),
         cmocka_unit_test(test_too_many_that_wait_stop_the_lane),
         cmocka_unit_test(test_keys_on_their_way_alone_stop_the_lane),
+        cmocka_unit_test(test_what_could_not_leave_is_no_duplicate_of_itself),
         cmocka_unit_test(test_a_window_behind_it_is_no_deadlock),
         cmocka_unit_test(test_lanes_share_the_keys),
         cmocka_unit_test(test_another_lane_is_told_that_its_event_is_the_first),
