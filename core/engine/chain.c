@@ -453,10 +453,10 @@ static bool run_transform(struct wr_lane *lane, struct wr_work *w)
     enum weir_status status =
         inst->unit->comp->type->transform->apply(inst->self, &b->pub, &again, &err);
     if (status == WEIR_AGAIN) {
-        lane->parked = true;
+        struct wr_batch *part = b->n_passed != 0 ? split_passed(b) : NULL;
+        lane->parked = part == NULL;
         lane->resume_at = again;
         lane->room = WR_ROOM_WAITING;
-        struct wr_batch *part = b->n_passed != 0 ? split_passed(b) : NULL;
         push_work(lane, b, w->component);
         lane->stack[lane->n_work - 1].again = true;
         if (part != NULL)

@@ -155,7 +155,8 @@ static const struct weir_type type_dedupe = {
         "`weir_dedupe_evicted_keys_total`: its duplicates pass.\n\n"
         "A field of `key` that is missing and has no default fails the event, and so does a key that "
         "is empty or has more than 4096 bytes. The default, the event's id, finds what a source reads "
-        "twice, and what a client sends again with the same id.",
+        "twice, and what a client sends again with the same id. An event over HTTP that comes without one "
+        "gets one of its own, and has no duplicates.",
     .options = WEIR_OPTIONS(options, struct config),
     .transform = &dedupe_calls,
     .check = dedupe_check,

@@ -105,6 +105,7 @@ def test_a_race_of_two_processes_is_counted(weir, db, kafka):
         r.stop()
 
 
+@pytest.mark.long(15)
 @pytest.mark.sanitize
 def test_killed_and_started_again(weir, db, kafka):
     topic = kafka.topic(partitions=2)

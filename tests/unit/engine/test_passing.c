@@ -128,6 +128,27 @@ static void test_without_memory_it_waits_with_the_rest(void **state)
     rig_done(r);
 }
 
+static enum weir_status pass_then_finish(struct rig_script *s, struct weir_batch *b, int64_t *again)
+{
+    if (b->n_events == 1)
+        return WEIR_OK;
+    s->h->event_pass(s->h, b, weir_event_at(b, 0));
+    *again = 1;
+    return WEIR_AGAIN;
+}
+
+/* The lane sleeps afterwards: the time at which it was to go on is nobody's any more. */
+static void test_a_call_that_was_repeated_at_once_leaves_no_time_behind(void **state)
+{
+    struct rig *r = slowly("a b");
+    (void)state;
+    r->script[1].apply = pass_then_finish;
+    rig_step(r, 3);
+    assert_string_equal(r->script[2].seen, "a,b,|");
+    assert_true(wr_lane_step(r->p->lanes[0], r->now) == INT64_MAX);
+    rig_done(r);
+}
+
 /* ---- Filtered for a reason ---- */
 
 static enum weir_status watch_all(struct rig_script *s, struct weir_batch *b, int64_t *again)
@@ -333,6 +354,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_part_leaves_and_the_rest_comes_again),
         cmocka_unit_test(test_what_is_gone_leaves_with_it),
+        cmocka_unit_test(test_a_call_that_was_repeated_at_once_leaves_no_time_behind),
         cmocka_unit_test(test_without_memory_it_waits_with_the_rest),
         cmocka_unit_test(test_filtered_is_no_drop_and_has_its_reason),
         cmocka_unit_test(test_behind_a_transform_that_waits_there_are_ticks),
