@@ -41,6 +41,16 @@ void wr_acks_source(struct wr_acks *acks, void *self)
     acks->self = self;
 }
 
+void wr_acks_name(struct wr_acks *acks, struct weir_str id)
+{
+    acks->name = id;
+}
+
+struct weir_str wr_ack_source(const struct wr_ack *ack)
+{
+    return ack != NULL ? ack->home->name : weir_str_n(NULL, 0);
+}
+
 /* ---- Blocks of nodes: one a batch, reused by size ---- */
 
 #define SMALL_BLOCK 16u /* smaller ones are not kept: they would stand in the way of larger ones */

@@ -47,6 +47,10 @@ struct wr_acks *wr_acks_new(const struct weir_source *type, const struct wr_acks
 void wr_acks_free(struct wr_acks *acks);
 /* The source's self, once it is open. */
 void wr_acks_source(struct wr_acks *acks, void *self);
+/* The id of the source's component, kept as it is: before the first event. */
+void wr_acks_name(struct wr_acks *acks, struct weir_str id);
+/* That id; empty for NULL and where there is none. [any] */
+struct weir_str wr_ack_source(const struct wr_ack *ack);
 
 /* Gives each event of a polled batch its node. False when memory is used up: some of them are then
  * not known to their streams, and nothing more may enter. [lane] */

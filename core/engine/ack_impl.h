@@ -84,6 +84,7 @@ struct weir_request {
 
 struct wr_acks {
     const struct weir_source *type;
+    struct weir_str name; /* of the source's component */
     void *self;
     struct wr_acks_ops ops;
     void *arg;

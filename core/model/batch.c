@@ -229,6 +229,7 @@ static bool begin_change(struct wr_batch *b, struct weir_event *ev)
                                .flags = ev->flags & (WEIR_EVENT_EDITED | WEIR_EVENT_TOMB |
                                                      WEIR_EVENT_RAW)};
     if (before != NULL) {
+        trace->replayed = before->replayed;
         trace->edited = before->edited;
         trace->from = before->from;
         trace->text = before->text;
@@ -313,6 +314,24 @@ struct weir_str wr_event_source_payload(const struct weir_event *ev)
     return trace != NULL ? trace->source : ev->payload;
 }
 
+const struct wr_replayed *wr_event_replayed(const struct weir_event *ev)
+{
+    const struct wr_trace *trace = ev->host_trace;
+    return trace != NULL ? trace->replayed : NULL;
+}
+
+bool wr_event_set_replayed(struct wr_batch *b, struct weir_event *ev, struct weir_str source_payload,
+                           const struct wr_replayed *replayed)
+{
+    struct wr_trace *trace = wr_arena_alloc(&b->own->arena, sizeof(*trace));
+    if (trace == NULL)
+        return false;
+    *trace = (struct wr_trace){.source = source_payload, .replayed = replayed};
+    ev->host_trace = trace;
+    ev->host_seal = 0; /* of no call: there is nothing to be undone */
+    return true;
+}
+
 void wr_event_restore(const struct wr_batch *b, struct weir_event *ev)
 {
     const struct wr_trace *trace = ev->host_trace;
@@ -371,7 +390,19 @@ static bool copy_origin(struct weir_arena *a, struct weir_event *ev)
     return copy_view(a, &origin->name);
 }
 
-/* Of the trace only the source stays of use: the call that it could undo is over. */
+static bool copy_replayed(struct weir_arena *a, struct wr_trace *trace)
+{
+    if (trace->replayed == NULL)
+        return true;
+    struct wr_replayed *replayed = wr_arena_alloc(a, sizeof(*replayed));
+    if (replayed == NULL)
+        return false;
+    *replayed = *trace->replayed;
+    trace->replayed = replayed;
+    return copy_view(a, &replayed->source);
+}
+
+/* Of the trace only where it comes from stays of use: the call that it could undo is over. */
 static bool copy_trace(struct weir_arena *a, struct weir_event *ev, struct weir_str payload_before)
 {
     const struct wr_trace *from = ev->host_trace;
@@ -381,10 +412,11 @@ static bool copy_trace(struct weir_arena *a, struct weir_event *ev, struct weir_
     if (trace == NULL)
         return false;
     bool same = from->source.ptr == payload_before.ptr;
-    *trace = (struct wr_trace){.source = same ? ev->payload : from->source};
+    *trace = (struct wr_trace){.source = same ? ev->payload : from->source,
+                               .replayed = from->replayed};
     ev->host_trace = trace;
     ev->host_seal = 0;
-    return same || copy_view(a, &trace->source);
+    return (same || copy_view(a, &trace->source)) && copy_replayed(a, trace);
 }
 
 bool wr_event_copy_out(struct wr_body *to, struct weir_event *ev)
