@@ -98,7 +98,7 @@ static void put_hex(char *p, uint64_t v)
 /* Begins to read what was taken. 0 or an errno value. */
 static int begin(struct source *self, struct input *in, bool is_new)
 {
-    int error = input_begin(in, in->place->offset);
+    int error = input_begin(in, in->place->offset, self->config->line_header.len != 0);
     if (error != 0)
         return error;
     if (self->config->follow || self->config->state.len != 0) {
@@ -223,8 +223,8 @@ static void add_input(struct source *self, struct input *in)
     self->n_inputs++;
 }
 
-/* False: not now, for want of memory or descriptors. */
-static bool open_one(struct source *self, const char *path, bool early)
+/* `size`: what it had when it was found. False: not now, for want of memory or descriptors. */
+static bool open_one(struct source *self, const char *path, bool early, int64_t size)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     int error = fd < 0 ? errno : 0;
@@ -249,6 +249,8 @@ static bool open_one(struct source *self, const char *path, bool early)
     in->found_ns = self->scanned_ns;
     in->born_ns = in->moved_ns = self->h->now(self->h);
     in->early = early;
+    if (self->config->grown == GROWN_LEAVE)
+        input_limit(in, size);
     if (self->config->follow)
         in->wd = watch_file(self->watch_fd, fd);
     add_input(self, in);
@@ -291,13 +293,13 @@ static bool note(struct source *self, const char *path)
 static bool first(struct source *self, const char *path)
 {
     struct looks looks;
-    return !is_new(self, path, &looks) || open_one(self, path, true);
+    return !is_new(self, path, &looks) || open_one(self, path, true, looks.size);
 }
 
 static bool again(struct source *self, const char *path)
 {
     struct looks looks;
-    return !is_new(self, path, &looks) || open_one(self, path, false);
+    return !is_new(self, path, &looks) || open_one(self, path, false, looks.size);
 }
 
 static bool watch_its_folder(struct source *self, const char *path)
@@ -374,7 +376,7 @@ static bool queue_name(struct source *self, const char *path)
     size_t len = strlen(path);
     if ((self->n_queue & (self->n_queue - 1)) == 0) { /* full at the powers of 2 */
         size_t cap = self->n_queue == 0 ? 1 : self->n_queue * 2;
-        char **grown = h->realloc(self->queue, cap * sizeof(char *));
+        struct queued *grown = h->realloc(self->queue, cap * sizeof(*grown));
         if (grown == NULL)
             return false;
         self->queue = grown;
@@ -383,7 +385,9 @@ static bool queue_name(struct source *self, const char *path)
     if (copy == NULL)
         return false;
     memcpy(copy, path, len + 1);
-    self->queue[self->n_queue++] = copy;
+    struct stat st;
+    bool known = stat(path, &st) == 0;
+    self->queue[self->n_queue++] = (struct queued){copy, known ? (int64_t)st.st_size : 0};
     return true;
 }
 
@@ -402,7 +406,8 @@ bool scan_next(struct source *self)
     if (self->scanned_ns == 0)
         find_queue(self);
     while (self->at_queue < self->n_queue) {
-        const char *path = self->queue[self->at_queue++];
+        const char *path = self->queue[self->at_queue].path;
+        int64_t size = self->queue[self->at_queue++].size;
         struct looks looks;
         uint32_t before = self->n_inputs;
         if (access(path, F_OK) != 0) { /* a link to nowhere, or gone by now */
@@ -411,7 +416,7 @@ bool scan_next(struct source *self)
         }
         if (!is_new(self, path, &looks))
             continue;
-        if (!open_one(self, path, true)) {
+        if (!open_one(self, path, true, size)) {
             self->at_queue--; /* no memory: once more, later */
             return true;
         }
