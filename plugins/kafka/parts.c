@@ -50,7 +50,7 @@ static struct part *part_new(const struct source *s, const char *topic, int32_t 
         return NULL;
     memcpy(p->topic, topic, n + 1);
     p->origin = (struct weir_origin){{p->topic, n}, partition};
-    p->watermark = p->committed = p->end = p->log_end = NO_OFFSET;
+    p->watermark = p->committed = p->stop = p->end = p->log_end = NO_OFFSET;
     p->first_offset = p->last_offset = NO_OFFSET;
     p->stream = h->stream_open(h, &p->origin, p);
     if (p->stream == NULL) {

@@ -98,6 +98,7 @@ static void take_on(struct source *s)
                                   (int)o->partition, o->topic);
             return;
         }
+        p->stop = start_stop_of(s, o);
         keep_start(s, o, p);
     }
     library_assign(s);

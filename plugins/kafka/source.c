@@ -110,6 +110,15 @@ static const struct weir_origin *origin_of(const struct source *s, struct weir_b
     return origin;
 }
 
+/* True where the end that counts was before the message. */
+static bool is_behind_end(struct part *p, const rd_kafka_message_t *m)
+{
+    if (p->stop == NO_OFFSET || m->offset < p->stop)
+        return false;
+    p->end = p->stop;
+    return true;
+}
+
 /* False where it ended for want of memory. */
 static bool take_messages(struct source *s, struct weir_batch *b, uint32_t room)
 {
@@ -121,7 +130,7 @@ static bool take_messages(struct source *s, struct weir_batch *b, uint32_t room)
         if (m == NULL)
             return true;
         struct part *p = part_find(s, rd_kafka_topic_name(m->rkt), m->partition);
-        if (p == NULL || p->draining || is_repeated(p, m)) {
+        if (p == NULL || p->draining || is_repeated(p, m) || is_behind_end(p, m)) {
             rd_kafka_message_destroy(m);
             continue;
         }

@@ -37,6 +37,7 @@ struct source_config {
     int64_t drain_deadline; /* 0: from max.poll.interval.ms */
     int64_t prefetch;       /* bytes */
     bool stop_at_end;
+    bool start_over;
 };
 
 enum start { START_EARLIEST, START_LATEST, START_TIME, START_OFFSET };
@@ -51,6 +52,7 @@ struct part {
     struct weir_stream *stream;
     int64_t watermark;                 /* everything before it has ended */
     int64_t committed;                 /* what the group is known to hold of ours */
+    int64_t stop;                      /* nothing from there on is taken; NO_OFFSET: all is */
     int64_t end;                       /* where a fetch last met the end of the partition */
     int64_t log_end;                   /* what the brokers last said its end is */
     int64_t first_offset;              /* of the message emitted first */
@@ -156,6 +158,9 @@ struct source {
     struct asker asker;
     struct fetch fetch;
     struct lag lag;
+    /* Partitions begun anew, and where others end for us; written by asker's thread while a question
+     * for starts is open, read by the lane while none is. */
+    rd_kafka_topic_partition_list_t *begun, *stops;
     const rd_kafka_metadata_t *known; /* of asker's thread: the partitions that were there first */
     struct rebalance rebalance;
     int64_t drain_ns;
@@ -220,9 +225,13 @@ void check_start(const struct source_config *cfg, struct problems *p);
 /* False where the group's offsets and the library's own reset are enough. */
 bool start_is_asked(const struct source_config *cfg);
 /* Sets the offset of each partition: the group's, or where it has none by `start`; the latter's
- * opaque is set then. Blocks. [the thread of ask.c] */
+ * opaque is set then. Finds out where they end, too. Blocks. [the thread of ask.c] */
 rd_kafka_resp_err_t start_find(struct source *s, rd_kafka_topic_partition_list_t *list,
                                int timeout_ms);
+/* Where the partition ended when it was taken on first, NO_OFFSET where nobody asked. */
+int64_t start_stop_of(const struct source *s, const rd_kafka_topic_partition_t *o);
+/* After ask_done. */
+void start_done(struct source *s);
 
 /* ---- fetch.c */
 /* From this version on a full queue need not stop fetching for a second. */

@@ -81,8 +81,7 @@ static void close_consumer(struct source *take_s)
     held_clear(s);
     rebalance_close(s);
     ask_done(s);
-    if (s->known != NULL)
-        rd_kafka_metadata_destroy(s->known);
+    start_done(s);
     for (uint32_t i = 0; i < s->n_parts; i++)
         s->parts[i]->giving_up = true;
     parts_close(s);

@@ -68,7 +68,15 @@ static const struct weir_option options[] = {
      .type = WEIR_OPT_BOOL,
      .offset = offsetof(struct source_config, stop_at_end),
      .def = "false",
-     .doc = "End the run once every assigned partition has been read to its end, for batch jobs."},
+     .doc = "End the run once every assigned partition has been read to the end that it had when "
+            "weir took it on, for batch jobs; what came behind it is left to the next run."},
+    {.name = "start_over",
+     .type = WEIR_OPT_BOOL,
+     .flags = WEIR_OPT_ADVANCED,
+     .offset = offsetof(struct source_config, start_over),
+     .def = "false",
+     .doc = "Begin by `start` also where the group holds an offset, once a run of weir; the group's "
+            "offset is set back at once."},
     {.name = "instance_id",
      .type = WEIR_OPT_STRING,
      .offset = offsetof(struct source_config, instance_id),

@@ -6,6 +6,9 @@
  *
  * A partition that appears while weir runs is read from its beginning whatever `start` says: it was
  * not there when somebody asked to begin at the end.
+ *
+ * With `stop_at_end` the ends are asked for in the same breath, so that a run which writes to what
+ * it reads comes to its end.
  */
 #include "source.h"
 
@@ -103,9 +106,15 @@ void check_start(const struct source_config *cfg, struct problems *p)
                 start_words[cfg->start]);
 }
 
+/* Does the library's own reset do? */
+static bool offsets_are_asked(const struct source_config *cfg)
+{
+    return cfg->start != START_EARLIEST || cfg->start_over;
+}
+
 bool start_is_asked(const struct source_config *cfg)
 {
-    return cfg->start != START_EARLIEST;
+    return offsets_are_asked(cfg) || cfg->stop_at_end;
 }
 
 /* ---- Finding ------------------------------------------------------------------------------- */
@@ -128,7 +137,7 @@ static bool is_known(const rd_kafka_metadata_t *md, const rd_kafka_topic_partiti
 static int64_t start_question(const struct source *s, const rd_kafka_topic_partition_t *o)
 {
     int64_t ms;
-    if (!is_known(s->known, o))
+    if (s->cfg->start == START_EARLIEST || !is_known(s->known, o))
         return RD_KAFKA_OFFSET_BEGINNING;
     if (s->cfg->start != START_TIME)
         return RD_KAFKA_OFFSET_END;
@@ -210,6 +219,89 @@ static rd_kafka_resp_err_t find_starts(struct source *s, rd_kafka_topic_partitio
     return code;
 }
 
+/* ---- Anew, and up to the end --------------------------------------------------------------- */
+
+/* `start_over`: what the group holds of a partition that was not begun in this run does not count. */
+static void forget_offsets(struct source *s, rd_kafka_topic_partition_list_t *list)
+{
+    if (s->begun == NULL)
+        s->begun = rd_kafka_topic_partition_list_new(list->cnt);
+    for (int i = 0; i < list->cnt; i++) {
+        rd_kafka_topic_partition_t *o = &list->elems[i];
+        if (rd_kafka_topic_partition_list_find(s->begun, o->topic, o->partition) == NULL)
+            o->offset = RD_KAFKA_OFFSET_INVALID;
+    }
+}
+
+static void note_begun(struct source *s, const rd_kafka_topic_partition_list_t *list)
+{
+    for (int i = 0; i < list->cnt; i++) {
+        const rd_kafka_topic_partition_t *o = &list->elems[i];
+        if (rd_kafka_topic_partition_list_find(s->begun, o->topic, o->partition) == NULL)
+            rd_kafka_topic_partition_list_add(s->begun, o->topic, o->partition);
+    }
+}
+
+/* `stop_at_end`: the ends of the partitions that are taken on for the first time. */
+static rd_kafka_resp_err_t find_stops(struct source *s, const rd_kafka_topic_partition_list_t *list,
+                                      int timeout_ms)
+{
+    rd_kafka_topic_partition_list_t *wanted = rd_kafka_topic_partition_list_new(list->cnt);
+    if (s->stops == NULL)
+        s->stops = rd_kafka_topic_partition_list_new(list->cnt);
+    for (int i = 0; i < list->cnt; i++) {
+        const rd_kafka_topic_partition_t *o = &list->elems[i];
+        if (rd_kafka_topic_partition_list_find(s->stops, o->topic, o->partition) == NULL)
+            rd_kafka_topic_partition_list_add(wanted, o->topic, o->partition)->offset =
+                RD_KAFKA_OFFSET_END;
+    }
+    rd_kafka_resp_err_t code = RD_KAFKA_RESP_ERR_NO_ERROR;
+    if (wanted->cnt > 0)
+        code = unless_stopped(s, rd_kafka_offsets_for_times(s->rk, wanted, timeout_ms));
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+        code = worst_of(wanted);
+    for (int i = 0; i < wanted->cnt && code == RD_KAFKA_RESP_ERR_NO_ERROR; i++)
+        rd_kafka_topic_partition_list_add(s->stops, wanted->elems[i].topic,
+                                          wanted->elems[i].partition)
+            ->offset = wanted->elems[i].offset;
+    rd_kafka_topic_partition_list_destroy(wanted);
+    return code;
+}
+
+int64_t start_stop_of(const struct source *s, const rd_kafka_topic_partition_t *o)
+{
+    const rd_kafka_topic_partition_t *found =
+        s->stops != NULL ? rd_kafka_topic_partition_list_find(s->stops, o->topic, o->partition)
+                         : NULL;
+    return found != NULL ? found->offset : NO_OFFSET;
+}
+
+void start_done(struct source *s)
+{
+    if (s->known != NULL)
+        rd_kafka_metadata_destroy(s->known);
+    if (s->begun != NULL)
+        rd_kafka_topic_partition_list_destroy(s->begun);
+    if (s->stops != NULL)
+        rd_kafka_topic_partition_list_destroy(s->stops);
+}
+
+static rd_kafka_resp_err_t find_places(struct source *s, rd_kafka_topic_partition_list_t *list,
+                                       int timeout_ms)
+{
+    rd_kafka_resp_err_t code = unless_stopped(s, rd_kafka_committed(s->rk, list, timeout_ms));
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+        code = worst_of(list);
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
+        return code;
+    if (s->cfg->start_over)
+        forget_offsets(s, list);
+    code = find_starts(s, list, timeout_ms);
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR && s->cfg->start_over)
+        note_begun(s, list);
+    return code;
+}
+
 rd_kafka_resp_err_t start_find(struct source *s, rd_kafka_topic_partition_list_t *list,
                                int timeout_ms)
 {
@@ -219,8 +311,9 @@ rd_kafka_resp_err_t start_find(struct source *s, rd_kafka_topic_partition_list_t
     code = unless_stopped(s, code);
     if (list->cnt == 0 || code != RD_KAFKA_RESP_ERR_NO_ERROR)
         return code;
-    code = unless_stopped(s, rd_kafka_committed(s->rk, list, timeout_ms));
-    if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
-        code = worst_of(list);
-    return code == RD_KAFKA_RESP_ERR_NO_ERROR ? find_starts(s, list, timeout_ms) : code;
+    if (s->cfg->stop_at_end)
+        code = find_stops(s, list, timeout_ms);
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR && offsets_are_asked(s->cfg))
+        code = find_places(s, list, timeout_ms);
+    return code;
 }
