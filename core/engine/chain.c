@@ -456,7 +456,8 @@ static bool run_transform(struct wr_lane *lane, struct wr_work *w)
         struct wr_batch *part = b->n_passed != 0 ? split_passed(b) : NULL;
         lane->parked = part == NULL;
         lane->resume_at = again;
-        lane->room = WR_ROOM_WAITING;
+        if (comp_at(lane, lane->source)->opt.source.room == 0)
+            lane->room = WR_ROOM_WAITING;
         push_work(lane, b, w->component);
         lane->stack[lane->n_work - 1].again = true;
         if (part != NULL)

@@ -105,6 +105,11 @@ static bool open_instances(struct wr_lane *lane, struct weir_error *err)
     return true;
 }
 
+static uint32_t room_of(const struct wr_component *comp)
+{
+    return comp->opt.source.room != 0 ? comp->opt.source.room : ROOM_EVENTS;
+}
+
 struct wr_lane *wr_lane_new(struct wr_pipeline *p, uint32_t component, uint32_t index,
                             uint32_t count, struct weir_error *err)
 {
@@ -116,10 +121,12 @@ struct wr_lane *wr_lane_new(struct wr_pipeline *p, uint32_t component, uint32_t 
     lane->count = count;
     lane->inst = wr_xalloc(p->plan->n_components * sizeof(struct wr_instance *));
     lane->acks = wr_acks_new(source_type(lane), &ops, lane);
+    if (p->plan->replay == NULL)
+        wr_acks_name(lane->acks, p->plan->components[component].id);
     lane->waiter.wake = wr_lane_wake;
     lane->waiter.arg = lane;
     lane->waiter.tells = true;
-    lane->room = ROOM_EVENTS;
+    lane->room = room_of(p->plan->components + component);
     wr_wake_init(&lane->wake, source_type(lane)->wake != NULL ? wake_source : NULL, lane);
     if (!open_instances(lane, err)) {
         wr_lane_free(lane);

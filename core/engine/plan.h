@@ -13,6 +13,8 @@
 #include <model/diag.h>
 #include <weir/plugin.h>
 
+struct wr_replay;
+
 /* An edge out of a component. */
 struct wr_edge {
     uint32_t to;   /* index of the component that reads */
@@ -26,6 +28,7 @@ enum wr_on_unavailable { WR_UNAVAILABLE_WAIT, WR_UNAVAILABLE_DEAD_LETTER };
 struct wr_source_options {
     int64_t lanes; /* 0: as the type advises */
     int codec;
+    uint32_t room; /* events that a poll may give; 0: as the lane sees fit */
 };
 
 struct wr_transform_options {
@@ -92,6 +95,7 @@ struct wr_plan {
     uint32_t n_components;
     const struct weir_condition_service *condition_service; /* NULL where there is no condition */
     struct weir_arena *arena;
+    struct wr_replay *replay; /* not NULL: dead letters come in the place of sources (replay.h) */
     int64_t shutdown_timeout; /* ns, option `shutdown_timeout`, default 30s */
     int64_t drain_delay;      /* ns, option `drain_delay`, default 0 */
 };

@@ -82,6 +82,8 @@
                         "sink is named.")                                                          \
     X("dead-letter-missing", "An option says `dead_letter` and no dead-letter sink is named.")     \
     X("dead-letter-loop", "A dead-letter sink retries or stops; it cannot pass events on.")        \
+    /* commands */                                                                                 \
+    X("replay", "`weir replay` cannot begin as it was asked to.")                                  \
     /* the list itself */                                                                          \
     X("too-many-problems", "Only the first problems are shown; mend them and check again.")
 
