@@ -40,7 +40,8 @@ int hold_new(lua_State *L)
     if (s->held != NULL)
         return luaL_error(L, "the event is held already");
     if (s->wish != WISH_NONE)
-        return luaL_error(L, "the event is held or dropped already");
+        return luaL_error(L, s->wish == WISH_FAIL ? "the event was failed already"
+                                                  : "the event is held or dropped already");
     struct holder **ud = lua_newuserdatauv(L, sizeof(struct holder *), 0);
     *ud = vm->h->alloc(sizeof(struct holder));
     if (*ud == NULL)

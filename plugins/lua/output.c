@@ -53,6 +53,13 @@ static void add_value(lua_State *L, struct outputs *o, int idx, uint32_t port)
     add(L, o, OUTPUT_VALUE, port)->value = v;
 }
 
+static void refuse_twice(lua_State *L, enum slot_wish wish)
+{
+    (void)luaL_error(L, wish == WISH_FAIL
+                            ? "an event that was failed cannot be returned as well"
+                            : "an event that is held or dropped cannot be returned as well");
+}
+
 static void add_handle(lua_State *L, struct outputs *o, int idx, uint32_t port)
 {
     const struct vm *vm = vm_of(L);
@@ -63,7 +70,7 @@ static void add_handle(lua_State *L, struct outputs *o, int idx, uint32_t port)
     else if (!handle_is_root(vm, n))
         add_value(L, o, idx, port);
     else if (vm->slots[n->slot].wish != WISH_NONE)
-        (void)luaL_error(L, "an event that is held or dropped cannot be returned as well");
+        refuse_twice(L, vm->slots[n->slot].wish);
     else
         add(L, o, OUTPUT_EVENT, port)->slot = n->slot;
 }
@@ -174,7 +181,7 @@ void outputs_read(lua_State *L, enum hook_mode mode, struct outputs *ret)
         return;
     ret->first->kind = OUTPUT_EVENT; /* its new value */
     if (vm_of(L)->slots[0].wish != WISH_NONE)
-        (void)luaL_error(L, "an event that is held or dropped cannot be returned as well");
+        refuse_twice(L, vm_of(L)->slots[0].wish);
 }
 
 /* ---- Doing ---- */
@@ -260,21 +267,46 @@ static void undo(struct vm *vm, uint32_t first_new, const struct outputs *o)
     }
 }
 
+static void fail_event(struct vm *vm, const struct slot *s, uint32_t event)
+{
+    struct weir_result r = {
+        .verdict = WEIR_VERDICT_REJECTED, .code = s->reason, .message = s->text};
+    vm->h->event_fail(vm->h, vm->b, weir_event_at(vm->b, event), &r);
+}
+
+/* One that was held in an earlier call and is dropped or failed in this one. False: no memory. */
+static bool settle_held(struct vm *vm, const struct slot *s)
+{
+    const struct weir_host *h = vm->h;
+    if (s->wish == WISH_FAIL) {
+        uint32_t i = h->held_release(h, vm->b, s->holder->held);
+        if (i == UINT32_MAX)
+            return false;
+        fail_event(vm, s, i);
+    } else if (s->wish == WISH_DROP) {
+        h->held_drop(h, s->holder->held);
+    } else {
+        return true;
+    }
+    s->holder->state = HOLD_OVER;
+    return true;
+}
+
 /* The events that do not go on themselves. */
 static bool settle_rest(struct vm *vm, const struct outputs *o)
 {
     const struct weir_host *h = vm->h;
     for (uint32_t i = 0; i < vm->n_slots; i++) {
         struct slot *s = &vm->slots[i];
-        if (s->held != NULL && s->wish == WISH_DROP) {
-            h->held_drop(h, s->holder->held);
-            s->holder->state = HOLD_OVER;
-        }
+        if (s->held != NULL && !settle_held(vm, s))
+            return false;
         if (s->held != NULL || s->taken)
             continue;
         if (s->wish == WISH_HOLD && !hold_commit(vm, i))
             return false;
-        if (s->wish != WISH_HOLD)
+        if (s->wish == WISH_FAIL)
+            fail_event(vm, s, s->event);
+        else if (s->wish != WISH_HOLD)
             h->event_drop(h, vm->b, slot_event(vm, s), s->wish == WISH_DROP ? s->reason : NULL);
     }
     for (const struct output *out = o->first; out != NULL; out = out->next) {
