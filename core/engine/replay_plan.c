@@ -134,8 +134,11 @@ static void put_state(struct builder *b, struct wr_node *m, const char *file)
     add_file_name(&path, b->of->name);
     wr_buf_text(&path, ".state");
     /* What only looks leaves nothing behind. */
-    if (!wr_replay_options(b->r)->dry_run || access(path.ptr, F_OK) == 0)
+    bool dry_run = wr_replay_options(b->r)->dry_run;
+    if (!dry_run || (!b->from->again && access(path.ptr, F_OK) == 0))
         put_text(b, m, "state", path.ptr);
+    if (!dry_run && b->from->again)
+        put_plain(b, m, "start_over", "true");
     wr_buf_done(&path);
 }
 
@@ -158,8 +161,6 @@ static struct wr_node *file_source(struct builder *b, const char *const *first)
     put_text(b, m, "line_header", WR_REPLAY_LINE_HEADER);
     if (strcmp(first[0], "-") != 0)
         put_state(b, m, first[0]);
-    if (b->from->again && strcmp(first[0], "-") != 0)
-        put_plain(b, m, "start_over", "true");
     return m;
 }
 
@@ -232,12 +233,15 @@ static struct wr_node *kafka_source(struct builder *b)
     struct wr_node *m = map(b, 8 + (sink != NULL ? sink->node->n : 0));
     put_text(b, m, "type", "kafka");
     put_text(b, m, "topics", b->from->topic);
+    /* The group is set back by what begins anew; where nothing is to be changed, another one is read. */
+    bool look = b->from->again && wr_replay_options(b->r)->dry_run;
     put(b, m, "group",
-        scalar(b, wr_arena_xprintf(b->p.arena, "weir-replay-%.*s", WR_STR(b->of->name))));
+        scalar(b, wr_arena_xprintf(b->p.arena, "weir-replay-%s%.*s", look ? "dry-run-" : "",
+                                   WR_STR(b->of->name))));
     put_plain(b, m, "codec", "raw");
     put_plain(b, m, "lanes", "1");
     put_plain(b, m, "stop_at_end", "true");
-    if (b->from->again)
+    if (b->from->again && !look)
         put_plain(b, m, "start_over", "true");
     if (b->from->brokers != NULL)
         put_text(b, m, "brokers", b->from->brokers);
