@@ -69,7 +69,7 @@ void wr_replay_report_text(struct wr_replay *r, struct weir_str pipeline, struct
     for (uint32_t i = 0; i < wr_replay_n_rows(r); i++)
         add_row(out, wr_replay_row(r, i));
     add_count(out, t.filtered, "left out by the options");
-    add_count(out, t.over, "read already, behind the limit");
+    add_count(out, t.over, "behind the limit, not looked at");
     if (t.others != 0)
         wr_buf_printf(out, "  of other pipelines, such as \"%.*s\" (--pipeline NAME): %llu\n",
                       WR_STR(wr_replay_other(r)), (unsigned long long)t.others);

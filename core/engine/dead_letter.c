@@ -64,11 +64,20 @@ static void set_origin(struct wr_envelope *e, const struct weir_event *ev)
 
 static void set_rest(struct wr_envelope *e, const struct weir_event *ev)
 {
-    e->id = ev->id;
     e->key = ev->key;
     e->time_ns = ev->time_ns;
     e->headers = ev->headers;
     e->n_headers = ev->n_headers;
+}
+
+/* A letter is a thing of its own. A store that knows ids keeps one for each component that gave up
+ * on the event, and for each time it was sent through again; what is only redelivered has the same
+ * one. */
+static struct weir_str letter_id(struct weir_arena *a, const struct wr_envelope *e)
+{
+    if (e->replays == 0)
+        return wr_arena_printf(a, "%.*s@%.*s", WR_STR(e->id), WR_STR(e->component));
+    return wr_arena_printf(a, "%.*s@%.*s/%u", WR_STR(e->id), WR_STR(e->component), e->replays);
 }
 
 bool wr_dead_letter_add(struct wr_batch **io_out, const struct weir_event *ev,
@@ -82,14 +91,13 @@ bool wr_dead_letter_add(struct wr_batch **io_out, const struct weir_event *ev,
     struct weir_event dead = *ev;
     struct wr_envelope e = {0};
     /* The copies first: the original's memory may go while the dead letter waits. */
-    dead.id = wr_event_id(out, &dead, clock);
-    dead.id = wr_arena_copy(a, dead.id);
+    e.id = wr_arena_copy(a, wr_event_id(out, &dead, clock));
     dead.key = wr_arena_copy(a, ev->key);
     set_payloads(&e, a, ev);
     set_failure(&e, failure);
     set_origin(&e, ev);
     set_rest(&e, ev);
-    e.id = dead.id;
+    dead.id = letter_id(a, &e);
     struct wr_buf text = {0};
     wr_envelope_write(&e, &text);
     dead.payload = wr_arena_copy(a, wr_buf_view(&text));
@@ -102,7 +110,8 @@ bool wr_dead_letter_add(struct wr_batch **io_out, const struct weir_event *ev,
     dead.host_why = NULL;
     dead.host_port = 0;
     dead.flags = WR_EVENT_DEAD;
-    if (dead.payload.ptr == NULL || dead.id.ptr == NULL || wr_batch_append(out, &dead) == NULL)
+    if (dead.payload.ptr == NULL || e.id.ptr == NULL || dead.id.ptr == NULL ||
+        wr_batch_append(out, &dead) == NULL)
         return false;
     struct wr_why why = wr_why_of(failure->unit, WEIR_DEAD_LETTERED, failure->result->code,
                                   failure->result->message);

@@ -170,7 +170,8 @@ static struct weir_str short_name(const struct wr_replay *r, struct weir_str nam
     return weir_str_n(name.ptr + n + 1, name.len - n - 1);
 }
 
-static struct place place_of(const struct wr_replay *r, const struct weir_event *ev)
+static struct place place_of(const struct wr_replay *r, const struct weir_batch *b,
+                             const struct weir_event *ev)
 {
     struct place at = {.name = weir_cstr("?"), .unit = "offset", .number = ev->position};
     int64_t line = line_number(ev);
@@ -183,6 +184,9 @@ static struct place place_of(const struct wr_replay *r, const struct weir_event 
         at.name = weir_cstr(r->opt.place);
     else if (ev->origin != NULL)
         at.name = short_name(r, ev->origin->name);
+    if (ev->origin != NULL && ev->origin->partition >= 0)
+        at.name =
+            wr_arena_printf(b->arena, "%.*s[%d]", WR_STR(at.name), (int)ev->origin->partition);
     return at;
 }
 
@@ -368,6 +372,11 @@ static void stop_reading(struct replayer *self)
     wr_pipeline_drain(((struct wr_instance *)self->h->priv)->unit->pipeline, WEIR_NEVER);
 }
 
+static bool is_enough(const struct wr_replay *r)
+{
+    return r->opt.limit >= 0 && r->totals.entered >= (uint64_t)r->opt.limit;
+}
+
 /* One that the filters let through; true where it enters. */
 static bool send(struct replayer *self, struct weir_batch *b, struct weir_event *ev,
                  const struct wr_envelope *e, struct wr_ended *ended)
@@ -377,28 +386,24 @@ static bool send(struct replayer *self, struct weir_batch *b, struct weir_event 
     const char *why = NULL;
     uint32_t target = target_of(r, e, &why);
     struct wr_replay_row *row = &r->rows[i];
-    bool over = r->opt.limit >= 0 && r->totals.entered >= (uint64_t)r->opt.limit;
+    row->found++;
     if (target == NO_TARGET) {
-        struct place at = place_of(r, ev);
-        row->found++;
+        struct place at = place_of(r, b, ev);
         row->why = why;
         add_place(row, &at);
         r->totals.homeless++;
-    } else if (over) {
-        r->totals.over++;
-    } else {
-        row->found++;
-        row->entered++;
-        row->target = r->targets[target].id;
-        r->totals.entered++;
-    }
-    if (target == NO_TARGET || over || r->opt.dry_run)
         take_out(ev, WEIR_ABANDONED, ended);
-    if (over || (r->opt.limit >= 0 && r->totals.entered >= (uint64_t)r->opt.limit))
-        stop_reading(self);
-    if ((ev->flags & WEIR_EVENT_GONE) != 0)
         return false;
-    return enter(self, b, ev, e, i, target);
+    }
+    row->entered++;
+    row->target = r->targets[target].id;
+    r->totals.entered++;
+    if (is_enough(r))
+        stop_reading(self);
+    if (!r->opt.dry_run)
+        return enter(self, b, ev, e, i, target);
+    take_out(ev, WEIR_ABANDONED, ended);
+    return false;
 }
 
 static bool open_one(struct replayer *self, struct weir_batch *b, struct weir_event *ev,
@@ -407,9 +412,14 @@ static bool open_one(struct replayer *self, struct weir_batch *b, struct weir_ev
     struct wr_replay *r = self->r;
     struct wr_envelope e;
     struct weir_error err = {0};
+    if (is_enough(r)) {
+        r->totals.over++;
+        take_out(ev, WEIR_ABANDONED, ended);
+        return false;
+    }
     r->totals.read++;
     if (!wr_envelope_read(b->arena, ev->payload, &e, &err)) {
-        struct place at = place_of(r, ev);
+        struct place at = place_of(r, b, ev);
         complain(r, &at, at.unfinished ? "the last line has no end yet" : err.text);
         r->totals.broken++;
         take_out(ev, at.unfinished ? WEIR_ABANDONED : WEIR_FILTERED, ended);

@@ -52,7 +52,7 @@ struct wr_replay_totals {
     uint64_t read;
     uint64_t entered;
     uint64_t filtered; /* by the options */
-    uint64_t over;     /* behind the limit */
+    uint64_t over;     /* behind the limit: not looked at */
     uint64_t others;   /* of other pipelines */
     uint64_t homeless; /* no way to enter */
     uint64_t broken;   /* no dead letters */
