@@ -85,7 +85,7 @@ static const struct weir_option options[] = {
      .def = "read",
      .choices = grown_words,
      .doc = "What comes to stand at a file's end while it is read: `read` goes on with it, `leave` "
-            "ends where the file ended at the start (of a gzip file it is read).",
+            "ends where the file ended at the start.",
      .example = "leave"},
     {.name = "start_over",
      .type = WEIR_OPT_BOOL,

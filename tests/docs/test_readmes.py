@@ -108,7 +108,7 @@ def test_no_block_is_passed_over():
 def test_command_of_weir_in_a_sentence(weir, span):
     words = shlex.split(span)[1:]
     values = {"FILE": str(weir.write(ENDS)), "NAME": "blackhole", ".": str(weir.folder)}
-    if words in (["check"], ["run"]):
+    if words in (["check"], ["run"], ["replay"]):
         words.append("--help")
     done = weir.command(*(values.get(word, word) for word in words or ["--help"]))
     assert done.code == 0, done
