@@ -25,7 +25,7 @@
 
 struct args {
     const char *kafka, *brokers;
-    const char *pipeline, *at;
+    const char *pipeline, *at, *dead_letter;
     struct wr_cli_list components, codes, plugin_dirs;
     const char *since, *until, *limit, *rate;
     bool from_start, dry_run, again;
@@ -59,6 +59,8 @@ static const struct wr_cli_option options[] = {
      "enter at this component; at a source: behind it"},
     {"from-start", WR_CLI_FLAG, AT(from_start), NULL, NULL, NULL,
      "enter behind the source, with the payload that it gave"},
+    {"dead-letter", WR_CLI_TEXT, AT(dead_letter), "FILE", NULL, NULL,
+     "put what fails again there, instead of the pipeline's own dead letter"},
     {"again", WR_CLI_FLAG, AT(again), NULL, NULL, NULL,
      "begin anew, not where the last replay ended"},
     {"pipeline", WR_CLI_TEXT, AT(pipeline), "NAME", NULL, NULL,
@@ -233,7 +235,8 @@ static int replay(const struct args *args, const struct wr_files *f,
         wr_files_print(f, stderr);
     } else {
         code = run_plan(args, plan);
-        print_report(args, r, f->plans[0]->name);
+        if (code == WR_EXIT_OK || wr_replay_totals(r).read != 0)
+            print_report(args, r, f->plans[0]->name); /* else it could not start, which was said */
         if (!wr_replay_report_is_good(r))
             code = WR_EXIT_PROBLEMS;
     }
@@ -259,6 +262,7 @@ static int run(const void *args_, const struct wr_cli_list *operands)
                                   .topic = args->kafka,
                                   .brokers = args->brokers,
                                   .dir = dir,
+                                  .dead_letter = args->dead_letter,
                                   .again = args->again};
     opt.dir = dir;
     if (from.files != NULL && strcmp(from.files[0], "-") == 0)
@@ -298,7 +302,12 @@ const struct wr_command wr_command_replay = {
         "that harmless where the sink knows it. Positions of files are kept in their folder, in\n"
         ".weir-replay-PIPELINE.state; those of a topic in the consumer group "
         "weir-replay-PIPELINE.\n"
-        "Run one replay of a topic at a time: two, or one and a dry run, would share it out.\n",
+        "Run one replay of a topic at a time: two, or one and a dry run, would share it out.\n"
+        "\n"
+        "The pipeline itself may go on running meanwhile. Its file sinks are its own then: a "
+        "replay\n"
+        "that needs one cannot start, unless --dead-letter takes the place of the one in "
+        "question.\n",
     .examples = "  weir replay orders.yaml dead.ndjson --dry-run\n"
                 "  weir replay orders.yaml dead.ndjson\n"
                 "  weir replay orders.yaml --kafka orders.dead --component store --since 2h\n"

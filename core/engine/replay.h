@@ -75,9 +75,10 @@ struct weir_str wr_replay_other(const struct wr_replay *r);
 struct wr_replay_from {
     const char *const *files; /* NULL at the end; "-" alone: standard input. NULL: a topic */
     const char *topic;
-    const char *brokers; /* NULL: as the dead-letter sink of that type has them */
-    const char *dir;     /* the working folder, absolute */
-    bool again;          /* from the beginning, not from where the last run ended */
+    const char *brokers;     /* NULL: as the dead-letter sink of that type has them */
+    const char *dir;         /* the working folder, absolute */
+    const char *dead_letter; /* a file for what fails again; NULL: the pipeline's own sinks */
+    bool again;              /* from the beginning, not from where the last run ended */
 };
 
 /* The plan of the replay over `of`, which must outlive it; so must d and r. NULL with diagnostics.

@@ -15,6 +15,7 @@
 #define MAX_LINE "256MiB" /* of a file; an envelope is no longer */
 #define ROOM_MAX 256
 #define ROOMS_A_SECOND 20
+#define NOWHERE UINT32_MAX
 
 struct builder {
     struct wr_planner p; /* of the sources */
@@ -22,9 +23,19 @@ struct builder {
     const struct wr_replay_from *from;
     struct wr_replay *r;
     struct wr_plan *plan;
-    struct wr_pos pos; /* of what no file says */
-    uint32_t n_before; /* sources of the pipeline */
+    struct wr_pos pos;  /* of what no file says */
+    uint32_t n_before;  /* sources of the pipeline */
+    uint32_t n_sources; /* of the replay */
+    uint32_t *place;    /* where the pipeline's components stand now */
+    uint32_t last;      /* behind the last of them */
 };
+
+/* Few at a time where they are to come slowly. */
+static uint32_t room_of(const struct wr_replay_options *opt)
+{
+    int64_t room = opt->rate / ROOMS_A_SECOND;
+    return opt->rate == 0 || room > ROOM_MAX ? 0 : room < 1 ? 1 : (uint32_t)room;
+}
 
 /* ---- Nodes, as if they had been read ---- */
 
@@ -145,7 +156,7 @@ static void put_state(struct builder *b, struct wr_node *m, const char *file)
 /* The source of all files that are in the folder of the first. */
 static struct wr_node *file_source(struct builder *b, const char *const *first)
 {
-    struct wr_node *m = map(b, 9), *paths = node(b, WR_NODE_LIST);
+    struct wr_node *m = map(b, 10), *paths = node(b, WR_NODE_LIST);
     uint32_t n = 0;
     while (first[n] != NULL)
         n++;
@@ -156,6 +167,7 @@ static struct wr_node *file_source(struct builder *b, const char *const *first)
     put_text(b, m, "type", "file");
     put(b, m, "path", paths);
     put_plain(b, m, "codec", "raw");
+    put_plain(b, m, "lanes", "1");
     put_plain(b, m, "max_line", MAX_LINE);
     put_plain(b, m, "grown", "leave");
     put_text(b, m, "line_header", WR_REPLAY_LINE_HEADER);
@@ -233,7 +245,8 @@ static struct wr_node *kafka_source(struct builder *b)
     struct wr_node *m = map(b, 8 + (sink != NULL ? sink->node->n : 0));
     put_text(b, m, "type", "kafka");
     put_text(b, m, "topics", b->from->topic);
-    /* The group is set back by what begins anew; where nothing is to be changed, another one is read. */
+    /* The group is set back by what begins anew; where nothing is to be changed, another one is
+     * read. */
     bool look = b->from->again && wr_replay_options(b->r)->dry_run;
     put(b, m, "group",
         scalar(b, wr_arena_xprintf(b->p.arena, "weir-replay-%s%.*s", look ? "dry-run-" : "",
@@ -250,15 +263,15 @@ static struct wr_node *kafka_source(struct builder *b)
     return m;
 }
 
-/* ---- Sources ---- */
+/* ---- Components of our own ---- */
 
-static void add_source(struct builder *b, struct wr_node *m)
+static struct wr_component *add_component(struct builder *b, enum weir_kind kind, struct wr_node *m)
 {
     struct wr_planner *p = &b->p;
     struct wr_draft *d = &p->drafts[p->n];
     struct wr_field *f = wr_arena_xalloc(p->arena, sizeof(*f));
     *f = (struct wr_field){wr_arena_xprintf(p->arena, "replay.%u", p->n), b->pos, m};
-    d->kind = WEIR_SOURCE;
+    d->kind = kind;
     d->field = f;
     d->path = (struct wr_path){NULL, f->key, -1};
     p->n++;
@@ -267,7 +280,14 @@ static void add_source(struct builder *b, struct wr_node *m)
     d->c.pos = b->pos;
     d->c.node = m;
     d->c.dead_letter = -1;
-    d->c.opt.source = d->common.opt.source;
+    return &d->c;
+}
+
+static void add_source(struct builder *b, struct wr_node *m)
+{
+    struct wr_component *c = add_component(b, WEIR_SOURCE, m);
+    c->opt.source = b->p.drafts[b->n_sources++].common.opt.source;
+    c->opt.source.room = room_of(wr_replay_options(b->r));
 }
 
 static bool is_first_of_folder(const char *const *files, uint32_t i)
@@ -278,49 +298,73 @@ static bool is_first_of_folder(const char *const *files, uint32_t i)
     return true;
 }
 
-static bool add_sources(struct builder *b)
+static void add_sources(struct builder *b)
 {
     const char *const *files = b->from->files;
-    uint64_t before = wr_diags_errors_seen(b->p.diags);
-    uint32_t n = 1;
-    for (uint32_t i = 0; files != NULL && files[i] != NULL; i++)
-        n++;
-    b->p.drafts = wr_arena_xalloc(b->p.arena, n * sizeof(*b->p.drafts));
     for (uint32_t i = 0; files != NULL && files[i] != NULL; i++)
         if (is_first_of_folder(files, i))
             add_source(b, file_source(b, files + i));
     struct wr_node *m = files == NULL ? kafka_source(b) : NULL;
     if (m != NULL)
         add_source(b, m);
+}
+
+/* What fails again goes to a file in the place of the pipeline's own dead-letter sinks. */
+static void add_dead_letter(struct builder *b)
+{
+    struct wr_node *m = map(b, 2);
+    put_text(b, m, "type", "file");
+    put_text(b, m, "path", b->from->dead_letter);
+    struct wr_component *c = add_component(b, WEIR_SINK, m);
+    c->opt.sink = b->p.drafts[b->n_sources].common.opt.sink;
+    c->opt.sink.on_reject = WR_ON_STOP; /* nobody is behind it */
+    c->is_dead_letter = true;
+}
+
+static bool add_components(struct builder *b)
+{
+    const char *const *files = b->from->files;
+    uint64_t before = wr_diags_errors_seen(b->p.diags);
+    uint32_t n = 2;
+    for (uint32_t i = 0; files != NULL && files[i] != NULL; i++)
+        n++;
+    b->p.drafts = wr_arena_xalloc(b->p.arena, n * sizeof(*b->p.drafts));
+    add_sources(b);
+    if (b->from->dead_letter != NULL && wr_diags_errors_seen(b->p.diags) == before)
+        add_dead_letter(b);
     return wr_diags_errors_seen(b->p.diags) == before;
 }
 
 /* ---- The plan ---- */
 
-/* Few at a time where they are to come slowly. */
-static uint32_t room_of(const struct wr_replay_options *opt)
+/* Sources, the transform that opens envelopes, the pipeline's own components, the dead letter of
+ * ours. */
+static void place_components(struct builder *b)
 {
-    int64_t room = opt->rate / ROOMS_A_SECOND;
-    return opt->rate == 0 || room > ROOM_MAX ? 0 : room < 1 ? 1 : (uint32_t)room;
-}
-
-/* Where a component of the pipeline stands now. */
-static uint32_t moved(const struct builder *b, uint32_t i)
-{
-    return i - b->n_before + b->p.n + 1;
+    uint32_t n = b->n_sources + 1;
+    b->place = wr_arena_xalloc(b->p.arena, (b->of->n_components + 1) * sizeof(*b->place));
+    for (uint32_t i = b->n_before; i < b->of->n_components; i++) {
+        const struct wr_component *c = &b->of->components[i];
+        bool replaced = b->from->dead_letter != NULL && c->is_dead_letter && c->n_ins == 0;
+        b->place[i] = replaced ? NOWHERE : n++;
+    }
+    b->last = n;
 }
 
 static void take_component(struct builder *b, uint32_t i)
 {
-    struct wr_component *c = &b->plan->components[moved(b, i)];
+    if (b->place[i] == NOWHERE)
+        return;
+    struct wr_component *c = &b->plan->components[b->place[i]];
     *c = b->of->components[i];
     c->outs = wr_arena_xalloc(b->p.arena, (c->n_outs + 1) * sizeof(*c->outs));
     for (uint32_t k = 0; k < c->n_outs; k++) {
         c->outs[k] = b->of->components[i].outs[k];
-        c->outs[k].to = moved(b, c->outs[k].to);
+        c->outs[k].to = b->place[c->outs[k].to];
     }
     if (c->dead_letter >= 0)
-        c->dead_letter = (int32_t)moved(b, (uint32_t)c->dead_letter);
+        c->dead_letter =
+            (int32_t)(b->from->dead_letter != NULL ? b->last : b->place[c->dead_letter]);
     /* A buffer on disk is the running pipeline's, and would answer for what no sink has yet. */
     if (c->type->kind == WEIR_SINK)
         c->opt.sink.buffer.type = 0;
@@ -349,29 +393,27 @@ static void wire(struct builder *b, struct wr_component *replay)
         wr_replay_add_target(b->r, c->id, is_source);
         replay->ports[replay->n_ports++] = c->id;
         if (!is_source)
-            replay->outs[replay->n_outs++] = (struct wr_edge){moved(b, i), replay->n_ports};
+            replay->outs[replay->n_outs++] = (struct wr_edge){b->place[i], replay->n_ports};
         for (uint32_t k = 0; is_source && k < c->n_outs; k++)
             replay->outs[replay->n_outs++] =
-                (struct wr_edge){moved(b, c->outs[k].to), replay->n_ports};
+                (struct wr_edge){b->place[c->outs[k].to], replay->n_ports};
     }
 }
 
 static void assemble(struct builder *b)
 {
-    const struct wr_replay_options *opt = wr_replay_options(b->r);
+    bool dry_run = wr_replay_options(b->r)->dry_run;
     struct wr_plan *plan = b->plan;
-    struct weir_arena *a = b->p.arena;
-    uint32_t n = b->p.n;
-    plan->components =
-        wr_arena_xalloc(a, (n + 1 + b->of->n_components) * sizeof(*plan->components));
-    plan->n_components = opt->dry_run ? n + 1 : n + 1 + b->of->n_components - b->n_before;
+    uint32_t n = b->n_sources;
+    place_components(b);
+    plan->components = wr_arena_xalloc(b->p.arena, (b->last + 1) * sizeof(*plan->components));
+    plan->n_components = dry_run ? n + 1 : b->last + (b->from->dead_letter != NULL);
     for (uint32_t i = 0; i < n; i++) {
         struct wr_component *c = &plan->components[i];
         *c = b->p.drafts[i].c;
-        c->outs = wr_arena_xalloc(a, sizeof(*c->outs));
+        c->outs = wr_arena_xalloc(b->p.arena, sizeof(*c->outs));
         c->outs[0] = (struct wr_edge){n, 0};
         c->n_outs = 1;
-        c->opt.source.room = room_of(opt);
     }
     struct wr_component *replay = &plan->components[n];
     *replay =
@@ -382,9 +424,11 @@ static void assemble(struct builder *b)
                               .n_ins = n,
                               .opt.transform.on_error = WR_ON_STOP};
     wire(b, replay);
-    for (uint32_t i = b->n_before; i < b->of->n_components && !opt->dry_run; i++)
+    for (uint32_t i = b->n_before; i < b->of->n_components && !dry_run; i++)
         take_component(b, i);
-    if (opt->dry_run) /* nothing leaves it */
+    if (b->from->dead_letter != NULL)
+        plan->components[b->last] = b->p.drafts[n].c;
+    if (dry_run) /* nothing leaves it */
         replay->n_outs = replay->n_ports = 0;
 }
 
@@ -438,7 +482,7 @@ struct wr_plan *wr_replay_plan(const struct wr_plan *of, struct wr_loader *loade
     while (b.n_before < of->n_components && of->components[b.n_before].type->kind == WEIR_SOURCE)
         b.n_before++;
     wr_replay_set_pipeline(r, of->name);
-    if (check_at(&b) && add_sources(&b)) {
+    if (check_at(&b) && add_components(&b)) {
         assemble(&b);
         return plan;
     }

@@ -287,3 +287,74 @@ def test_rate(orders):
     begun = time.monotonic()
     assert orders.replay("dead.ndjson", "--rate", "40")["replayed"] == 60
     assert 1.2 <= time.monotonic() - begun < 20
+
+
+# ---- beside the running pipeline ---------------------------------------------------------------
+
+def test_while_the_pipeline_runs(weir):
+    """Its dead-letter file is locked by it; what fails again gets a file of its own."""
+    r = Replays(weir)
+    text = """\
+name: orders
+sources: {in: {type: file, path: in.ndjson, follow: true, state: in.state}}
+transforms: {clean: {type: lua, inputs: [in], script: clean.lua}}
+sinks:
+  out: {type: blackhole, inputs: [clean]}
+  dead: {type: file, path: dead.ndjson}
+dead_letter: dead
+"""
+    r.write("p.yaml", text)
+    r.write("clean.lua", FAILS)
+    r.write("in.ndjson", *({"n": n} for n in range(4)))
+    running = weir.start(r.folder / "p.yaml")
+    wait_until(lambda: len(r.lines("dead.ndjson")) == 2, 20, "dead letters")
+    done = weir.command("replay", "p.yaml", "dead.ndjson")
+    assert done.code == 1 and "is being written by another sink or another weir" in done.err and "read" not in done.out
+    report = r.replay("dead.ndjson", "--dead-letter", "again.ndjson", expect=1)
+    assert kinds(report) == {("clean", "lua_error"): {"replayed": 2, "failed_again": 2}}
+    assert [d["replays"] for d in r.json("again.ndjson")] == [1, 1] and len(r.dead) == 2
+    r.write("clean.lua", PASSES)
+    assert r.replay("again.ndjson", "--dead-letter", "third.ndjson")["replayed"] == 2
+    assert not (r.folder / "third.ndjson").exists() or r.lines("third.ndjson") == []
+    running.stop()
+
+
+def test_dead_letters_of_two_sinks_go_to_one_file(weir):
+    """The ones that only take dead letters are left out; one that is read from as well stays."""
+    r = Replays(weir)
+    r.write("p.yaml", """\
+name: orders
+sources: {in: {type: file, path: in.ndjson}}
+transforms:
+  a: {type: lua, inputs: [in], dead_letter: dead_a, code: "function process(e) error('a') end"}
+  b: {type: lua, inputs: [in], code: "function process(e) error('b') end"}
+sinks:
+  out: {type: file, inputs: [a, b], path: out.ndjson}
+  dead_a: {type: file, path: a.ndjson}
+  dead: {type: file, inputs: [in], path: dead.ndjson}
+dead_letter: dead
+""")
+    r.write("letters.ndjson", letter(1, component="a"), letter(2, component="b"), letter(3))
+    report = r.replay("letters.ndjson", "--dead-letter", "again.ndjson", expect=1)
+    assert report["replayed"] == 3 and sorted(d["component"] for d in r.json("again.ndjson")) == ["a", "b"]
+    assert not (r.folder / "a.ndjson").exists() and r.lines("dead.ndjson") == [] and [e["n"] for e in r.out] == [3]
+
+
+def test_what_is_held_keeps_where_it_came_from(orders):
+    """A replayed event that a hook keeps for later and then gives up is still the one that it was."""
+    orders.write("clean.lua", """
+        local held = {}
+        function process(event) held[#held + 1] = weir.hold(event) end
+        function tick()
+          for _, event in ipairs(held) do weir.fail(event, "late", "late") end
+          held = {}
+        end""")
+    orders.write("letters.ndjson", letter(1, component="clean", replays=4, source="in", entered='{"n":1,"x":2}',
+                                          origin={"name": "topic", "partition": 3, "offset": 70}),
+                 letter(2, component="clean", origin={"name": "client", "item": 5}))
+    orders.replay("letters.ndjson", expect=1)
+    first, second = orders.dead
+    assert (first["replays"], first["source"], first["payload"], json.loads(first["entered"])) == \
+        (5, "in", '{"n": 1}', {"n": 1, "x": 2})
+    assert first["origin"] == {"name": "topic", "partition": 3, "offset": 70}
+    assert (second["replays"], second["origin"]) == (1, {"name": "client", "item": 5})
