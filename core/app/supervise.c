@@ -185,6 +185,7 @@ struct wr_supervisor *wr_supervisor_new(struct wr_plan *const *plans, uint32_t n
         slot->plan = plans[i];
         slot->drain_at = slot->deadline = WEIR_NEVER;
         slot->log = wr_log_scope_new(rt->log, &field, 1);
+        wr_log_scope_hide(slot->log, plans[i]->secrets);
         make_metrics(s, slot);
     }
     make_build_info(rt->metrics);

@@ -182,6 +182,7 @@ static struct wr_reason *reason_new(const struct wr_why *why)
         memcpy(text, why->component.ptr, why->component.len);
     if (why->message.len != 0)
         memcpy(text + why->component.len, why->message.ptr, why->message.len);
+    wr_secrets_hide(why->secrets, text + why->component.len, why->message.len);
     return copy;
 }
 

@@ -14,6 +14,7 @@
 #ifndef WR_ENGINE_ACK_H
 #define WR_ENGINE_ACK_H
 
+#include <base/secret.h>
 #include <model/batch.h>
 #include <weir/plugin.h>
 
@@ -26,6 +27,7 @@ struct wr_why {
     struct weir_str component;
     const char *code;
     struct weir_str message;
+    const struct wr_secret *secrets; /* that the copy of the message does not show */
 };
 
 /* Nodes that ended together on one thread, on their way home. Zero it, settle, flush. */

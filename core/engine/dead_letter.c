@@ -5,6 +5,7 @@
  */
 #include <engine/runtime.h>
 
+#include <base/secret.h>
 #include <base/str.h>
 #include <engine/envelope.h>
 
@@ -35,9 +36,23 @@ static void set_payloads(struct wr_envelope *e, struct weir_arena *a, const stru
         e->entered = entered;
 }
 
-static void set_failure(struct wr_envelope *e, const struct wr_failure *f)
+/* Without what must not be shown: a server may have repeated a password. */
+static struct weir_str reason_of(struct weir_arena *a, const struct wr_failure *f)
 {
-    e->reason = f->result->message;
+    struct wr_buf text = {0};
+    struct weir_str message = f->result->message;
+    if (message.ptr == NULL)
+        return message;
+    wr_buf_str(&text, message);
+    wr_secrets_scrub(f->unit->pipeline->plan->secrets, &text);
+    message = wr_arena_copy(a, wr_buf_view(&text));
+    wr_buf_done(&text);
+    return message;
+}
+
+static void set_failure(struct wr_envelope *e, struct weir_arena *a, const struct wr_failure *f)
+{
+    e->reason = reason_of(a, f);
     e->code = weir_cstr(f->result->code != NULL ? f->result->code : "rejected");
     e->number = f->result->number;
     e->attempts = f->attempts;
@@ -94,7 +109,7 @@ bool wr_dead_letter_add(struct wr_batch **io_out, const struct weir_event *ev,
     e.id = wr_arena_copy(a, wr_event_id(out, &dead, clock));
     dead.key = wr_arena_copy(a, ev->key);
     set_payloads(&e, a, ev);
-    set_failure(&e, failure);
+    set_failure(&e, a, failure);
     set_origin(&e, ev);
     set_rest(&e, ev);
     dead.id = letter_id(a, &e);

@@ -8,20 +8,6 @@
 #include <base/date.h>
 #include <base/str.h>
 
-static void add_base64(struct wr_buf *out, struct weir_str s)
-{
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    const uint8_t *in = (const uint8_t *)s.ptr;
-    for (size_t i = 0; i < s.len; i += 3) {
-        size_t left = s.len - i;
-        uint32_t v = (uint32_t)in[i] << 16 | (left > 1 ? (uint32_t)in[i + 1] << 8 : 0) |
-                     (left > 2 ? in[i + 2] : 0);
-        char four[4] = {digits[v >> 18], digits[v >> 12 & 63], left > 1 ? digits[v >> 6 & 63] : '=',
-                        left > 2 ? digits[v & 63] : '='};
-        wr_buf_add(out, four, 4);
-    }
-}
-
 static void add_name(struct wr_buf *out, const char *name)
 {
     wr_buf_printf(out, "%s\"%s\":", out->ptr[out->len - 1] != '{' ? "," : "", name);
@@ -40,7 +26,7 @@ static void add_bytes(struct wr_buf *out, const char *name, const char *name_bas
     }
     add_name(out, name_base64);
     wr_buf_text(out, "\"");
-    add_base64(out, s);
+    wr_buf_base64(out, s);
     wr_buf_text(out, "\"");
 }
 

@@ -144,5 +144,5 @@ void wr_unit_log_failure(struct wr_unit *unit, const char *message, const struct
 struct wr_why wr_why_of(const struct wr_unit *unit, enum weir_outcome outcome, const char *code,
                         struct weir_str message)
 {
-    return (struct wr_why){outcome, unit->comp->id, code, message};
+    return (struct wr_why){outcome, unit->comp->id, code, message, unit->pipeline->plan->secrets};
 }

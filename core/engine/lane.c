@@ -431,8 +431,9 @@ static bool final_ticks(struct wr_lane *lane, int64_t now)
 
 static void finish(struct wr_lane *lane)
 {
-    struct wr_why why = {WEIR_FAILED, {NULL, 0}, "shutdown",
-                         weir_cstr("the pipeline ended before this event could")};
+    struct wr_why why = {.outcome = WEIR_FAILED,
+                         .code = "shutdown",
+                         .message = weir_cstr("the pipeline ended before this event could")};
     wr_acks_fail_requests(lane->acks, &why);
     wr_acks_final(lane->acks);
     atomic_fetch_add(&lane->p->n_left, wr_acks_failed(lane->acks));

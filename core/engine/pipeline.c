@@ -29,6 +29,7 @@ static void unit_init(struct wr_pipeline *p, struct wr_unit *unit, const struct 
     for (uint32_t i = 0; i < n; i++)
         fields[i] = weir_kv_str(labels[i].name, labels[i].value);
     unit->log = wr_log_scope_new(p->rt.log, fields, WR_COUNT(fields));
+    wr_log_scope_hide(unit->log, p->plan->secrets);
     pthread_mutex_init(&unit->shared.mutex, NULL);
     unit->received_events = wr_metric(p->rt.metrics, WR_COUNTER, "component_received_events_total",
                                       "Events that entered a component.", labels, n);
@@ -98,6 +99,7 @@ struct wr_pipeline *wr_pipeline_new(const struct wr_plan *plan, const struct wr_
     p->plan = plan;
     p->rt = *rt;
     p->log = wr_log_scope_new(rt->log, &field, 1);
+    wr_log_scope_hide(p->log, plan->secrets);
     pthread_mutex_init(&p->mutex, NULL);
     atomic_store(&p->deadline, INT64_MAX);
     p->units = wr_xalloc(plan->n_components * sizeof(*p->units));
@@ -258,6 +260,7 @@ static bool set_failed(struct wr_pipeline *p, const char *fmt, va_list ap)
     bool first = atomic_load(&p->failed) == 0;
     if (first) {
         vsnprintf(p->reason, sizeof(p->reason), fmt, ap);
+        wr_secrets_hide(p->plan->secrets, p->reason, strlen(p->reason));
         atomic_store(&p->failed, 1);
     }
     pthread_mutex_unlock(&p->mutex);

@@ -48,7 +48,8 @@ void wr_plan_warning(struct wr_planner *p, const char *code, struct wr_pos pos,
 struct wr_binder wr_plan_binder(struct wr_planner *p, struct wr_pos origin)
 {
     return (struct wr_binder){
-        .arena = p->arena, .diags = p->diags, .dir = p->dir, .origin = origin};
+        .arena = p->arena, .diags = p->diags, .dir = p->dir, .origin = origin,
+        .secrets = p->plan->secrets};
 }
 
 const char *wr_kind_word(enum weir_kind kind)

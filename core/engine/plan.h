@@ -8,6 +8,7 @@
 #ifndef WR_ENGINE_PLAN_H
 #define WR_ENGINE_PLAN_H
 
+#include <base/secret.h>
 #include <engine/loader.h>
 #include <model/conf.h>
 #include <model/diag.h>
@@ -96,6 +97,7 @@ struct wr_plan {
     const struct weir_condition_service *condition_service; /* NULL where there is no condition */
     struct weir_arena *arena;
     struct wr_replay *replay; /* not NULL: dead letters come in the place of sources (replay.h) */
+    const struct wr_secret *secrets; /* of all components: never shown */
     int64_t shutdown_timeout; /* ns, option `shutdown_timeout`, default 30s */
     int64_t drain_delay;      /* ns, option `drain_delay`, default 0 */
 };

@@ -233,7 +233,7 @@ static bool bind_with_type(struct wr_planner *p, struct wr_draft *draft)
     ok = wr_options_bind(&b, targets, with_drop ? 3 : 2, draft->field->value, &draft->path,
                          draft->field->pos);
     draft->bound = true;
-    draft->secrets = b.secrets;
+    p->plan->secrets = b.secrets;
     keep_conditions(&list, &draft->c);
     draft->c.needs = b.needs;
     return ok;
@@ -259,7 +259,7 @@ static void reported(const struct weir_report *r, bool error, const char *path, 
     const struct wr_path *at = path != NULL && path[0] != '\0' ? &below : &c->draft->path;
 
     wr_buf_vprintf(&text, fmt, ap);
-    wr_secrets_scrub(c->draft->secrets, &text);
+    wr_secrets_scrub(c->p->plan->secrets, &text);
     if (error) {
         c->ok = false;
         wr_plan_error(c->p, "component-check", pos, at,

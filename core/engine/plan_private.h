@@ -62,7 +62,6 @@ struct wr_draft {
     uint32_t n_inputs;
     bool has_inputs; /* the option was given */
     bool bound;      /* its options were read, right or wrong */
-    const struct wr_secret *secrets;
     bool ports_known; /* its options were right */
     bool has_unnamed; /* there is an unnamed way out */
     bool *port_read;  /* for each of c.ports */

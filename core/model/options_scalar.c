@@ -417,8 +417,9 @@ bool wr_bind_scalar(struct wr_binder *b, const struct weir_option *o, enum weir_
         b->n_errors++;
         return false;
     }
-    if (n->secret)
-        wr_bind_secret(b, n);
+    wr_options_hide_files(b, n);
+    if (n->kind == WR_NODE_SCALAR && !b->in_default)
+        wr_options_hide_url(b, n);
     if (type != WEIR_OPT_VALUE && n->kind != WR_NODE_SCALAR)
         return wrong_type(&s, NULL);
     switch (type) {

@@ -378,7 +378,7 @@ static void test_requests_are_answered_once_with_every_outcome(void **state)
 static struct wr_why why_of(enum weir_outcome outcome, const char *component, const char *code,
                             const char *message)
 {
-    return (struct wr_why){outcome, weir_cstr(component), code, weir_cstr(message)};
+    return (struct wr_why){outcome, weir_cstr(component), code, weir_cstr(message), NULL};
 }
 
 static void test_the_worst_reason_is_told_and_of_equals_the_first(void **state)
@@ -405,6 +405,22 @@ static void test_the_worst_reason_is_told_and_of_equals_the_first(void **state)
     wr_acks_collect(rig.acks);
     assert_int_equal(rig.requests[0].ends[0], WEIR_DEAD_LETTERED);
     assert_string_equal(rig.requests[0].text, "e11000 store duplicate");
+}
+
+static void test_a_reason_shows_no_secret(void **state)
+{
+    static const struct wr_secret secret = {{"hunter2", 7}, NULL};
+    struct wr_ack *ack;
+    struct wr_ended ended = {0};
+    struct wr_why why = why_of(WEIR_DROPPED, "a", "late", "hunter2 and hunter3");
+    (void)state;
+    enter(NULL, begin_request(0), 0, 1, 1, &ack);
+    wr_request_seal(rig.requests[0].r, 1);
+    why.secrets = &secret;
+    wr_ack_settle(ack, WEIR_DROPPED, &why, &ended);
+    wr_ended_flush(&ended);
+    wr_acks_collect(rig.acks);
+    assert_string_equal(rig.requests[0].text, "late a ******* and hunter3");
 }
 
 static void test_at_the_deadline_requests_fail_and_late_ends_change_nothing(void **state)
@@ -470,6 +486,7 @@ int main(void)
         ACKS(test_a_source_may_wait_for_nothing),
         ACKS(test_requests_are_answered_once_with_every_outcome),
         ACKS(test_the_worst_reason_is_told_and_of_equals_the_first),
+        ACKS(test_a_reason_shows_no_secret),
         ACKS(test_at_the_deadline_requests_fail_and_late_ends_change_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

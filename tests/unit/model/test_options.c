@@ -434,6 +434,11 @@ static void secrets_are_never_printed(void **state)
     wr_diags_print(t.r.d, &b, false);
     assert_non_null(strstr(b.ptr, "| {secret: ***, flag: 1}\n"));
     conf_done(&t.r);
+    b.len = 0; /* under a name that was misspelled */
+    bind_options(&t, "{sercet: hunter5, cuont: 1}\n");
+    wr_diags_print(t.r.d, &b, false);
+    assert_non_null(strstr(b.ptr, "| {sercet: ***, cuont: 1}\n"));
+    conf_done(&t.r);
     wr_buf_done(&b);
 }
 
