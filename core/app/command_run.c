@@ -13,8 +13,9 @@
 #include <base/str.h>
 #include <signal.h>
 #include <stdio.h>
-#include <unistd.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #define SERIES_MAX 20000
 #define FILES_MAX ((rlim_t)1 << 20)
@@ -26,6 +27,7 @@ struct args {
     int log_format;
     int64_t shutdown_timeout;
     bool exit_on_stop;
+    bool core_dumps;
 };
 
 /* In the orders of enum weir_log_level and enum wr_log_format. */
@@ -45,6 +47,8 @@ static const struct wr_cli_option options[] = {
      NULL, "how long a shutdown may take, instead of what each file says"},
     {"exit-on-stop", WR_CLI_FLAG, offsetof(struct args, exit_on_stop), NULL, NULL, NULL,
      "end the process when a pipeline stops by itself"},
+    {"core-dumps", WR_CLI_FLAG, offsetof(struct args, core_dumps), NULL, NULL, NULL,
+     "let a crash leave a core dump, and debuggers in: both see every secret"},
 };
 
 /* ---- Before anything runs ---- */
@@ -154,6 +158,13 @@ static void raise_file_limit(void)
     (void)setrlimit(RLIMIT_NOFILE, &files);
 }
 
+/* Memory holds passwords and events. The kernel then gives it to nobody but root: no core dump, whatever the
+ * limits and the core pattern say, no debugger, no /proc/PID/environ for other processes of the same user. */
+static void close_memory(void)
+{
+    (void)prctl(PR_SET_DUMPABLE, 0);
+}
+
 static int with_runtime(const struct args *args, struct wr_files *f)
 {
     raise_file_limit();
@@ -177,6 +188,8 @@ static int run(const void *args_, const struct wr_cli_list *operands)
 {
     struct args args = *(const struct args *)args_;
     struct wr_files f;
+    if (!args.core_dumps)
+        close_memory(); /* before any secret is read */
     if (!wr_files_load("run", &args.plugin_dirs, operands, &f))
         return WR_EXIT_USAGE;
     int code = WR_EXIT_PROBLEMS;

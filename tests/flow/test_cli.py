@@ -520,7 +520,8 @@ SHOWN = "  shown: {type: stdout, inputs: [in], on_reject: drop}\n"
 
 def start_closed(weir, text, closed):
     """`weir run` with standard descriptors closed by the shell, as in `<&-`."""
-    return subprocess.Popen(["sh", "-c", f'exec "$@" {closed}', "sh", weir.bin, "run", weir.write(text)],
+    return subprocess.Popen(["sh", "-c", f'exec "$@" {closed}', "sh", weir.bin, "run", weir.write(text),
+                             "--core-dumps"],  # its descriptors are looked at
                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                             text=True, env=dict(os.environ, WEIR_PLUGIN_PATH=weir.plugin_path))
 
