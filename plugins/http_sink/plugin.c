@@ -22,11 +22,11 @@ static const struct weir_option tls_options[] = {
      .type = WEIR_OPT_PATH,
      .offset = offsetof(struct tls_config, key),
      .doc = "The key of `cert` (PEM, not encrypted); without it `cert` holds it as well."},
-    {.name = "verify",
+    {.name = "insecure_skip_verify",
      .type = WEIR_OPT_BOOL,
-     .offset = offsetof(struct tls_config, verify),
-     .def = "true",
-     .doc = "Whether the server's certificate must be valid for its name."},
+     .offset = offsetof(struct tls_config, insecure_skip_verify),
+     .def = "false",
+     .doc = "Take any certificate, of whomever: not verified, TLS protects from nobody who is on the way."},
 };
 
 static const struct weir_option options[] = {

@@ -17,7 +17,7 @@ struct tls_config {
     struct weir_str certificate;
     struct weir_str key;
     struct weir_str key_password;
-    bool verify;
+    bool insecure_skip_verify;
 };
 
 enum sasl_mechanism { SASL_NONE, SASL_PLAIN, SASL_SCRAM_256, SASL_SCRAM_512, SASL_OAUTHBEARER };

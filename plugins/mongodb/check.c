@@ -280,6 +280,12 @@ void mongodb_check(const void *config, const struct weir_report *report)
                         "connection, and looks for a primary once a write, within the sink's "
                         "timeout",
                         idle);
+    const char *insecure = uri != NULL ? connect_insecure_option(uri) : NULL;
+    if (insecure != NULL)
+        report->warning(report, "uri", -1,
+                        "with %s the server's certificate is not verified: anybody on the way can read and "
+                        "change the events; set tlsCAFile instead",
+                        insecure);
     mongoc_uri_destroy(uri);
     check_names(cf, report);
     check_ids(cf, report);

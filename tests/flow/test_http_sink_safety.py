@@ -77,7 +77,7 @@ def test_tls(weir, server, certificate):
         running.wait_log("certificate", timeout=20)
         running.kill()
     assert len(s.events()) == 3
-    weir.run(pipeline(weir, numbers(3), s.url, "tls: {verify: false}"))
+    weir.run(pipeline(weir, numbers(3), s.url, "tls: {insecure_skip_verify: true}"))
     assert len(s.events()) == 6
 
 
@@ -348,7 +348,8 @@ WRONG = [
     ("token: 'a b'", "visible"), ("password: x", "user"), ("user: 'a:b'", "user"),
     ("ok_status: [OK]", "429"), ("ok_status: []", "ok_status"), ("retry_status: [600]", "status"),
     ("compression: br", "compression"), ("connect_timeout: 0s", "connect_timeout"),
-    ("tls: {key: /k.pem}", "certificate"), ("tls: {verify: maybe}", "verify"), ("tls: {kay: /k}", "key"),
+    ("tls: {key: /k.pem}", "certificate"), ("tls: {kay: /k}", "key"),
+    ("tls: {insecure_skip_verify: maybe}", "insecure_skip_verify"),
     ("tokn: x", "token"),
     ("token: x\n    headers: {Authorization: y}", "same"),
     ("headers: {x-a: '1', X-A: '2'}", "twice"), ('headers: {x-a: "b\\nEvil: 1"}', "newline"),
@@ -356,7 +357,7 @@ WRONG = [
     ("ok_status: [2xx, 429]", "retry_status as well"), ("proxy: 'ftp://x'", "socks5"), ("proxy: 'http://u:hidden@[::1'", "IPv6"),
     ("proxy: 'http://u:hidden@x:port'", "ort"), ("tls: {ca: /nowhere.pem}", "cannot be read"),
     ("url: https://x/\n    tls: {cert: /nowhere.pem, key: /nowhere.key}", "cannot be read"),
-    ("tls: {ca: /etc/hostname}", "no effect"), ("tls: {verify: false}", "no effect"),
+    ("tls: {ca: /etc/hostname}", "no effect"), ("tls: {insecure_skip_verify: true}", "no effect"),
 ]
 
 
@@ -379,5 +380,5 @@ sinks:
     checked = weir.check("name: w\nsources: {in: {type: generate}}\nsinks: {out: {type: http, on_reject: drop}}\n",
                          expect=1)
     assert "url" in checked.text
-    unsafe = weir.check(pipeline(weir, [], "https://x/", "tls: {verify: false}"), expect=0)
+    unsafe = weir.check(pipeline(weir, [], "https://x/", "tls: {insecure_skip_verify: true}"), expect=0)
     assert "warning" in unsafe.text

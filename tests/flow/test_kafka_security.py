@@ -179,7 +179,7 @@ def test_a_client_key_with_a_password(copies, certs):
 
 def test_a_broker_with_another_name_only_without_verification(copies, refused, certs):
     refused("ELSEWHERE", f"tls: {{ca: {certs}/ca.pem}}", "TLS with a Kafka broker failed")
-    copies("ELSEWHERE", f"tls: {{ca: {certs}/ca.pem, verify: false}}")
+    copies("ELSEWHERE", f"tls: {{ca: {certs}/ca.pem, insecure_skip_verify: true}}")
 
 
 def test_a_strange_authority_is_told(refused, certs):

@@ -526,7 +526,7 @@ WRONG = [
     ({"tls": "{ca: missing.pem}"}, "cannot be read: No such file"),
     ({"tls": "{certificate: pipeline-1.yaml}"}, "also set tls.key"),
     ({"tls": "{ca: pipeline-1.yaml}"}, "refuses this configuration"),
-    ({"tls": "{verify: false}"}, "has no effect, for nothing is encrypted"),
+    ({"tls": "{insecure_skip_verify: true}"}, "has no effect, for nothing is encrypted"),
     ({"tls": "{enabled: true, key_password: x}"}, "has no effect without tls.key"),
     ({"sasl": "{user: me, password: x}"}, "no mechanism"),
     ({"sasl": "{mechanism: PLAIN}"}, "mechanism PLAIN needs sasl.user"),
