@@ -4,6 +4,7 @@
  * ack_source.c; both share ack_impl.h.
  */
 #include <engine/ack_impl.h>
+#include <engine/broken.h>
 
 #include <base/check.h>
 #include <base/mem.h>
@@ -282,7 +283,7 @@ static bool is_abandoned(const struct wr_ack *ack, int generations)
     if (ack == NULL)
         return false;
     if (ack->kind == WR_ACK_STREAM)
-        return atomic_load_explicit(&ack->of.stream->closed, memory_order_relaxed);
+        return wr_break_epoch(atomic_load_explicit(&ack->of.stream->closed, memory_order_relaxed));
     if (ack->kind != WR_ACK_CHILD || ack->of.child->n == 0 || generations == 0)
         return false;
     for (uint32_t i = 0; i < ack->of.child->n; i++)

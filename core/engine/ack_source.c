@@ -4,6 +4,7 @@
  * the lane's thread, but for `closed`, which outlets read before each write.
  */
 #include <engine/ack_impl.h>
+#include <engine/broken.h>
 
 #include <base/check.h>
 #include <base/mem.h>
@@ -122,7 +123,7 @@ void wr_stream_end(struct weir_stream *s, uint64_t number, enum weir_outcome out
             stream_free(s);
         return;
     }
-    bool failed = outcome == WEIR_FAILED || outcome == WEIR_ABANDONED;
+    bool failed = wr_break_failed(outcome == WEIR_FAILED || outcome == WEIR_ABANDONED);
     s->ring_done[number & (s->cap - 1)] = failed ? FAILED : ENDED;
     uint64_t mask = s->cap - 1;
     while (s->head < s->tail && s->ring_done[s->head & mask] == ENDED) {

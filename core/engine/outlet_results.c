@@ -5,6 +5,7 @@
  * and costs no event an attempt. After a retryable failure the events to repeat come first and alone, in
  * their order, so that the order of a key is kept.
  */
+#include <engine/broken.h>
 #include <engine/outlet_impl.h>
 
 #include <base/check.h>
@@ -225,7 +226,7 @@ static struct failed keep_failed(struct wr_shard *s, struct wr_write *w, int64_t
     struct failed f = {0};
     for (uint32_t i = 0; i < w->b->pub.n_events; i++) {
         struct weir_result *r = &w->results[i];
-        if (!is_retryable(r))
+        if (!is_retryable(r) || wr_break_retry(r))
             continue;
         struct wr_meta *meta = &w->meta[i];
         bool counts = r->verdict == WEIR_VERDICT_RETRY ||

@@ -4,6 +4,7 @@
  * has its verdict, be it from write() or from a completion later. A shard writes when it has a full batch,
  * or what it has is old enough, or nothing more will come. What a verdict means is in outlet_results.c.
  */
+#include <engine/broken.h>
 #include <engine/outlet_impl.h>
 
 #include <base/check.h>
@@ -65,6 +66,7 @@ static void gather(struct wr_shard *s, struct wr_write *w, const struct weir_eve
     }
     uint32_t i = w->b->pub.n_events++; /* reserved before */
     wr_batch_events(w->b)[i] = *ev;
+    wr_break_gathered(&wr_batch_events(w->b)[i], &s->ended);
     w->meta[i] = *meta;
     w->results[i] = (struct weir_result){0};
 }

@@ -4,6 +4,7 @@
  * transform_hold.c. An event that is taken out is only marked GONE here; the chain driver (chain.c) ends
  * it when the call is over, so that indexes stay what they are during the call.
  */
+#include <engine/broken.h>
 #include <engine/transform_impl.h>
 
 #include <base/mem.h>
@@ -193,6 +194,7 @@ uint32_t wr_host_event_derive(const struct weir_host *h, struct weir_batch *pub,
     copy.host_why = NULL;
     copy.host_child = 0;
     copy.host_port = 0;
+    wr_break_derived(&copy);
     if (copy.host_seal == b->seal && wr_value_is_mutable(copy.value)) {
         copy.value = wr_make_edit(pub->arena, copy.value); /* each of them may be changed further */
         if (copy.value == NULL)
