@@ -9,6 +9,7 @@ import time
 from flows import another
 
 LONGEST_FREEZE = 30.0
+AIM = 10
 SERVER_AWAY = 4.0
 MINUTES_OFF = 50  # Kafka refuses messages from more than an hour ahead, which is its choice to make
 
@@ -32,8 +33,12 @@ class Fault:
         raise NotImplementedError
 
     def begin(self):
-        """Looks what is on its way, and strikes."""
-        self.in_flight = self.field.in_flight(self.parts_hit() or self.field.fleet.names())
+        """Waits a moment for something to be on its way there, and strikes."""
+        names = self.parts_hit() or self.field.fleet.names()
+        for _ in range(AIM):
+            self.in_flight = self.field.in_flight(names)
+            if self.in_flight:
+                break
         self.strike()
 
     def strike(self):
@@ -407,7 +412,7 @@ ALL = {kind.kind: kind for kind in (
     Kill, KillAll, Stop, Freeze, KillKafka, KillRedis, KillMongoDB, FreezeServer, Cut, Down, Stall, Delay, Throttle,
     Clock, Disk, Rebalance, StallKill, StallStop, Takeover)}
 # How often each comes, where --faults does not say: kills most often.
-WEIGHTS = {"kill": 12, "kill-all": 1, "stop": 2, "freeze": 2, "kafka": 1, "redis": 2, "mongodb": 2,
+WEIGHTS = {"kill": 24, "kill-all": 2, "stop": 2, "freeze": 2, "kafka": 1, "redis": 2, "mongodb": 2,
            "freeze-server": 1, "cut": 3, "down": 2, "stall": 2, "delay": 1, "throttle": 1, "clock": 2, "disk": 1,
            "rebalance": 2, "stall-kill": 3, "stall-stop": 1, "takeover": 2}
 SERVER_KILLS = ("kafka", "redis", "mongodb")

@@ -272,6 +272,7 @@ def prepare(number, flows, world, ports, folder):
                 world.kafka.purge(topic)
             else:
                 world.kafka.topic(1 if topic == PLATFORM_DEAD else PARTITIONS, topic)
+    world.kafka.forget()  # its clients would tell of each outage
     world.redis.client().flushall()
     return setup
 

@@ -9,9 +9,10 @@ import threading
 import time
 
 import confluent_kafka
-from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from weirtest.tools import wait_until
+
+from flows import PARTITIONS
 
 INTERVAL = 0.5
 WINDOW = 2.5   # seconds that a rate is taken over
@@ -19,40 +20,54 @@ BEFORE = 5.0   # seconds in front of a fault that its rate is compared with
 
 
 class Offsets:
-    """Questions to the broker that give None while it is away."""
+    """Questions to the broker that give None while it is away. A consumer asks, which never joins its group:
+    the admin client of librdkafka can abort its process where a broker goes away."""
 
     def __init__(self, brokers):
-        self._admin = AdminClient({"bootstrap.servers": brokers, "log_level": 0, "reconnect.backoff.max.ms": 500})
+        self._brokers, self._consumers, self._lock = brokers, {}, threading.Lock()
 
-    def committed(self, group, timeout=2.0):
+    def _consumer(self, group):
+        if group not in self._consumers:
+            self._consumers[group] = confluent_kafka.Consumer({
+                "bootstrap.servers": self._brokers, "group.id": group, "log_level": 0,
+                "reconnect.backoff.max.ms": 500})
+        return self._consumers[group]
+
+    def committed(self, group, topics, timeout=2.0):
         """{(topic, partition): offset}"""
+        asked = [confluent_kafka.TopicPartition(t, p) for t in topics for p in range(PARTITIONS)]
         try:
-            asked = confluent_kafka.ConsumerGroupTopicPartitions(group)
-            found = self._admin.list_consumer_group_offsets([asked], request_timeout=timeout)[group].result(timeout + 1)
-        except Exception:  # the broker is away, or does not know its groups yet
+            with self._lock:
+                found = self._consumer(group).committed(asked, timeout)
+        except confluent_kafka.KafkaException:  # the broker is away, or does not know its groups yet
             return None
-        return {(p.topic, p.partition): p.offset for p in found.topic_partitions if p.offset >= 0}
+        return {(p.topic, p.partition): p.offset for p in found if p.offset >= 0}
 
-    def _list(self, topics, spec, timeout):
-        known = self._admin.list_topics(timeout=timeout).topics
-        asked = {confluent_kafka.TopicPartition(t, p): spec for t in topics for p in known[t].partitions}
-        found = self._admin.list_offsets(asked, request_timeout=timeout)
-        return {(p.topic, p.partition): future.result(timeout + 1).offset for p, future in found.items()}
+    def bounds(self, topics, timeout=2.0):
+        """{(topic, partition): (offset of the first record, offset behind the last)}"""
+        found = {}
+        try:
+            with self._lock:
+                for topic in topics:
+                    for p in range(PARTITIONS):
+                        found[topic, p] = self._consumer("chaos").get_watermark_offsets(
+                            confluent_kafka.TopicPartition(topic, p), timeout)
+        except confluent_kafka.KafkaException:  # as above
+            return None
+        return found
 
     def ends(self, topics, timeout=2.0):
-        try:
-            return self._list(topics, OffsetSpec.latest(), timeout)
-        except Exception:  # as above
-            return None
+        found = self.bounds(topics, timeout)
+        return None if found is None else {at: end for at, (_, end) in found.items()}
 
     def begins(self, topics):
         """The broker is there; the leaders of new topics may not know yet that they are."""
-        def ask():
-            try:
-                return (self._list(topics, OffsetSpec.earliest(), 5.0),)
-            except confluent_kafka.KafkaException:
-                return None
-        return wait_until(ask, 30, f"the broker knows {topics}")[0]
+        found = wait_until(lambda: self.bounds(topics), 30, f"the broker knows {topics}")
+        return {at: begin for at, (begin, _) in found.items()}
+
+    def close(self):
+        for consumer in self._consumers.values():
+            consumer.close()
 
 
 class Gauges(threading.Thread):
@@ -80,8 +95,8 @@ class Gauges(threading.Thread):
             self.sample()
 
     def sample(self):
-        for flow, (group, _) in self._setup.groups.items():
-            found = self._offsets.committed(group)
+        for flow, (group, topics) in self._setup.groups.items():
+            found = self._offsets.committed(group, topics)
             if found is not None:
                 self.committed[flow] = found
                 self._note(flow, sum(offset - self._begins.get(at, 0) for at, offset in found.items()))
@@ -98,7 +113,8 @@ class Gauges(threading.Thread):
 
     def close(self):
         self._closing.set()
-        self.join(30)
+        self.join(60)
+        self._offsets.close()
 
     # ---- looking
 
@@ -119,7 +135,7 @@ class Gauges(threading.Thread):
         """{flow: events that its group has not committed}; None while the broker does not say."""
         left = {}
         for flow, (group, topics) in self._setup.groups.items():
-            committed, ends = self._offsets.committed(group, timeout), self._offsets.ends(topics, timeout)
+            committed, ends = self._offsets.committed(group, topics, timeout), self._offsets.ends(topics, timeout)
             if committed is None or ends is None:
                 return None
             left[flow] = sum(max(0, end - committed.get(at, self._begins.get(at, 0))) for at, end in ends.items())

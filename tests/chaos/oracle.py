@@ -21,7 +21,7 @@ TYPES = ("page_view", "click", "login", "purchase", "logout", "search", "signup"
 STREAMS = {"login": "sessions", "logout": "sessions", "signup": "sessions", "purchase": "commerce",
            "refund": "commerce"}
 DAY = "2025-05-20"
-BATCH = 50
+BATCH = 20
 ANSWER_TIMEOUT = 12.0
 CATCH_UP = 0.5  # seconds of its rate that a client makes up for after a pause
 

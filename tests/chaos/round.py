@@ -161,7 +161,7 @@ class Round:
         """Lines that were certainly done with: state is written once a second."""
         if not self.setup.has("follow"):
             return 0
-        return self.gauges.at("follow", when - 2.5) - 20 * BATCH if self.gauges.history["follow"] else 0
+        return self.gauges.at("follow", when - 2.5) - 50 * BATCH if self.gauges.history["follow"] else 0
 
     def recover(self, healed, before):
         """{flow: seconds until it had its rate again}; None where it had not in time."""
