@@ -8,6 +8,7 @@ import signal
 import sys
 import tempfile
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,6 +89,9 @@ class Targets:
         wanted = [(goal, there) for goal, there in wanted if goal is not None]
         return bool(wanted) and all(there >= goal for goal, there in wanted)
 
+    def reached(self):
+        return self.met() or self.out_of_time()
+
     def enough(self, now):
         """For a round under way."""
         seconds = time.monotonic() - now.began
@@ -95,20 +99,29 @@ class Targets:
             self.met(sum(f["kills"] for f in now.faults), now.oracle.issued())
 
 
-def run_rounds(args, world, state, options):
-    ports, targets = Ports(), Targets(args, state)
-    while not targets.met() and not targets.out_of_time():
-        number = len(state.rounds) + 1
-        print(f"round {number}", flush=True)
-        folder = Path(tempfile.mkdtemp(prefix=f"round-{number}-", dir=session.folder()))
-        entry = Round(world, ports, folder, options, number).run(targets.enough)
-        state.add(entry)
-        for finding in entry["findings"]:
-            print(f"  FOUND {finding['promise']} in {finding['where']}: {finding['count']}: {finding['text']}",
-                  flush=True)
-        if entry["findings"] and args.keep:
-            print(f"  logs: {keep(folder, args.dir)}", flush=True)
-    return targets.met() or (targets.kills is None and targets.events is None)
+def run_rounds(args, state, targets, options):
+    with a_world("platform" in args.flows) as world:
+        ports = Ports()
+        while not targets.reached():
+            number = len(state.rounds) + 1
+            print(f"round {number}", flush=True)
+            folder = Path(tempfile.mkdtemp(prefix=f"round-{number}-", dir=session.folder()))
+            entry = Round(world, ports, folder, options, number).run(targets.enough)
+            state.add(entry)
+            for finding in entry["findings"]:
+                print(f"  FOUND {finding['promise']} in {finding['where']}: {finding['count']}: {finding['text']}",
+                      flush=True)
+            if entry["findings"] and args.keep:
+                print(f"  logs: {keep(folder, args.dir)}", flush=True)
+
+
+@contextmanager
+def a_world(with_mongodb):
+    world = World(session.folder(), BUILD, with_mongodb)
+    try:
+        yield world.start()
+    finally:
+        world.close()
 
 
 def keep(folder, where):
@@ -120,7 +133,16 @@ def keep(folder, where):
     return kept
 
 
-def run_self_test(names, world, args):
+def self_test(args):
+    """Gives the exit code."""
+    with a_world(False) as world:
+        missed = find_out(args, world)
+    print(f"{len(args.self_test) - len(missed)} of {len(args.self_test)} were found out"
+          + (f"; missed: {', '.join(missed)}" if missed else ""))
+    return 1 if missed else 0
+
+
+def find_out(args, world):
     _, plugins, shim = available(BUILD)
     ports = Ports()
     numbers = iter(range(1, 100))
@@ -130,7 +152,7 @@ def run_self_test(names, world, args):
         folder = Path(tempfile.mkdtemp(prefix="self-test-", dir=session.folder()))
         return Round(world, ports, folder, options, next(numbers)).run(lambda now: len(now.faults) >= moments)
 
-    return selftest.run(names, run_round, Options.say)
+    return selftest.run(args.self_test, run_round, Options.say)
 
 
 def read_arguments():
@@ -189,7 +211,7 @@ def command_of(args):
     return " ".join([*words, f"--seed {args.seed}"])
 
 
-def load(args, world):
+def load(args):
     """The main run. Gives the exit code."""
     binary, plugins, shim = available(BUILD)
     settings = {"seed": args.seed, "flows": list(args.flows), "faults": list(args.faults), "rate": args.rate}
@@ -197,7 +219,10 @@ def load(args, world):
     if state.rounds:
         print(f"{len(state.rounds)} rounds are done: going on ({args.dir}; --fresh begins anew)", flush=True)
     options = Options(args.seed, args.flows, args.faults, args.rate, binary, plugins, shim)
-    reached = run_rounds(args, world, state, options)
+    targets = Targets(args, state)
+    if not targets.reached():
+        run_rounds(args, state, targets, options)
+    reached = targets.met() or (args.kills is None and args.events is None)
     sums = report.total(state.rounds)
     print(report.text(sums, settings))
     if args.report:
@@ -223,22 +248,12 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     os.environ.setdefault("WEIR_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
     session.begin()
-    world, code = None, 1
+    code = 1
     try:
-        world = World(session.folder(), BUILD, with_mongodb=args.self_test is None and "platform" in args.flows)
-        world.start()
-        if args.self_test is not None:
-            missed = run_self_test(args.self_test, world, args)
-            print(f"{len(args.self_test) - len(missed)} of {len(args.self_test)} were found out"
-                  + (f"; missed: {', '.join(missed)}" if missed else ""))
-            code = 1 if missed else 0
-        else:
-            code = load(args, world)
+        code = load(args) if args.self_test is None else self_test(args)
     except KeyboardInterrupt:
         code = 130
     finally:
-        if world is not None:
-            world.close()
         session.end()
     sys.exit(code)
 

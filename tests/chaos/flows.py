@@ -281,7 +281,6 @@ def clean_up(setup, world):
     """What a round leaves in the servers."""
     for done in (world.kafka.admin.delete_topics(setup.topics) if setup.topics else {}).values():
         done.result(60)
-    if setup.database:
-        world.mongodb.client.drop_database(setup.database)
+    world.kafka.forget()
     if setup.archive is not None:
         setup.archive.unlink(missing_ok=True)

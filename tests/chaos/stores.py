@@ -4,6 +4,7 @@ import json
 from collections import defaultdict
 
 import confluent_kafka
+import pymongo
 
 import compare
 from compare import Finding, Record
@@ -29,7 +30,7 @@ def read_topic(kafka, topic):
         reader.assign([confluent_kafka.TopicPartition(topic, p, begin) for p, (begin, _) in bounds.items()])
         open_ones = set(bounds)
         while open_ones:
-            for m in reader.consume(10000, 5.0):
+            for m in reader.consume(10000, 0.2):
                 if m.error() is None:
                     found[m.partition()].append(record(m.value(), topic, m.partition(), m.offset()))
                 elif m.error().code() == confluent_kafka.KafkaError._PARTITION_EOF and \
@@ -54,6 +55,25 @@ def read_hash_field(client, prefix, field):
     for key in keys:
         pipe.hget(key, field)
     return {key.partition(":")[2]: int(value) for key, value in zip(keys, pipe.execute()) if value is not None}
+
+
+def read_documents(server, database):
+    """SecantusDB sometimes stops answering for good: then it is killed, which what it has acknowledged must
+    survive anyway, and asked again."""
+    for attempt in (1, 2, 3):
+        found = []
+        try:
+            with pymongo.MongoClient(server.uri, socketTimeoutMS=20000, serverSelectionTimeoutMS=10000) as client:
+                for doc in client[database].events.find({}, {"user_id": 1, "props": 1}, batch_size=2000):
+                    name, _, number = doc["_id"].rpartition("-")
+                    found.append(Record(name, int(number), doc["user_id"], doc["props"]["seq"], 0, 0))
+            return found
+        except pymongo.errors.PyMongoError:
+            if attempt == 3:
+                raise
+            server.kill()
+            server.start()
+    return None
 
 
 class Judge:
@@ -111,11 +131,7 @@ class Judge:
         self.findings += [found] if found else []
 
     def mongodb(self, clients):
-        store = self.world.mongodb.client[self.setup.database].events
-        found = []
-        for doc in store.find({}, {"_id": 1, "id": 1, "user_id": 1, "props": 1}, batch_size=5000):
-            client, _, number = doc["_id"].rpartition("-")
-            found.append(Record(client, int(number), doc["user_id"], doc["props"]["seq"], 0, 0))
+        found = read_documents(self.world.mongodb, self.setup.database)
         self.note("MongoDB", found)
         self.findings += compare.check_there("MongoDB", (r.id for r in found), clients)
         self.findings += compare.check_content("MongoDB", found)

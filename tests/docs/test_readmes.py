@@ -18,6 +18,7 @@ ELSEWHERE = {
     "./scripts/quickstart": "tests/flow/test_quickstart.py",
     "./scripts/quickstart --platform": "tests/flow/test_quickstart.py",
     "./scripts/test": ".ci/run",
+    "./scripts/chaos --kills 200 --events 1000000 --readme": "tests/chaos/test_chaos.py",
     "cmake -DWEIR_FUZZ=ON": "scripts/test",
     "cc -shared -fPIC $(pkg-config --cflags weir) loud.c -o loud.so": "tests/docs/test_reference.py",
 }

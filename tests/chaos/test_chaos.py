@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""scripts/chaos as it is called: a short run finds nothing, builds that break a promise are found out, a run
+goes on where it was interrupted."""
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import BUILD, ROOT
+
+from faults import ALL, WEIGHTS
+from selftest import BROKEN, SHORT as SHORT_SELF_TEST
+
+SHORT = "kill,kill-all,redis,cut,stall-kill,stop,rebalance,clock"
+
+
+def command(*args):
+    return {"args": [sys.executable, str(ROOT / "tests/chaos/chaos.py"), *map(str, args)],
+            "env": {**os.environ, "WEIR_BUILD": str(BUILD)}, "text": True}
+
+
+def chaos(*args, timeout=800):
+    done = subprocess.run(**command(*args), capture_output=True, timeout=timeout)
+    print(done.stdout[-20000:], done.stderr[-4000:])
+    return done
+
+
+def test_a_short_run_loses_nothing(tmp_path):
+    """As ./scripts/chaos --kills N --events N --readme, but for the numbers."""
+    path = tmp_path / "report.json"
+    done = chaos("--minutes", 0.75, "--faults", SHORT, "--dir", tmp_path / "state", "--report", path, "--seed", 11)
+    report = json.loads(path.read_text())
+    assert done.returncode == 0, done.stdout
+    assert report["findings"] == [] and report["issued"] == report["acknowledged"] > 5000
+    assert report["kills"] >= 1 and report["in_flight"] >= 1 and report["faults"] >= 3
+    for where in ("Kafka (platform)", "MongoDB", "Kafka (edge)", "Kafka (copied)", "file (archive)",
+                  "Redis (list, once)", "Redis (history)", "Kafka (followed)"):
+        assert report["stores"][where]["records"] > 500, where
+
+
+def test_builds_that_break_a_promise_are_found_out():
+    done = chaos("--self-test", "short")
+    assert done.returncode == 0 and "2 of 2 were found out" in done.stdout, done.stdout + done.stderr
+
+
+def test_the_repertoire_finds_nothing_where_nothing_is_broken(tmp_path):
+    """The faults of the self-test, with the build that breaks nothing."""
+    done = chaos("--flows", "count", "--faults", "stall-kill,stall-stop,redis", "--kills", 1, "--minutes", 0.4,
+                 "--dir", tmp_path, "--seed", 3)
+    assert "FOUND" not in done.stdout and "round 1" in done.stdout, done.stdout + done.stderr
+
+
+def test_a_run_that_was_interrupted_goes_on(tmp_path):
+    """A round that was not over is not counted; those that were are."""
+    entry = {"round": 1, "seconds": 10.0, "issued": 1000, "acknowledged": 1000, "kills": 5, "faults": [],
+             "figures": {}, "findings": [], "sent_again": 0}
+    settings = {"seed": 5, "flows": ["count"], "faults": ["kill"], "rate": 1200.0}
+    (tmp_path / "settings.json").write_text(json.dumps(settings))
+    (tmp_path / "rounds.ndjson").write_text(json.dumps(entry) + "\n" + '{"round": 2, "sec')
+    path = tmp_path / "report.json"
+    args = ["--flows", "count", "--faults", "kill", "--kills", 5, "--events", 1000, "--dir", tmp_path, "--report", path]
+    done = chaos(*args)
+    assert done.returncode == 0 and "1 rounds are done: going on" in done.stdout, done.stdout + done.stderr
+    assert json.loads(path.read_text())["seed"] == 5
+    # Other settings are another run.
+    process = subprocess.Popen(**command(*args, "--seed", 6), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    first = ""
+    deadline = time.monotonic() + 120
+    while "round 1" not in first and time.monotonic() < deadline and process.poll() is None:
+        first += process.stdout.readline()
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=120)
+    assert "round 1" in first and "going on" not in first
+    assert (tmp_path / "rounds.ndjson").exists() is False
+
+
+@pytest.mark.parametrize("args, said", [
+    (["--faults", "kill,meteor"], "unknown meteor"), (["--flows", "river"], "unknown river"),
+    (["--kills", "0"], "--kills has to be above 0"), (["--minutes", "-1"], "--minutes has to be above 0"),
+    (["--self-test", "EVERYTHING"], "unknown EVERYTHING"), (["--seed", "x"], "invalid int")])
+def test_wrong_usage_is_told(args, said):
+    done = chaos(*args)
+    assert done.returncode == 2 and said in done.stderr
+
+
+def test_help_names_every_fault():
+    text = subprocess.run([ROOT / "scripts/chaos", "--help"], capture_output=True, text=True).stdout
+    assert list(ALL) == list(WEIGHTS)
+    assert all(f" {kind}" in text for kind in ALL), text
+
+
+def test_every_way_to_break_a_build_is_in_the_self_test():
+    header = (ROOT / "core/engine/broken.h").read_text()
+    assert sorted(re.findall(r"^#ifdef WEIR_BREAK_(\w+)", header, re.M)) == sorted(b.name for b in BROKEN)
+    assert set(SHORT_SELF_TEST) <= {b.name for b in BROKEN}
+    others = [path for path in (ROOT / "core").rglob("*.[ch]")
+              if path.name != "broken.h" and "WEIR_BREAK_" in path.read_text()]
+    assert not others, f"{others}: what a build breaks stands in core/engine/broken.h alone"
+    readme = (ROOT / "tests/chaos/README.md").read_text()
+    assert all(f"`{b.name}`" in readme for b in BROKEN)
