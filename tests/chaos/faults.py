@@ -371,6 +371,28 @@ class StallStop(OfSink):
         self.field.fleet.stop(self.target)
 
 
+class StallFreeze(OfSink):
+    """SIGSTOP of a consumer with events that it has not written, for longer than its group waits for it: others
+    have gone on with its partitions when it wakes."""
+
+    kind = "stall-freeze"
+    needs = ("platform", "chain", "count")
+
+    def candidates(self):
+        return [name for name in super().candidates() if self.field.fleet.parts[name].reads_kafka]
+
+    def choose(self):
+        super().choose()
+        self.lasts = self.rng.uniform(7.5, 10.0)
+
+    def strike(self):
+        self.field.fleet.freeze(self.target)
+
+    def heal(self):
+        self.field.reconnect([self.link])
+        self.field.fleet.thaw(self.target)
+
+
 class Takeover(OfPart):
     """A consumer that cannot write gives partitions to a new member at its drain deadline, and can write again
     only when the new one has gone on. What it had sent meanwhile never arrives: nobody can call that back."""
@@ -410,9 +432,10 @@ class Takeover(OfPart):
 
 ALL = {kind.kind: kind for kind in (
     Kill, KillAll, Stop, Freeze, KillKafka, KillRedis, KillMongoDB, FreezeServer, Cut, Down, Stall, Delay, Throttle,
-    Clock, Disk, Rebalance, StallKill, StallStop, Takeover)}
+    Clock, Disk, Rebalance, StallKill, StallStop, StallFreeze, Takeover)}
 # How often each comes, where --faults does not say: kills most often.
 WEIGHTS = {"kill": 24, "kill-all": 2, "stop": 2, "freeze": 2, "kafka": 1, "redis": 2, "mongodb": 2,
            "freeze-server": 1, "cut": 3, "down": 2, "stall": 2, "delay": 1, "throttle": 1, "clock": 2, "disk": 1,
-           "rebalance": 2, "stall-kill": 3, "stall-stop": 1, "takeover": 2}
+           "rebalance": 2, "stall-kill": 3, "stall-stop": 1,
+           "stall-freeze": 1, "takeover": 2}
 SERVER_KILLS = ("kafka", "redis", "mongodb")

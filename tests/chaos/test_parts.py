@@ -130,6 +130,16 @@ def test_delay_and_rate(link):
         assert ask(conn) < 0.3
 
 
+def test_what_was_delayed_comes_when_the_link_is_open_again(link):
+    with connect(link) as conn:
+        ask(conn)
+        link.tell("test.echo", "delay", 60_000)
+        conn.sendall(b"late")
+        time.sleep(0.2)
+        link.tell("test.echo", "open")
+        assert conn.recv(10) == b"late"
+
+
 def test_a_server_that_is_away_resets_its_clients(links):
     links.add("test.echo", free_port())
     with pytest.raises(OSError), connect(links) as conn:
