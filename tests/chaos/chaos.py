@@ -60,8 +60,18 @@ class State:
         if fresh or there != settings:
             self._rounds.unlink(missing_ok=True)
         self._settings.write_text(json.dumps(settings) + "\n")
-        lines = self._rounds.read_text().splitlines() if self._rounds.exists() else []
-        self.rounds = [json.loads(line) for line in lines if line.endswith("}")]
+        self.rounds = self._read()
+        self._rounds.write_text("".join(json.dumps(entry) + "\n" for entry in self.rounds))
+
+    def _read(self):
+        """The last line may be torn."""
+        rounds = []
+        for line in self._rounds.read_text().splitlines() if self._rounds.exists() else []:
+            try:
+                rounds.append(json.loads(line))
+            except ValueError:
+                break
+        return rounds
 
     def add(self, entry):
         with self._rounds.open("a") as file:

@@ -64,6 +64,8 @@ def text(sums, settings):
     for kind, row in sums["by_kind"].items():
         lines.append(f"{kind:16s} {row['faults']:6d} {row['in_flight']:10d} {_s(row['median_s']):>23s} "
                      f"{_s(row['longest_s']):>8s} {row['late']:5d}")
+    if sums["left_out"]:
+        lines.append(f"left out, because they cannot be had here: {', '.join(sums['left_out'])}")
     lines += ["", f"{'what was compared':28s} {'events':>10s} {'repeated':>9s} {'a moment':>9s}"]
     for where, row in sums["stores"].items():
         lines.append(f"{where:28s} {row['records']:10,d} {row['repeated']:9,d} {per_kill(sums, where):9.1f}")

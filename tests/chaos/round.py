@@ -68,6 +68,8 @@ class Round:
         for part in self.setup.parts:
             self.fleet.add(part)
         self.fleet.wait_ready()
+        if not self.possible():
+            raise RuntimeError(f"none of these faults is possible here: {', '.join(self.options.faults)}")
         self.oracle = Oracle(self.setup, self.world, self.options.rate).start()
         self.gauges = measure.Gauges(self.setup, self.world, self.oracle)
         self.gauges.start()
@@ -107,8 +109,12 @@ class Round:
 
     # ---- one fault, or two at once
 
+    def possible(self):
+        """Kinds of faults that can be here: some need a flow, or a right that this user does not have."""
+        return [kind for kind in self.options.faults if repertoire.ALL[kind].possible(self)]
+
     def choose(self, busy):
-        possible = [kind for kind in self.options.faults if repertoire.ALL[kind].possible(self)]
+        possible = self.possible()
         weights = [repertoire.WEIGHTS[kind] for kind in possible]
         for _ in range(20):
             fault = repertoire.ALL[self.rng.choices(possible, weights)[0]](self, self.rng)
@@ -226,6 +232,7 @@ class Round:
             "sent_again": sum(batch.attempts > 1 for c in clients for batch in c.sent if c.flow != "issued"),
             "kills": sum(f["kills"] for f in self.faults),
             "faults": [{k: v for k, v in f.items() if not k.startswith(("copy", "follow"))} for f in self.faults],
+            "left_out": sorted(set(self.options.faults) - set(self.possible())),
             "figures": self.figures, "findings": [asdict(f) for f in self.findings]}
         clean_up(self.setup, self.world)
         return entry

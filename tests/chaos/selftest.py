@@ -25,7 +25,7 @@ class Broken:
 
 
 BROKEN = (
-    Broken("ACK_BEFORE_WRITE", "acknowledged before it is written", ("count",), ("stall-kill",), 3, ("lost",)),
+    Broken("ACK_BEFORE_WRITE", "acknowledged before it is written", ("count",), ("stall-kill",), 2, ("lost",)),
     Broken("RETRY_DROPPED", "a write that failed is not repeated", ("count",), ("redis", "down"), 2,
            ("lost", "stale")),
     Broken("SPLIT_WITHOUT_ACK", "a half of a split event is not waited for", ("count",), ("stall-kill",), 5,
