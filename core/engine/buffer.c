@@ -33,6 +33,12 @@ static size_t batch_pinned(const struct wr_batch *b, size_t cost)
     return footprint > cost ? footprint - cost : 0;
 }
 
+size_t wr_batch_memory(const struct wr_batch *b)
+{
+    size_t cost = batch_cost(b);
+    return cost + batch_pinned(b, cost);
+}
+
 static void wait_for_room(struct memory_buffer *m, struct wr_waiter *w)
 {
     if (w->queued)
@@ -165,7 +171,8 @@ static void memory_free(struct wr_buffer *take_buf)
 
 struct wr_buffer *wr_buffer_memory(size_t cap_bytes, void (*filled)(void *arg), void *arg)
 {
-    static const struct wr_buffer_ops ops = {memory_push, memory_take, memory_settle, memory_free};
+    static const struct wr_buffer_ops ops = {.push = memory_push, .take = memory_take,
+                                             .settle = memory_settle, .free = memory_free};
     struct memory_buffer *m = wr_xalloc(sizeof(*m));
     m->base.ops = &ops;
     m->base.filled = filled;

@@ -6,7 +6,7 @@
  * they are taken: the events' own bytes one by one, and what else the batch keeps alive (few events of a
  * large body) with the last of them. An empty buffer takes any batch, however big.
  *
- * A buffer is a table of four calls, so that one on disk can take the place of the one in memory. Such a
+ * A buffer is a table of calls, so that one on disk can take the place of the one in memory. Such a
  * *durable* one settles the acks of what was pushed itself, on a thread of its own, once that is safe and not
  * before. What it gives out has acks of its own, as a source's: records are positions, and the watermark is
  * how far it may forget them, dead letters included. What failed stays, and the end does not empty it.
@@ -47,11 +47,17 @@ struct wr_buffer_ops {
     /* n events with these bytes in all have ended; the entry is gone with its last one. [outlet] */
     void (*settle)(struct wr_buffer *buf, struct wr_entry *entry, uint32_t n, size_t bytes);
     void (*free)(struct wr_buffer *take_buf);
+    /* Of a durable one, else NULL: its thread begins. [control] */
+    void (*start)(struct wr_buffer *buf);
+    /* Of a durable one, else NULL: the deadline has come. What cannot be made durable now ends as failed. [any] */
+    void (*give_up)(struct wr_buffer *buf);
 };
 
 struct wr_buffer {
     const struct wr_buffer_ops *ops;
     bool durable;
+    bool drains;               /* durable, and the end empties it all the same */
+    size_t max_event;          /* bytes of the largest event that it takes, 0 = any */
     void (*filled)(void *arg); /* something can be taken. [any] */
     void *arg;
     _Atomic int untold;        /* `filled` is owed by somebody who tells */
@@ -60,6 +66,9 @@ struct wr_buffer {
     _Atomic uint64_t events;
     size_t cap_bytes;
 };
+
+/* Memory that a frozen batch keeps alive, as a buffer charges it. [lane, of its own batch] */
+size_t wr_batch_memory(const struct wr_batch *b);
 
 struct wr_buffer *wr_buffer_memory(size_t cap_bytes, void (*filled)(void *arg), void *arg);
 
@@ -79,6 +88,12 @@ static inline void wr_buffer_tell(struct wr_buffer *buf)
 static inline struct wr_entry *wr_buffer_take(struct wr_buffer *buf)
 {
     return buf->ops->take(buf);
+}
+
+/* The end leaves in it what is there. */
+static inline bool wr_buffer_keeps(const struct wr_buffer *buf)
+{
+    return buf->durable && !buf->drains;
 }
 
 static inline void wr_buffer_settle(struct wr_entry *entry, uint32_t n, size_t bytes)

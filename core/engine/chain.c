@@ -477,6 +477,7 @@ static void freeze(struct wr_lane *lane, struct wr_unit *unit, struct wr_batch *
 {
     struct leftovers l = {.lane = lane, .unit = unit, .policy = unit->comp->opt.sink.on_reject};
     uint32_t needs = unit->comp->needs, kept = 0;
+    size_t max_event = wr_outlet_buffer(unit->outlet)->max_event;
     struct weir_event *events = wr_batch_events(b);
     struct weir_error err; /* written where something fails */
     if (needs == 0) {
@@ -494,6 +495,9 @@ static void freeze(struct wr_lane *lane, struct wr_unit *unit, struct wr_batch *
         if (ok && (needs & WEIR_NEEDS_ID) != 0 && ev->id.len == 0 &&
             wr_event_id(b, ev, lane->p->rt.clock).ptr == NULL)
             ok = wr_error(&err, WEIR_E_NOMEM, "no_memory", "no memory for the event's id") == 0;
+        if (ok && max_event != 0 && wr_event_cost(ev) > max_event)
+            ok = wr_error(&err, WEIR_E_REJECTED, "too_large",
+                          "the event has more bytes than its buffer takes") == 0;
         if (!ok) {
             struct weir_result r = {.verdict = WEIR_VERDICT_REJECTED,
                                     .code = err.code,

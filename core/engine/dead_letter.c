@@ -74,7 +74,7 @@ static void set_origin(struct wr_envelope *e, const struct weir_event *ev)
         return;
     e->origin = *ev->origin;
     e->position = ev->position;
-    e->is_item = replayed != NULL ? replayed->is_item : ev->request != NULL;
+    e->is_item = replayed != NULL ? replayed->is_item : wr_event_is_item(ev);
 }
 
 static void set_rest(struct wr_envelope *e, const struct weir_event *ev)

@@ -137,7 +137,7 @@ void wr_unit_log_failure(struct wr_unit *unit, const char *message, const struct
     if (origin != NULL && origin->partition >= 0)
         kv[n++] = weir_kv_i64("partition", origin->partition);
     if (origin != NULL)
-        kv[n++] = weir_kv_i64(ev->request != NULL ? "item" : "offset", ev->position);
+        kv[n++] = weir_kv_i64(wr_event_is_item(ev) ? "item" : "offset", ev->position);
     wr_log_write(unit->log, WEIR_LOG_WARN, message, kv, n);
 }
 

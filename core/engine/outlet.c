@@ -7,6 +7,8 @@
  */
 #include <engine/outlet_impl.h>
 
+#include <engine/disk_buffer.h>
+
 #include <base/check.h>
 #include <base/error.h>
 #include <base/mem.h>
@@ -73,13 +75,54 @@ static struct weir_metric *unit_metric(struct wr_unit *unit, enum wr_metric_type
     return wr_metric(unit->pipeline->rt.metrics, type, name, help, labels, WR_UNIT_LABELS);
 }
 
+static void count_discarded(void *arg, const char *reason, uint64_t n)
+{
+    wr_unit_count_discard(((struct wr_outlet *)arg)->unit, reason, n);
+}
+
+static struct wr_buffer *open_disk(struct wr_outlet *o, struct weir_error *err)
+{
+    const struct wr_sink_options *opt = wr_outlet_options(o);
+    const struct wr_runtime *rt = &o->p->rt;
+    struct wr_label labels[WR_UNIT_LABELS];
+    wr_unit_labels(o->unit, labels);
+    struct wr_disk_options disk = {.path = opt->buffer.path.ptr,
+                                   .size = (size_t)opt->buffer.size,
+                                   .sync_ns = opt->buffer.sync,
+                                   .when_full = opt->buffer.when_full,
+                                   .keep_source = opt->buffer.keep_source,
+                                   .drains = opt->buffer.drain_on_stop,
+                                   .needs = o->unit->comp->needs,
+                                   .clock = rt->clock,
+                                   .log = o->unit->log,
+                                   .metrics = rt->metrics,
+                                   .labels = labels,
+                                   .n_labels = WR_UNIT_LABELS,
+                                   .component = o->unit->comp->id,
+                                   .discarded = count_discarded,
+                                   .discarded_arg = o};
+    struct wr_buffer *buffer = wr_buffer_disk(&disk, buffer_filled, o, err);
+    if (buffer == NULL)
+        wr_error_context(err, "pipeline '%.*s': sink '%.*s'", WR_STR(o->p->plan->name),
+                         WR_STR(o->unit->comp->id));
+    return buffer;
+}
+
+static bool open_buffer(struct wr_outlet *o, struct weir_error *err)
+{
+    const struct wr_sink_options *opt = wr_outlet_options(o);
+    o->buffer = opt->buffer.type == WR_BUFFER_DISK
+                    ? open_disk(o, err)
+                    : wr_buffer_memory((size_t)opt->buffer.size, buffer_filled, o);
+    return o->buffer != NULL;
+}
+
 struct wr_outlet *wr_outlet_new(struct wr_unit *unit, struct weir_error *err)
 {
     struct wr_outlet *o = wr_xalloc(sizeof(*o));
     o->unit = unit;
     o->p = unit->pipeline;
     o->type = unit->comp->type->sink;
-    o->buffer = wr_buffer_memory((size_t)wr_outlet_options(o)->buffer.size, buffer_filled, o);
     pthread_mutex_init(&o->take_mutex, NULL);
     o->retries = unit_metric(unit, WR_COUNTER, "sink_retries_total",
                              "Events that were written again after a retryable failure.");
@@ -90,6 +133,10 @@ struct wr_outlet *wr_outlet_new(struct wr_unit *unit, struct weir_error *err)
     o->shards = wr_xalloc(o->n_shards * sizeof(struct wr_shard));
     for (uint32_t i = 0; i < o->n_shards; i++)
         shard_init(o, i);
+    if (!open_buffer(o, err)) {
+        wr_outlet_free(o);
+        return NULL;
+    }
     for (uint32_t i = 0; i < o->n_shards; i++)
         if (!shard_open(&o->shards[i], err)) {
             wr_outlet_free(o);
@@ -134,7 +181,8 @@ void wr_outlet_free(struct wr_outlet *take_o)
             wr_instance_close(take_o->shards[i].inst);
     for (uint32_t i = 0; i < take_o->n_shards; i++)
         shard_done(&take_o->shards[i]);
-    take_o->buffer->ops->free(take_o->buffer);
+    if (take_o->buffer != NULL)
+        take_o->buffer->ops->free(take_o->buffer);
     pthread_mutex_destroy(&take_o->take_mutex);
     wr_free(take_o->shards);
     wr_free(take_o);
@@ -190,6 +238,8 @@ void wr_outlet_start(struct wr_outlet *o)
 {
     char name[16];
     struct weir_str id = o->unit->comp->id;
+    if (o->buffer->ops->start != NULL)
+        o->buffer->ops->start(o->buffer);
     for (uint32_t i = 0; i < o->n_shards; i++) {
         snprintf(name, sizeof(name), "sink-%.*s-%u", (int)(id.len > 7 ? 7 : id.len), id.ptr, i % 100);
         WR_BUG_ON(pthread_create(&o->shards[i].thread, NULL, run, &o->shards[i]) != 0);

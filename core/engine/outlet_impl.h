@@ -141,6 +141,9 @@ void wr_shard_clear_scratch(struct wr_shard *s);
 /* Ends one event here. */
 void wr_shard_end(struct wr_shard *s, const struct weir_event *ev, struct wr_entry *entry,
                   enum weir_outcome outcome, const struct wr_why *why);
+/* The event can never be written: what the user chose for those becomes of it. */
+void wr_shard_reject(struct wr_shard *s, struct weir_event *ev, const struct wr_meta *meta,
+                     const struct weir_result *r);
 /* All results of a write are known: settles, retries, dead-letters. Frees the slot. */
 void wr_shard_finish(struct wr_shard *s, struct wr_write *w, int64_t now);
 /* Hands kept envelopes over; true when none is left. */

@@ -105,6 +105,12 @@ static void reject(struct wr_shard *s, struct weir_event *ev, const struct wr_me
     wr_shard_end(s, ev, meta->entry, why.outcome, &why);
 }
 
+void wr_shard_reject(struct wr_shard *s, struct weir_event *ev, const struct wr_meta *meta,
+                     const struct weir_result *r)
+{
+    reject(s, ev, meta, r, wr_outlet_options(s->outlet)->on_reject);
+}
+
 /* ---- Repeating ---- */
 
 static bool keep_again(struct wr_shard *s, const struct weir_event *ev, const struct wr_meta *meta)
@@ -300,7 +306,7 @@ void wr_shard_finish(struct wr_shard *s, struct wr_write *w, int64_t now)
         struct weir_event *ev = &wr_batch_events(w->b)[i];
         const struct weir_result *r = &w->results[i];
         if (r->verdict == WEIR_VERDICT_REJECTED) {
-            reject(s, ev, &w->meta[i], r, wr_outlet_options(s->outlet)->on_reject);
+            wr_shard_reject(s, ev, &w->meta[i], r);
         } else if (r->verdict == VERDICT_OUTAGE_USED_UP) {
             reject(s, ev, &w->meta[i], r, WR_ON_DEAD_LETTER); /* as on_unavailable says */
         } else if (r->verdict == WEIR_VERDICT_OK) {

@@ -12,12 +12,17 @@ static bool idle(struct wr_shard *s)
 {
     if (s->n_active != 0 || s->n_again != 0 || s->dead != NULL)
         return false;
-    if (!s->outlet->buffer->durable)
+    struct wr_buffer *buffer = s->outlet->buffer;
+    bool emptied = true;
+    if (!wr_buffer_keeps(buffer))
         (void)wr_shard_refill(s);
-    return wr_shard_queued(s) == 0;
+    if (buffer->drains) /* what it has and does not give now may come later */
+        emptied = atomic_load(&s->outlet->p->aborting) || atomic_load(&buffer->events) == 0;
+    return emptied && wr_shard_queued(s) == 0;
 }
 
-/* A durable buffer is not emptied at the end: what is under way ends, the rest stays in it. */
+/* A durable buffer is not emptied at the end, unless the user wants it: what is under way ends, the rest stays
+ * in it. */
 static bool left_the_rest(struct wr_shard *s)
 {
     if (s->n_active != 0 || s->dead != NULL)
@@ -59,6 +64,8 @@ static bool abort_step(struct wr_shard *s, int64_t now)
     if (!s->cancelled) {
         s->cancelled = true;
         s->give_up_at = now + GIVE_UP_NS;
+        if (s->outlet->buffer->ops->give_up != NULL)
+            s->outlet->buffer->ops->give_up(s->outlet->buffer);
     }
     do
         wr_shard_fail_queued(s);
@@ -114,7 +121,7 @@ int64_t wr_shard_step(struct wr_shard *s, int64_t wait_until)
     } else {
         bool dead_letter = s->outlet->unit->comp->is_dead_letter;
         bool ends = atomic_load(dead_letter ? &p->finish_dead : &p->finish_sinks) != 0;
-        bool leaves = ends && s->outlet->buffer->durable;
+        bool leaves = ends && wr_buffer_keeps(s->outlet->buffer);
         bool clear = wr_shard_push_dead(s, now);
         next = clear && !leaves ? wr_shard_start_writes(s, now) : INT64_MAX;
         if (leaves ? left_the_rest(s) : ends && idle(s)) {

@@ -55,6 +55,19 @@ static inline void fetch_ahead(const struct weir_event *ev, uint32_t n)
     __builtin_prefetch(ev[AHEAD].host_ack, 1);
 }
 
+/* What a lane would have refused: a buffer on disk may have been filled in front of another sink. */
+static void reject_no_value(struct wr_shard *s, const struct weir_event *ev, const struct wr_meta *meta)
+{
+    struct weir_event rejected = *ev;
+    struct weir_error err = {.code = "not_json", .text = "the payload is no JSON, so it has no fields"};
+    wr_arena_clear(&s->order, 64 * 1024);
+    if ((ev->flags & (WEIR_EVENT_RAW | WEIR_EVENT_TOMB)) == 0)
+        (void)wr_value_parse(&s->order, ev->payload, &err);
+    struct weir_result r = {.verdict = WEIR_VERDICT_REJECTED, .code = err.code,
+                            .message = weir_cstr(err.text)};
+    wr_shard_reject(s, &rejected, meta, &r);
+}
+
 /* Adds the event unless nobody counts it any more. */
 static void gather(struct wr_shard *s, struct wr_write *w, const struct weir_event *ev,
                    const struct wr_meta *meta)
@@ -62,6 +75,11 @@ static void gather(struct wr_shard *s, struct wr_write *w, const struct weir_eve
     if (wr_ack_is_abandoned(ev->host_ack)) {
         wr_unit_count_discard(s->outlet->unit, "abandoned", 1); /* its new owner reads it again */
         wr_shard_end(s, ev, meta->entry, WEIR_ABANDONED, NULL);
+        return;
+    }
+    if (ev->value == NULL && s->outlet->buffer->durable &&
+        (s->outlet->unit->comp->needs & WEIR_NEEDS_VALUE) != 0) {
+        reject_no_value(s, ev, meta);
         return;
     }
     uint32_t i = w->b->pub.n_events++; /* reserved before */

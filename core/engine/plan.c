@@ -197,6 +197,7 @@ static void read_components(struct wr_planner *p, const struct wr_path paths[])
     wr_plan_dead_letters(p);
     wr_plan_wire(p);
     wr_plan_failures(p);
+    wr_plan_buffers(p);
 }
 
 /* ---- the plan -------------------------------------------------------------------------------- */

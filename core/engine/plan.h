@@ -24,6 +24,8 @@ struct wr_edge {
 
 enum wr_codec { WR_CODEC_JSON, WR_CODEC_RAW };
 enum wr_on_failure { WR_ON_DEAD_LETTER, WR_ON_DROP, WR_ON_STOP };
+enum wr_buffer_type { WR_BUFFER_MEMORY, WR_BUFFER_DISK };
+enum wr_when_full { WR_FULL_BLOCK, WR_FULL_DROP_NEWEST, WR_FULL_DROP_OLDEST };
 enum wr_on_unavailable { WR_UNAVAILABLE_WAIT, WR_UNAVAILABLE_DEAD_LETTER };
 
 struct wr_source_options {
@@ -42,8 +44,13 @@ struct wr_sink_options {
         int64_t events, bytes, timeout;
     } batch; /* -1: the type's default (resolved in the plan: never -1 there) */
     struct {
-        int type; /* 0 = memory */
-        int64_t size;
+        int type;     /* enum wr_buffer_type */
+        int64_t size; /* resolved: never -1 */
+        /* Of a disk buffer: */
+        struct weir_str path;
+        int when_full; /* enum wr_when_full */
+        int64_t sync;
+        bool keep_source, drain_on_stop;
     } buffer;
     int64_t concurrency;
     int64_t in_flight; /* resolved: 1 where the type is not ORDERED */
@@ -101,6 +108,10 @@ struct wr_plan {
     int64_t shutdown_timeout; /* ns, option `shutdown_timeout`, default 30s */
     int64_t drain_delay;      /* ns, option `drain_delay`, default 0 */
 };
+
+/* Two disk buffers of a process cannot share a folder: reports those of different plans that do. NULL plans
+ * are passed over. */
+void wr_plans_check_buffers(struct wr_plan *const *plans, uint32_t n, struct wr_diags *d);
 
 /* Reads and checks one file. NULL where d got errors from it. The plan holds its own copy of the
  * text that positions point into; where NULL is returned that text lives on in `d`'s keeping. */

@@ -411,6 +411,7 @@ static void resolve_sink(struct wr_planner *p, struct wr_draft *draft)
         o->batch.bytes = def.batch.bytes;
     if (o->batch.timeout < 0)
         o->batch.timeout = def.batch.timeout;
+    wr_plan_buffer(p, draft);
     if (o->retry.initial > o->retry.max)
         wr_plan_error(p, "bad-retry",
                       wr_node_resolve(draft->field->value, draft->field->pos, "retry", -1), &retry,

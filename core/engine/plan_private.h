@@ -7,6 +7,7 @@
  *   plan_wire.c       inputs, default wiring, what nobody reads
  *   plan_order.c      cycles and the topological order
  *   plan_failure.c    dead letters and what follows from a failure
+ *   plan_buffer.c     buffers on disk: options that go together, paths
  *   plan_options.c    the options that the core itself has
  */
 #ifndef WR_ENGINE_PLAN_PRIVATE_H
@@ -109,6 +110,8 @@ struct wr_pos wr_plan_port_pos(const struct wr_draft *d, struct weir_str port);
 void wr_plan_component(struct wr_planner *p, struct wr_draft *draft);
 void wr_plan_dead_letters(struct wr_planner *p); /* before the wiring: who is one */
 void wr_plan_failures(struct wr_planner *p);     /* on_error, on_reject, on_unavailable */
+void wr_plan_buffer(struct wr_planner *p, struct wr_draft *draft); /* of a sink whose options were read */
+void wr_plan_buffers(struct wr_planner *p);      /* those of different sinks */
 void wr_plan_wire(struct wr_planner *p);
 /* Drafts in the order of the plan's components into ret_order; false with diagnostics on a cycle.
  */

@@ -189,6 +189,13 @@ struct wr_failure {
 bool wr_dead_letter_add(struct wr_batch **io_out, const struct weir_event *ev,
                         const struct wr_failure *failure);
 #define WR_EVENT_DEAD 0x80000000u /* event flag: an envelope on its way to the dead-letter sink */
+#define WR_EVENT_ITEM 0x40000000u /* event flag: of a request that a durable buffer has answered */
+
+/* Its position is an item of a request, not an offset of a stream. */
+static inline bool wr_event_is_item(const struct weir_event *ev)
+{
+    return ev->request != NULL || (ev->flags & WR_EVENT_ITEM) != 0;
+}
 
 struct wr_why wr_why_of(const struct wr_unit *unit, enum weir_outcome outcome, const char *code,
                         struct weir_str message);

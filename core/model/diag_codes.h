@@ -62,6 +62,7 @@
     X("no-sinks", "A pipeline needs at least one sink.")                                           \
     X("bad-port", "A port's name has 1 to 64 characters of a-z, 0-9, _ and -, and stands once.")   \
     X("bad-retry", "retry.initial must not be above retry.max; on_unavailable: dead_letter needs retry.attempts.")                                   \
+    X("bad-buffer", "The buffer's options do not go together, or its folder cannot be made or is another's.") \
     X("in-flight", "This type applies one write at a time, so in_flight must be 1.")               \
     /* edges */                                                                                    \
     X("missing-inputs", "A transform or sink must say what it reads, because the file is no "      \

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * engine/disk_file.h: the folder of a disk buffer and plain work with its files.
+ *
+ *   lock                               held by the process that uses the folder, with its number in it
+ *   cursor                             how far all has ended; see wr_cursor_load
+ *   000000000012-5f3a09c1.segment      records; the number counts up, the rest is the segment's marker
+ *   damaged-000000000012-5f3a09c1-4096 bytes of segment 12 from 4096 on that are no records, set aside
+ */
+#ifndef WR_ENGINE_DISK_FILE_H
+#define WR_ENGINE_DISK_FILE_H
+
+#include <sys/types.h>
+#include <weir/base.h>
+
+#define WR_DISK_NAME 64
+
+/* Makes the folder and those above it that are missing, durably. */
+bool wr_disk_folder_make(const char *path, struct weir_error *err);
+/* Takes the lock: a descriptor, or -1 where another has it. */
+int wr_disk_lock(int dir, const char *path, struct weir_error *err);
+/* The process that has the lock, 0: nobody. */
+int64_t wr_disk_locked_by(int dir);
+
+/* All of it, at that place; false with errno. */
+bool wr_disk_write(int fd, const void *data, size_t len, int64_t at);
+/* As much as there is, up to len; -1 with errno where nothing can be read. Blocks that the disk cannot
+ * give are zeros; *ret_bad says that there were some. */
+ssize_t wr_disk_read(int fd, void *to, size_t len, int64_t at, bool *ret_bad);
+
+/* How far all has ended, as it was kept last; false where nothing that can be believed is there. */
+bool wr_cursor_load(int dir, uint64_t *ret_seq);
+/* Opens it for wr_cursor_store, with its room on the disk. -1 with errno. */
+int wr_cursor_open(int dir);
+/* Two places take turns, each with its checksum: what is half written is no loss. */
+bool wr_cursor_store(int fd, uint64_t seq, uint64_t turn);
+
+#endif
