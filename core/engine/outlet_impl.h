@@ -115,6 +115,11 @@ void wr_shard_wake(void *shard); /* [any] */
 /* Tells its sink that the deadline has come. [any] */
 void wr_shard_cancel(struct wr_shard *s);
 
+/* ---- outlet_step.c ---- */
+
+/* It starts no write any more: what its buffer has stays in it. */
+bool wr_shard_leaves(const struct wr_shard *s);
+
 /* ---- outlet_take.c ---- */
 
 /* Hash of what keeps an event's order, 0 = nothing does. */

@@ -21,6 +21,15 @@ static bool idle(struct wr_shard *s)
     return emptied && wr_shard_queued(s) == 0;
 }
 
+bool wr_shard_leaves(const struct wr_shard *s)
+{
+    const struct wr_pipeline *p = s->outlet->p;
+    bool dead_letter = s->outlet->unit->comp->is_dead_letter;
+    bool ends = atomic_load(dead_letter ? &p->finish_dead : &p->finish_sinks) != 0;
+    return (ends && wr_buffer_keeps(s->outlet->buffer)) ||
+           (s->outlet->buffer->durable && atomic_load(&p->aborting) != 0);
+}
+
 /* A durable buffer is not emptied at the end, unless the user wants it: what is under way ends, the rest stays
  * in it. */
 static bool left_the_rest(struct wr_shard *s)
@@ -121,7 +130,7 @@ int64_t wr_shard_step(struct wr_shard *s, int64_t wait_until)
     } else {
         bool dead_letter = s->outlet->unit->comp->is_dead_letter;
         bool ends = atomic_load(dead_letter ? &p->finish_dead : &p->finish_sinks) != 0;
-        bool leaves = ends && wr_buffer_keeps(s->outlet->buffer);
+        bool leaves = wr_shard_leaves(s);
         bool clear = wr_shard_push_dead(s, now);
         next = clear && !leaves ? wr_shard_start_writes(s, now) : INT64_MAX;
         if (leaves ? left_the_rest(s) : ends && idle(s)) {

@@ -281,8 +281,8 @@ int64_t wr_shard_start_writes(struct wr_shard *s, int64_t now)
     const struct wr_sink_options *opt = wr_outlet_options(s->outlet);
     struct wr_write *w;
     for (;;) {
-        if (s->dead != NULL)
-            return INT64_MAX; /* the dead-letter buffer calls */
+        if (s->dead != NULL || wr_shard_leaves(s))
+            return INT64_MAX; /* the dead-letter buffer calls; or this is the end */
         if (s->n_active == 0)
             s->repeating = false;
         if ((s->n_again != 0 || s->repeating) && s->n_active != 0)
