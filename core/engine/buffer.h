@@ -51,6 +51,8 @@ struct wr_buffer_ops {
     void (*start)(struct wr_buffer *buf);
     /* Of a durable one, else NULL: the deadline has come. What cannot be made durable now ends as failed. [any] */
     void (*give_up)(struct wr_buffer *buf);
+    /* Of a durable one, else NULL: its thread ends, and nothing calls `filled` any more. [control] */
+    void (*stop)(struct wr_buffer *buf);
 };
 
 struct wr_buffer {

@@ -200,7 +200,8 @@ static bool disk_push(struct wr_buffer *buf, struct wr_batch *take_b, int64_t no
 void wr_disk_feed(struct wr_disk *d, bool events)
 {
     pthread_mutex_lock(&d->mutex);
-    bool tell = d->hungry == WR_WANTS_MEMORY || (events && d->hungry != WR_FED);
+    bool tell = !atomic_load(&d->stopping) &&
+                (d->hungry == WR_WANTS_MEMORY || (events && d->hungry != WR_FED));
     if (tell)
         d->hungry = WR_FED;
     pthread_mutex_unlock(&d->mutex);
@@ -459,6 +460,16 @@ static void disk_start(struct wr_buffer *buf)
     d->has_thread = true;
 }
 
+static void disk_stop(struct wr_buffer *buf)
+{
+    struct wr_disk *d = wr_disk_of(buf);
+    atomic_store(&d->stopping, 1);
+    wr_wake_signal(&d->wake);
+    if (d->has_thread)
+        pthread_join(d->thread, NULL);
+    d->has_thread = false;
+}
+
 static void disk_give_up(struct wr_buffer *buf)
 {
     struct wr_disk *d = wr_disk_of(buf);
@@ -558,10 +569,7 @@ static void give_back(struct wr_disk *d)
 static void disk_free(struct wr_buffer *take_buf)
 {
     struct wr_disk *d = wr_disk_of(take_buf);
-    atomic_store(&d->stopping, 1);
-    wr_wake_signal(&d->wake);
-    if (d->has_thread)
-        pthread_join(d->thread, NULL);
+    disk_stop(take_buf);
     wr_disk_write_last(d, wr_now(d->opt.clock));
     for (struct wr_disk_entry *e; (e = wr_disk_list_take(&d->ready)) != NULL;)
         wr_disk_entry_free(e);
@@ -577,7 +585,7 @@ struct wr_buffer *wr_buffer_disk(const struct wr_disk_options *opt, void (*fille
                                  struct weir_error *err)
 {
     static const struct wr_buffer_ops ops = {disk_push, disk_take, disk_settle, disk_free, disk_start,
-                                             disk_give_up};
+                                             disk_give_up, disk_stop};
     struct wr_disk *d = wr_xalloc(sizeof(*d));
     d->base = (struct wr_buffer){.ops = &ops, .durable = true, .drains = opt->drains, .filled = filled,
                                  .arg = arg, .cap_bytes = opt->size, .max_event = EVENT_MAX};

@@ -176,6 +176,8 @@ void wr_outlet_free(struct wr_outlet *take_o)
 {
     if (take_o == NULL)
         return;
+    if (take_o->buffer != NULL && take_o->buffer->ops->stop != NULL)
+        take_o->buffer->ops->stop(take_o->buffer);
     for (uint32_t i = 0; i < take_o->n_shards; i++) /* a sink may complete for any shard until it is closed */
         if (take_o->shards[i].owns_inst)
             wr_instance_close(take_o->shards[i].inst);

@@ -7,20 +7,6 @@
 
 #define GIVE_UP_NS (2 * WEIR_NS_PER_S) /* after cancel: how long pending writes may take to end */
 
-/* Nothing of this shard's is left, nor anything that it is to take. */
-static bool idle(struct wr_shard *s)
-{
-    if (s->n_active != 0 || s->n_again != 0 || s->dead != NULL)
-        return false;
-    struct wr_buffer *buffer = s->outlet->buffer;
-    bool emptied = true;
-    if (!wr_buffer_keeps(buffer))
-        (void)wr_shard_refill(s);
-    if (buffer->drains) /* what it has and does not give now may come later */
-        emptied = atomic_load(&s->outlet->p->aborting) || atomic_load(&buffer->events) == 0;
-    return emptied && wr_shard_queued(s) == 0;
-}
-
 bool wr_shard_leaves(const struct wr_shard *s)
 {
     const struct wr_pipeline *p = s->outlet->p;
@@ -28,6 +14,19 @@ bool wr_shard_leaves(const struct wr_shard *s)
     bool ends = atomic_load(dead_letter ? &p->finish_dead : &p->finish_sinks) != 0;
     return (ends && wr_buffer_keeps(s->outlet->buffer)) ||
            (s->outlet->buffer->durable && atomic_load(&p->aborting) != 0);
+}
+
+/* Nothing of this shard's is left, nor anything that it is to take. */
+static bool idle(struct wr_shard *s)
+{
+    if (s->n_active != 0 || s->n_again != 0 || s->dead != NULL)
+        return false;
+    if (!wr_shard_leaves(s))
+        (void)wr_shard_refill(s);
+    if (wr_shard_queued(s) != 0)
+        return false;
+    /* What a durable one has and does not give now may come later. */
+    return wr_shard_leaves(s) || !s->outlet->buffer->drains || atomic_load(&s->outlet->buffer->events) == 0;
 }
 
 /* A durable buffer is not emptied at the end, unless the user wants it: what is under way ends, the rest stays

@@ -194,6 +194,37 @@ class FileLuaFile(Files):
         must(lines_of(self.out), self.kept, "lines that the peer wrote")
 
 
+class FileDiskBlackhole(Files):
+    """Every event is durable before its source hears that it is delivered."""
+
+    name = "file-disk-blackhole"
+    summary = "file -> disk buffer -> blackhole; limit: the lines appended to a log, fdatasync every 10 ms"
+    base = 2_000_000
+    sink = ("{type: blackhole, needs: payload, on_reject: stop, "
+            "buffer: {type: disk, path: buffer, size: 8GiB, drain_on_stop: true}}")
+
+    def limits(self):
+        return {"append, fdatasync": ("limit", self.limit)}
+
+    def limit(self):
+        run = run_limit("limit_disk", self.path, self.limit_out)
+        must(self.limit_out.stat().st_size, self.path.stat().st_size, "bytes in the log")
+        self.limit_out.unlink()
+        return run
+
+    def parsed_by(self, weir):
+        must(int(weir.metrics().get("weir_blackhole_bytes_total")), self.path.stat().st_size - self.n,
+             "bytes delivered")
+        return self.n
+
+    def weir(self):
+        run = super().weir()
+        return Run(run.events, run.seconds, run.cpu, run.peak_mib)
+
+    def peer(self, command):
+        return None
+
+
 def lines_of(path):
     with path.open("rb") as file:
         return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(1 << 20), b""))
@@ -509,8 +540,8 @@ class KafkaMongoDB(FromKafka):
             self.mongodb.client.drop_database(name)
 
 
-FLOWS = [FileParseBlackhole, FileParseFile, FileLuaFile, Http1Blackhole, Http100Blackhole, Http1Kafka,
-         Http100Kafka, KafkaParseBlackhole, KafkaLuaKafka, KafkaRedis, KafkaMongoDB]
+FLOWS = [FileParseBlackhole, FileParseFile, FileLuaFile, FileDiskBlackhole, Http1Blackhole,
+         Http100Blackhole, Http1Kafka, Http100Kafka, KafkaParseBlackhole, KafkaLuaKafka, KafkaRedis, KafkaMongoDB]
 
 
 # ---- what has no limit beside it -----------------------------------------------------------------
