@@ -6,6 +6,7 @@
 #include <app/commands.h>
 #include <app/files.h>
 #include <app/folders.h>
+#include <app/memory.h>
 #include <app/supervise.h>
 #include <app/version.h>
 #include <base/check.h>
@@ -26,6 +27,7 @@ struct args {
     int log_level;
     int log_format;
     int64_t shutdown_timeout;
+    int64_t memory;
     bool exit_on_stop;
     bool core_dumps;
 };
@@ -45,6 +47,8 @@ static const struct wr_cli_option options[] = {
      "auto is logfmt on a terminal and JSON otherwise"},
     {"shutdown-timeout", WR_CLI_DURATION, offsetof(struct args, shutdown_timeout), "DURATION", NULL,
      NULL, "how long a shutdown may take, instead of what each file says"},
+    {"memory", WR_CLI_SIZE, offsetof(struct args, memory), "SIZE", NULL, NULL,
+     "most memory of the process; default is its control group's limit, else 3/4 of the machine's"},
     {"exit-on-stop", WR_CLI_FLAG, offsetof(struct args, exit_on_stop), NULL, NULL, NULL,
      "end the process when a pipeline stops by itself"},
     {"core-dumps", WR_CLI_FLAG, offsetof(struct args, core_dumps), NULL, NULL, NULL,
@@ -165,7 +169,7 @@ static void close_memory(void)
     (void)prctl(PR_SET_DUMPABLE, 0);
 }
 
-static int with_runtime(const struct args *args, struct wr_files *f)
+static int with_runtime(const struct args *args, struct wr_files *f, struct wr_memory *memory)
 {
     raise_file_limit();
     signal(SIGPIPE, SIG_IGN); /* a log that nobody reads ends nobody */
@@ -176,7 +180,9 @@ static int with_runtime(const struct args *args, struct wr_files *f)
     log_finds(rt.log, f);
     WR_LOG(log, WEIR_LOG_INFO, "weir starts", weir_kv_text("version", wr_version()),
            weir_kv_u64("pipelines", f->n));
+    wr_memory_begin(memory, rt.metrics, log);
     int code = run_pipelines(args, f, &rt, log);
+    wr_memory_done(memory);
     WR_LOG(log, WEIR_LOG_INFO, "weir ends", weir_kv_i64("exit_code", code));
     wr_log_scope_free(log);
     wr_log_free(rt.log);
@@ -188,15 +194,22 @@ static int run(const void *args_, const struct wr_cli_list *operands)
 {
     struct args args = *(const struct args *)args_;
     struct wr_files f;
+    struct wr_memory memory;
     if (!args.core_dumps)
         close_memory(); /* before any secret is read */
     if (!wr_files_load("run", &args.plugin_dirs, operands, &f))
         return WR_EXIT_USAGE;
     int code = WR_EXIT_PROBLEMS;
-    if (wr_diags_count(f.diags, WR_ERROR) > 0)
+    bool usage = false;
+    wr_memory_find(args.memory, &memory);
+    bool fits = wr_diags_count(f.diags, WR_ERROR) == 0 && wr_memory_fit(&memory, "run", &f, &usage);
+    if (usage)
+        code = WR_EXIT_USAGE;
+    else if (!fits)
         wr_files_print(&f, stderr);
     else if (names_differ(&f))
-        code = with_runtime(&args, &f);
+        code = with_runtime(&args, &f, &memory);
+    wr_memory_done(&memory);
     wr_files_done(&f);
     return code;
 }
@@ -214,10 +227,15 @@ const struct wr_command wr_command_run = {
         "signal, or the shutdown timeout, ends it at once and says what was left.\n"
         "\n"
         "Plugins are looked for in --plugin-dir, then in the folders of WEIR_PLUGIN_PATH\n"
-        "(separated by colons), then in the build's or the install's own folder.\n",
+        "(separated by colons), then in the build's or the install's own folder.\n"
+        "\n"
+        "The process keeps within one limit of memory. What options let components take (prefetch,\n"
+        "queues, buffers, Lua states) is added up before anything starts: defaults are lowered\n"
+        "where it is too much, and settings that do not fit are errors. Near the limit sources wait.\n",
     .examples = "  weir run pipelines/quickstart.yaml\n"
                 "  weir run api.yaml producer.yaml consumer.yaml --metrics :9100\n"
-                "  weir run consumer.yaml --log-level debug --shutdown-timeout 60s\n",
+                "  weir run consumer.yaml --log-level debug --shutdown-timeout 60s\n"
+                "  weir run consumer.yaml --memory 256MiB\n",
     .exits = "  0  all pipelines ended, nothing was left\n"
              "  1  a file has errors, a pipeline stopped by itself, or events were left\n",
     .options = options,

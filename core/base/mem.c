@@ -5,25 +5,26 @@
  */
 #include <base/mem.h>
 
+#include <base/count.h>
+
 #include <malloc.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static _Atomic size_t used_bytes;
+static struct wr_count used_bytes;
 
 static void *counted(void *p)
 {
     if (p != NULL)
-        atomic_fetch_add_explicit(&used_bytes, malloc_usable_size(p), memory_order_relaxed);
+        wr_count_add(&used_bytes, (int64_t)malloc_usable_size(p));
     return p;
 }
 
 static void uncounted(void *p)
 {
     if (p != NULL)
-        atomic_fetch_sub_explicit(&used_bytes, malloc_usable_size(p), memory_order_relaxed);
+        wr_count_add(&used_bytes, -(int64_t)malloc_usable_size(p));
 }
 
 void *wr_alloc(size_t size)
@@ -42,7 +43,7 @@ void *wr_realloc(void *take_p, size_t size)
     void *p = realloc(take_p, size != 0 ? size : 1);
     if (p == NULL)
         return NULL;
-    atomic_fetch_sub_explicit(&used_bytes, before, memory_order_relaxed);
+    wr_count_add(&used_bytes, -(int64_t)before);
     return counted(p);
 }
 
@@ -89,5 +90,5 @@ char *wr_xstrdup(const char *text)
 
 size_t wr_mem_used(void)
 {
-    return atomic_load_explicit(&used_bytes, memory_order_relaxed);
+    return (size_t)wr_count_sum(&used_bytes);
 }

@@ -5,6 +5,7 @@
  */
 #include <engine/host.h>
 
+#include <base/budget.h>
 #include <base/error.h>
 #include <base/mem.h>
 #include <engine/runtime.h>
@@ -209,11 +210,28 @@ static bool host_place(const struct weir_host *h, const char *option, int64_t of
     return pos.line != 0;
 }
 
+static void host_memory_report(const struct weir_host *h, const char *user, size_t bytes)
+{
+    struct wr_instance *inst = inst_of(h);
+    if (inst->memory_use == 0)
+        inst->memory_use = wr_budget_use(user);
+    wr_budget_charge(inst->memory_use, (int64_t)bytes - (int64_t)inst->memory_bytes);
+    inst->memory_bytes = bytes;
+}
+
+static bool host_memory_is_short(const struct weir_host *h)
+{
+    return wr_budget_short(wr_now(clock_of(h)));
+}
+
 static const void *host_extension(const struct weir_host *h, const char *name)
 {
     static const struct weir_place_extension place = {sizeof(place), host_place};
-    (void)h;
-    return strcmp(name, WEIR_PLACE_EXTENSION) == 0 ? &place : NULL;
+    static const struct weir_memory_extension memory = {sizeof(memory), host_memory_report,
+                                                        host_memory_is_short};
+    if (strcmp(name, WEIR_PLACE_EXTENSION) == 0)
+        return &place;
+    return strcmp(name, WEIR_MEMORY_EXTENSION) == 0 && h->priv != NULL ? &memory : NULL;
 }
 
 /* ---- The table ---- */

@@ -4,6 +4,7 @@
  */
 #include <engine/runtime.h>
 
+#include <base/budget.h>
 #include <base/error.h>
 #include <base/mem.h>
 #include <base/str.h>
@@ -63,6 +64,8 @@ void wr_instance_close(struct wr_instance *take_inst)
     if (take_inst->conditions != NULL)
         unit->pipeline->plan->condition_service->close(take_inst->conditions);
     wr_arena_done(&take_inst->scratch);
+    if (take_inst->memory_bytes != 0)
+        wr_budget_charge(take_inst->memory_use, -(int64_t)take_inst->memory_bytes);
     wr_free(take_inst);
 }
 

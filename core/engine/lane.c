@@ -9,6 +9,7 @@
  */
 #include <engine/lane_impl.h>
 
+#include <base/budget.h>
 #include <base/check.h>
 #include <base/error.h>
 #include <base/mem.h>
@@ -289,6 +290,21 @@ static void take_early(struct wr_lane *lane, int64_t now)
     }
 }
 
+/* Near the process's limit of memory nothing more comes in. A lane that has nothing under way goes on
+ * all the same, a batch at a time, or all might wait for ever for what the others keep. */
+static bool memory_is_short(struct wr_lane *lane, int64_t now)
+{
+    bool waits = wr_budget_short(now) && wr_acks_open(lane->acks) != 0;
+    if (waits && !lane->waits_for_memory)
+        WR_LOG(lane->p->units[lane->source].log, WEIR_LOG_WARN,
+               "memory is short: the source waits until events have ended",
+               weir_kv_u64("resident_bytes", wr_budget_resident()),
+               weir_kv_u64("limit_bytes", wr_budget_limit()),
+               weir_kv_u64("event_bytes", wr_budget_used(WR_USE_EVENTS)));
+    lane->waits_for_memory = waits;
+    return waits;
+}
+
 static void poll_source(struct wr_lane *lane, uint32_t room, int64_t deadline)
 {
     struct wr_clock *clock = lane->p->rt.clock;
@@ -312,6 +328,7 @@ static void poll_source(struct wr_lane *lane, uint32_t room, int64_t deadline)
     if (has_wake)
         wr_wake_leave(&lane->wake);
     wr_idle_end(&lane->idle, wr_now(clock), b->pub.n_events == 0);
+    wr_body_charge(b->own);
     if (b->pub.n_events != 0 && room == 0) {
         keep_early(lane, wr_now(clock));
     } else if (b->pub.n_events != 0) {
@@ -515,6 +532,10 @@ int64_t wr_lane_step(struct wr_lane *lane, int64_t wait_until)
         return 0;
     }
     bool room = lane->n_work == 0 && lane->early == NULL && !wr_acks_full(lane->acks);
+    if (room && memory_is_short(lane, now)) {
+        room = false;
+        next = min64(next, now + WR_BUDGET_LOOK_NS);
+    }
     poll_source(lane, room ? lane->room : 0, min64(next, wait_until));
     return min64(next, wr_wake_is_pending(&lane->wake) ? 0 : next);
 }

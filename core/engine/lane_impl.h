@@ -36,6 +36,7 @@ struct wr_lane {
     struct wr_batch *early, *last_early; /* what the source gave though it was told room 0 */
     uint32_t seal;
     bool make_ids; /* some component reads ids */
+    bool waits_for_memory;
 
     bool polling, stopped, ended, flushed, finished;
     uint32_t final_at;  /* components below it have had their final tick */

@@ -10,11 +10,10 @@
 #include <base/error.h>
 #include <base/mem.h>
 #include <base/str.h>
-#include <engine/host.h>
+#include <engine/shares.h>
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <unistd.h>
 
 /* ---- Opening ---- */
 
@@ -43,19 +42,6 @@ static void unit_init(struct wr_pipeline *p, struct wr_unit *unit, const struct 
                                      "Payload bytes of events that a sink delivered.", labels, n);
 }
 
-/* Never more lanes than cores, unless the user asked. */
-static uint32_t lanes_of(const struct wr_component *comp)
-{
-    int64_t n = comp->opt.source.lanes;
-    if (n > 0)
-        return (uint32_t)n;
-    uint32_t advised =
-        comp->type->lanes != NULL ? comp->type->lanes(wr_host_control(), comp->config) : 1;
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    uint32_t cap = cores > 0 ? (uint32_t)cores : 1;
-    return advised == 0 ? 1 : advised < cap ? advised : cap;
-}
-
 static bool open_sinks(struct wr_pipeline *p, struct weir_error *err)
 {
     for (uint32_t i = 0; i < p->plan->n_components; i++) {
@@ -77,7 +63,7 @@ static bool open_lanes(struct wr_pipeline *p, struct weir_error *err)
         const struct wr_component *comp = &p->plan->components[i];
         if (comp->type->kind != WEIR_SOURCE)
             continue;
-        uint32_t count = lanes_of(comp);
+        uint32_t count = wr_lanes_of(comp);
         for (uint32_t k = 0; k < count; k++) {
             struct wr_lane *lane = wr_lane_new(p, i, k, count, err);
             if (lane == NULL)

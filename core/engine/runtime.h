@@ -51,6 +51,8 @@ struct wr_instance {
     struct weir_held *held;     /* events that this transform keeps */
     struct wr_hold *hold;       /* what the running call holds; NULL: nothing yet */
     _Atomic int wanted;         /* it asked to be called again */
+    uint32_t memory_use;        /* of the budget; 0: it has reported nothing */
+    size_t memory_bytes;        /* what it reported */
     int64_t next_tick, tick_ns; /* tick_ns 0: never */
 };
 
@@ -61,7 +63,6 @@ struct weir_held {
     struct wr_batch *b; /* one event over the body of its call */
     struct wr_hold *hold;
 };
-#define WR_HELD_BYTES_MAX ((size_t)256 << 20) /* a component */
 
 /* Why an event is GONE: of a drop its reason, of a failure the result. In the batch's memory. */
 struct wr_gone {

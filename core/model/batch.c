@@ -4,6 +4,7 @@
  */
 #include <model/batch.h>
 
+#include <base/budget.h>
 #include <base/check.h>
 #include <base/mem.h>
 #include <base/pool.h>
@@ -39,7 +40,18 @@ void wr_body_unref(struct wr_body *take_body)
     for (struct wr_attachment *at = take_body->attachments; at != NULL; at = at->next)
         at->dispose(at->arg);
     wr_arena_done(&take_body->arena);
+    if (take_body->charged != 0)
+        wr_budget_charge(WR_USE_EVENTS, -(int64_t)take_body->charged);
     wr_free(take_body);
+}
+
+void wr_body_charge(struct wr_body *body)
+{
+    size_t footprint = wr_body_footprint(body);
+    if (footprint == body->charged)
+        return;
+    wr_budget_charge(WR_USE_EVENTS, (int64_t)footprint - (int64_t)body->charged);
+    body->charged = footprint;
 }
 
 /* ---- Batches ---- */
@@ -74,6 +86,8 @@ void wr_batch_free(struct wr_batch *take_b)
     if (take_b->bodies != take_b->bodies_inline)
         wr_free(take_b->bodies);
     wr_pool_put(take_b->pub.events, take_b->events_bytes);
+    if (take_b->events_bytes != 0)
+        wr_budget_charge(WR_USE_EVENTS, -(int64_t)take_b->events_bytes);
     wr_free(take_b);
 }
 
@@ -93,6 +107,7 @@ bool wr_batch_reserve(struct wr_batch *b, uint32_t n)
     if (b->pub.n_events != 0)
         memcpy(events, b->pub.events, b->pub.n_events * sizeof(struct weir_event));
     wr_pool_put(b->pub.events, b->events_bytes);
+    wr_budget_charge(WR_USE_EVENTS, (int64_t)bytes - (int64_t)b->events_bytes);
     b->pub.events = events;
     b->events_bytes = bytes;
     b->pub.cap_events = (uint32_t)(bytes / sizeof(struct weir_event));
@@ -151,6 +166,8 @@ struct wr_batch *wr_batch_clone(const struct wr_batch *b)
 
 void wr_batch_freeze(struct wr_batch *b)
 {
+    if (b->own != NULL)
+        wr_body_charge(b->own);
     b->own = NULL;
     b->pub.arena = NULL;
     b->seal = 0;

@@ -28,6 +28,7 @@ struct wr_body {
     struct weir_arena arena;
     struct wr_attachment *attachments;
     size_t attached_bytes;
+    size_t charged; /* of its footprint, to the process's budget */
 };
 
 /* One reference, the caller's. NULL when memory is used up. */
@@ -39,6 +40,9 @@ static inline size_t wr_body_footprint(const struct wr_body *body)
 {
     return body->arena.footprint + body->attached_bytes;
 }
+
+/* Charges what it has grown by to the budget; it is paid back with the body. By its writer. */
+void wr_body_charge(struct wr_body *body);
 
 #define WR_BATCH_BODIES_INLINE 3
 

@@ -85,6 +85,9 @@
     X("dead-letter-loop", "A dead-letter sink retries or stops; it cannot pass events on.")        \
     /* commands */                                                                                 \
     X("replay", "`weir replay` cannot begin as it was asked to.")                                  \
+    /* the process's memory */                                                                     \
+    X("memory-budget", "What the options let components take does not fit into the process's "     \
+                       "memory: lower them, or raise the limit.")                                  \
     /* the list itself */                                                                          \
     X("too-many-problems", "Only the first problems are shown; mend them and check again.")
 

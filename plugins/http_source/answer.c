@@ -82,13 +82,6 @@ static struct text *text_begin(struct text *t)
     return t;
 }
 
-static const char *retry_after(const struct lane *s, char *out, size_t cap)
-{
-    int64_t seconds = (s->config->retry_after + WEIR_NS_PER_S - 1) / WEIR_NS_PER_S;
-    (void)snprintf(out, cap, "Retry-After: %lld\r\n", (long long)(seconds > 0 ? seconds : 1));
-    return out;
-}
-
 static void add_challenges(const struct request *q, struct text *t)
 {
     const struct config *cf = q->lane->config;
@@ -121,7 +114,6 @@ static void add_methods(const struct request *q, struct text *t)
 /* The headers that an answer of this status has besides the usual ones. */
 static void add_special(const struct request *q, unsigned status, struct text *t)
 {
-    char line[64];
     switch (status) {
     case HTTP_NO_CONTENT:
         cors_preflight_headers(q, t);
@@ -134,7 +126,9 @@ static void add_special(const struct request *q, unsigned status, struct text *t
         break;
     case HTTP_TOO_MANY_REQUESTS:
     case HTTP_UNAVAILABLE:
-        text_cstr(t, retry_after(q->lane, line, sizeof(line)));
+        text_cstr(t, "Retry-After: ");
+        text_int(t, drain_retry_after(q->lane));
+        text_cstr(t, "\r\n");
         break;
     case HTTP_UNSUPPORTED_MEDIA_TYPE:
         text_cstr(t, strcmp(q->refusal.code, "unsupported_type") == 0

@@ -33,6 +33,7 @@ static void deadline_clear(struct conn *c)
     *(c->prev != NULL ? &c->prev->next : &list->head) = c->next;
     *(c->next != NULL ? &c->next->prev : &list->tail) = c->prev;
     c->linked = false;
+    reading_end(c);
 }
 
 static void deadline_set(struct conn *c, enum deadline deadline)
@@ -46,6 +47,8 @@ static void deadline_set(struct conn *c, enum deadline deadline)
     *(list->tail != NULL ? &list->tail->next : &list->head) = c;
     list->tail = c;
     c->linked = true;
+    if (deadline == DEADLINE_REQUEST)
+        reading_begin(c);
 }
 
 /* ---- Work lists ---- */
@@ -319,6 +322,16 @@ static void skip_empty_lines(struct conn *c)
     }
 }
 
+/* What is longer than usual counts as bodies do. */
+static bool head_has_room(const struct conn *c)
+{
+    const struct lane *s = c->lane;
+    int64_t in_flight = atomic_load_explicit(&s->shared->in_flight, memory_order_relaxed);
+    int64_t others = in_flight - inbuf_charge(c->in);
+    return !inbuf_is_full(c->in) || others <= 0 ||
+           (!s->memory_short && in_flight + (int64_t)c->in->cap <= s->config->max_in_flight);
+}
+
 static enum go head_step(struct conn *c)
 {
     size_t len = 0, max = (size_t)c->lane->config->max_head;
@@ -338,6 +351,10 @@ static enum go head_step(struct conn *c)
         return head_done(c, len);
     if (!c->readable)
         return GO_WAIT;
+    if (!head_has_room(c))
+        return head_bad(c, HTTP_TOO_MANY_REQUESTS, "busy",
+                        "other requests wait for their delivery, and a head as long as this one has "
+                        "no room beside them: send it again later");
     enum go go = inbuf_room(c) ? fill(c) : GO_CLOSE;
     if (go == GO_WAIT)
         inbuf_drop_empty(c);
@@ -350,6 +367,7 @@ static enum go body_done(struct conn *c)
 {
     struct request *q = c->request;
     c->phase = PHASE_WAIT;
+    reading_end(c);
     if (q->refusal.status == 0 && c->lane->stopping)
         refuse(&q->refusal, HTTP_UNAVAILABLE, "stopping",
                "this server is stopping: send the request again, on a new connection");

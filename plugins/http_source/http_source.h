@@ -3,14 +3,14 @@
  * Source `http`: what its files share. One request's way:
  *
  *   listen.c   accept, hand to the lane with the fewest connections
- *   conn.c     a connection's turns, deadline.c: their ends; net.c: its bytes, or by TLS (tls.c);
- *              inbuf.c: those that wait to be used
+ *   conn.c     a connection's turns, deadline.c: their ends, crowd.c: while there are too many;
+ *              net.c: its bytes, or by TLS (tls.c); inbuf.c: those that wait to be used
  *   parse.c    a head's lines, a body's chunks: strictly, or not at all
  *   head.c     target (target.c), origin (cors.c), who may (auth.c), types, sizes: refuse early
  *   body.c     collect the body; decode.c: undo its compression
  *   request.c  complete requests wait here for room in the pipeline
  *   take.c     cut it into items (items.c, weir_item.c), check each, add events to the batch
- *   answer.c   what the client hears, once every item has ended
+ *   answer.c   what the client hears, once every item has ended; drain.c: when to come again
  *   source.c   open, poll, answer, stop, close; options.c, check.c, plugin.c: what a user reads
  *
  * A lane is one thread with one epoll descriptor and the connections on it. All structs here belong
@@ -76,6 +76,8 @@ void listen_leave(struct lane *s);
 void listen_stop(struct lane *s);
 bool listen_wanted(const struct lane *s);
 void listen_accept(struct lane *s);
+/* Does anybody wait to be accepted? */
+bool listen_has_waiting(const struct lane *s);
 /* An accepted connection is gone. */
 void listen_release(struct lane *s);
 /* Takes the connections that other lanes handed over. */
@@ -180,6 +182,7 @@ struct conn {
     struct inbuf *in;
     struct inbuf *behind; /* what was read behind a chunked body */
     size_t scanned;       /* of the head that is being read */
+    uint64_t n_read;      /* bytes in all */
     size_t body_at;       /* in->data: behind the head */
     struct request *request;
     struct body *out; /* the rest of an answer */
@@ -190,6 +193,11 @@ struct conn {
     enum deadline deadline;
     int64_t deadline_ns;
     struct conn *prev, *next;
+    /* In lane->reading while `reading`; see crowd.c. */
+    bool reading;
+    int64_t read_since_ns;
+    uint64_t read_mark; /* n_read then */
+    struct conn *read_prev, *read_next;
     /* In lane->work while queued; lane->dead when closed. */
     bool queued;
     struct conn *work_prev, *work_next;
@@ -244,6 +252,14 @@ struct request {
     struct request *prev, *next; /* lane->ready, or the free list */
 };
 
+/* How fast requests end; see drain.c. */
+struct drain {
+    int64_t since_ns; /* the running second */
+    int64_t bytes;    /* that have ended in it */
+    int64_t rate;     /* a second, an average of those before */
+    bool known;       /* something has ended ever */
+};
+
 #define N_STATUSES 19
 
 struct lane {
@@ -261,6 +277,9 @@ struct lane {
     struct conn_list deadlines[N_DEADLINES];
     struct {
         struct conn *head, *tail;
+    } reading; /* a request: who got on longest ago first */
+    struct {
+        struct conn *head, *tail;
     } work; /* connections with something to do that no event will tell */
     struct conn *dead;
     struct {
@@ -270,6 +289,9 @@ struct lane {
     uint32_t n_free_requests;
     struct inbuf *free_inbufs[64];
     uint32_t n_free_inbufs;
+    struct drain drain;
+    const struct weir_memory_extension *memory; /* NULL: the host has none */
+    bool memory_short;                          /* in this turn */
     struct text text, head_text;
     int64_t date_s; /* second of `date` */
     char date[40];
@@ -304,11 +326,16 @@ void conn_free_dead(struct lane *s);
 
 /* ---- inbuf.c ---- */
 
-/* An empty one with at least that room, NULL on no memory. */
+/* An empty one with at least that room, NULL on no memory. Larger ones than usual count in
+ * shared->in_flight. */
 struct inbuf *inbuf_new(struct lane *s, size_t cap);
 void inbuf_free(struct lane *s, struct inbuf *take_in);
 /* What is left; NULL is allowed. */
 struct weir_str inbuf_view(const struct inbuf *in);
+/* Would inbuf_room take a larger one? */
+bool inbuf_is_full(const struct inbuf *in);
+/* Bytes of it that count in shared->in_flight. NULL is allowed. */
+int64_t inbuf_charge(const struct inbuf *in);
 /* Room for more of a head in c->in: from the buffer's beginning, then in a larger one. */
 bool inbuf_room(struct conn *c);
 /* Gives c->in back where nothing is left of it. */
@@ -325,6 +352,24 @@ void conn_release_all(struct lane *s);
 /* Is there anything that is being sent? */
 bool conn_sending(const struct lane *s);
 void conn_close_all(struct lane *s);
+/* Ends what a client is still sending with 408, or where there is no request yet without a word. */
+void conn_cut(struct conn *c, const char *code, const char *message);
+
+/* ---- crowd.c ---- */
+
+void reading_begin(struct conn *c);
+void reading_end(struct conn *c);
+/* All places are taken, or memory is short. */
+bool crowd_is_there(const struct lane *s);
+/* Takes the places of those that do nothing with theirs. */
+void crowd_expire(struct lane *s);
+
+/* ---- drain.c ---- */
+
+/* A request of so many bytes has ended. */
+void drain_note(struct lane *s, int64_t bytes);
+/* Whole seconds for the header Retry-After. */
+int64_t drain_retry_after(struct lane *s);
 
 /* ---- net.c ---- */
 
@@ -343,6 +388,8 @@ void net_end(struct conn *c);
 struct request *request_new(struct conn *c);
 void request_free(struct request *take_q);
 void request_charge(struct request *q, int64_t bytes);
+/* Bytes that others hold: this request's own, and its head's, are not among them. */
+int64_t request_others(const struct request *q);
 void request_drop_body(struct request *q);
 void request_queue(struct request *q);
 void request_unqueue(struct request *q);

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <string.h>
 #include <unistd.h>
 #include <sys/eventfd.h>
@@ -238,6 +239,12 @@ bool listen_wanted(const struct lane *s)
            atomic_load_explicit(&s->shared->connections, memory_order_relaxed) <
                s->shared->max_connections &&
            s->now >= s->accept_after_ns;
+}
+
+bool listen_has_waiting(const struct lane *s)
+{
+    struct pollfd p = {.fd = s->shared->listen_fd, .events = POLLIN};
+    return poll(&p, 1, 0) > 0;
 }
 
 /* The lane with the fewest connections takes it; s itself where it is among them. */

@@ -62,6 +62,13 @@ void request_charge(struct request *q, int64_t bytes)
     atomic_fetch_add_explicit(&q->lane->shared->in_flight, bytes, memory_order_relaxed);
 }
 
+int64_t request_others(const struct request *q)
+{
+    int64_t in_flight = atomic_load_explicit(&q->lane->shared->in_flight, memory_order_relaxed);
+    int64_t own = q->charged + (q->conn != NULL ? inbuf_charge(q->conn->in) : 0);
+    return in_flight > own ? in_flight - own : 0;
+}
+
 void request_drop_body(struct request *q)
 {
     body_free(q->body);

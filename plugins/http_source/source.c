@@ -32,6 +32,8 @@ static bool lane_init(struct lane *s, struct weir_error *err)
 {
     const struct config *cf = s->config;
     s->now = s->h->now(s->h);
+    s->memory = s->h->extension(s->h, WEIR_MEMORY_EXTENSION);
+    s->drain.since_ns = s->now;
     s->deadlines[DEADLINE_IDLE].ttl_ns = cf->keep_alive;
     s->deadlines[DEADLINE_REQUEST].ttl_ns = cf->request_timeout;
     s->deadlines[DEADLINE_SEND].ttl_ns = cf->request_timeout;
@@ -149,6 +151,7 @@ static void turn(struct lane *s, int64_t until)
     if (left > 0)
         atomic_store(&s->sleeping, false);
     s->now = s->h->now(s->h);
+    s->memory_short = s->memory != NULL && s->memory->is_short(s->h);
     for (int i = 0; i < n; i++)
         handle_event(s, &events[i]);
     run_work(s);
@@ -248,8 +251,9 @@ void source_answer(void *self, void *user, const struct weir_ends *ends)
     struct lane *s = self;
     struct request *q = user;
     q->open = false;
-    request_charge(q, -q->charged);
     s->now = s->h->now(s->h);
+    drain_note(s, q->charged);
+    request_charge(q, -q->charged);
     if (q->conn == NULL)
         request_free(q);
     else

@@ -25,8 +25,7 @@ struct taking {
 static size_t decoded_max(const struct request *q)
 {
     const struct config *cf = q->lane->config;
-    int64_t others =
-        atomic_load_explicit(&q->lane->shared->in_flight, memory_order_relaxed) - q->charged;
+    int64_t others = request_others(q);
     int64_t left = others < cf->max_in_flight ? cf->max_in_flight - others : 0;
     if (others <= 0 || left > cf->max_decompressed)
         left = cf->max_decompressed;

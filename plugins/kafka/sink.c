@@ -311,6 +311,7 @@ static void sink_write(void *self, struct weir_batch *b, int64_t deadline_ns,
             refusal = *r;
     }
     s->writing = NULL;
+    sink_memory(s);
     pthread_mutex_unlock(&s->polling);
 }
 
@@ -321,6 +322,7 @@ static void sink_progress(void *self, int64_t deadline_ns)
     pthread_mutex_lock(&s->polling);
     rd_kafka_queue_poll_callback(s->main_queue,
                                  woken ? 0 : ms_until(s->client.host, deadline_ns, 60000));
+    sink_memory(s);
     pthread_mutex_unlock(&s->polling);
 }
 

@@ -148,4 +148,8 @@ enum weir_status sink_open(const struct weir_host *h, const void *config, void *
                            struct weir_error *err);
 void sink_close(void *take_self);
 
+/* ---- memory.c */
+/* Tells the host what the library keeps. Under `polling`. */
+void sink_memory(const struct sink *s);
+
 #endif

@@ -55,7 +55,7 @@ static const struct weir_option options[] = {
             "it and may delete a message with an old time at once."},
     {.name = "queue",
      .type = WEIR_OPT_SIZE,
-     .flags = WEIR_OPT_ADVANCED,
+     .flags = WEIR_OPT_ADVANCED | WEIR_OPT_MEMORY,
      .offset = offsetof(struct sink_config, queue),
      .def = "128MiB",
      .min = INT64_C(1) << 20,

@@ -8,6 +8,7 @@
  *   parts.c           the assigned partitions: look-up, pause, resume
  *   lag.c             how far behind they are
  *   fetch.c           keeps the library fetching
+ *   memory.c          what it keeps in memory
  *   start.c           where to begin in a partition
  *   ask.c             questions to the brokers, by a thread
  *   commit.c          watermarks into the consumer group
@@ -241,6 +242,13 @@ void fetch_init(struct source *s, const rd_kafka_conf_t *conf);
 void fetch_note(struct source *s, uint32_t events, size_t bytes);
 /* Wakes the library where it is time to fetch. Returns when it wants to be called again. */
 int64_t fetch_step(struct source *s, int64_t now);
+
+/* Bytes of an event's payload, on the average of late. */
+int64_t fetch_weight(const struct source *s);
+
+/* ---- memory.c */
+/* Tells the host what the library keeps. */
+void source_memory(const struct source *s);
 
 /* ---- lag.c */
 /* Asks for the partitions' ends now, unless that is under way. */

@@ -234,3 +234,11 @@ bool cache_remove(struct cache *c, struct weir_str key)
     pthread_mutex_unlock(&c->mutex);
     return there;
 }
+
+size_t cache_used(struct cache *c)
+{
+    pthread_mutex_lock(&c->mutex);
+    size_t used = c->used;
+    pthread_mutex_unlock(&c->mutex);
+    return used;
+}

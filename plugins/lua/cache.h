@@ -39,5 +39,7 @@ bool cache_set(struct cache *c, struct weir_str key, const struct cache_value *v
 bool cache_add(struct cache *c, struct weir_str key, int64_t n, int64_t now, int64_t until,
                int64_t *ret);
 bool cache_remove(struct cache *c, struct weir_str key);
+/* Bytes in use. */
+size_t cache_used(struct cache *c);
 
 #endif

@@ -24,6 +24,7 @@ struct lua {
     struct cache *cache;
     struct script script; /* vm NULL: it could not be made anew */
     struct weir_metric *seconds, *memory;
+    const struct weir_memory_extension *process; /* its memory; NULL: the host does not count it */
 };
 
 /* ---- Options ---- */
@@ -62,7 +63,7 @@ static const struct weir_option options[] = {
      .example = "[late, invalid]"},
     {.name = "memory",
      .type = WEIR_OPT_SIZE,
-     .flags = WEIR_OPT_ADVANCED,
+     .flags = WEIR_OPT_ADVANCED | WEIR_OPT_MEMORY,
      .offset = offsetof(struct script_config, memory),
      .def = "64MiB",
      .min = 1 << 20,
@@ -81,7 +82,7 @@ static const struct weir_option options[] = {
      .example = "50000000"},
     {.name = "cache",
      .type = WEIR_OPT_SIZE,
-     .flags = WEIR_OPT_ADVANCED,
+     .flags = WEIR_OPT_ADVANCED | WEIR_OPT_MEMORY | WEIR_OPT_SHARED,
      .offset = offsetof(struct script_config, cache),
      .def = "16MiB",
      .min = 4096,
@@ -208,6 +209,7 @@ static enum weir_status open_instance(const struct weir_host *h, const void *con
         return h->error(err, WEIR_E_NOMEM, "no_memory", "no memory for the lua transform");
     self->h = h;
     self->cf = config;
+    self->process = h->extension(h, WEIR_MEMORY_EXTENSION);
     self->cache = h->shared(h, make_cache, drop_cache, err);
     enum weir_status status = self->cache != NULL ? start(self, err) : WEIR_E_NOMEM;
     if (status != WEIR_OK) {
@@ -400,6 +402,16 @@ static void run_batch(struct lua *self, struct weir_batch *b)
     (void)mend(self, b);
 }
 
+/* The first lane tells of the cache, which all of them share. */
+static void tell_memory(struct lua *self, const struct vm *vm)
+{
+    const struct weir_host *h = self->h;
+    h->metric_set(self->memory, (double)vm->mem_used);
+    if (self->process != NULL)
+        self->process->report(h, "lua",
+                              vm->heap.taken + (h->index == 0 ? cache_used(self->cache) : 0));
+}
+
 static enum weir_status apply(void *self_arg, struct weir_batch *b, int64_t *ret_again_ns,
                               struct weir_error *err)
 {
@@ -417,7 +429,7 @@ static enum weir_status apply(void *self_arg, struct weir_batch *b, int64_t *ret
     if (vm != NULL) {
         vm_end(vm);
         hold_fail(vm, b, false);
-        h->metric_set(self->memory, (double)vm->mem_used);
+        tell_memory(self, vm);
     }
     h->metric_observe(self->seconds, (double)(h->now(h) - begin) / 1e9);
     return WEIR_OK;

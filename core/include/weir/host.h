@@ -218,8 +218,9 @@ struct weir_host {
                            const uint32_t *parents, uint32_t n, struct weir_held *const *held,
                            uint32_t n_held);
     /* Takes the event out of the batch and keeps a copy of it past this call, its ack open and its
-     * memory counted. NULL on no memory, and where the component holds all that it may (256 MiB) or
-     * the value is nested deeper than 128 levels: the event has then failed. */
+     * memory counted. NULL on no memory, and where the component holds all that it may (256 MiB, or
+     * a quarter of the process's memory where that is less) or the value is nested deeper than 128
+     * levels: the event has then failed. */
     struct weir_held *(*event_hold)(const struct weir_host *h, struct weir_batch *b,
                                     struct weir_event *ev);
     /* Puts a held event at the end of a batch (in apply or tick); the handle is dead. */
@@ -315,6 +316,22 @@ struct weir_place_extension {
     uint32_t size;
     bool (*option)(const struct weir_host *h, const char *path, int64_t offset,
                    struct weir_place *ret);
+};
+
+/* The extension "weir.memory/1": the process's memory, which has one limit.
+ *
+ * report    Memory that this instance has besides its events, by who uses it ("lua", "librdkafka": a
+ *           static string, always the same one). Replaces what it reported before; what an instance
+ *           had is taken back when it closes. Costs little, but is not for each event. [lane] of a
+ *           source or transform, [outlet] of a sink
+ * is_short  True near the limit: sources are polled with room 0 then. What takes in bytes before they are
+ *           events refuses or waits as well. [any] */
+#define WEIR_MEMORY_EXTENSION "weir.memory/1"
+
+struct weir_memory_extension {
+    uint32_t size;
+    void (*report)(const struct weir_host *h, const char *user, size_t bytes);
+    bool (*is_short)(const struct weir_host *h);
 };
 
 /* True where this host's table reaches up to and including that member. */

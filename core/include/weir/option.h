@@ -58,6 +58,11 @@ struct weir_host;
 #define WEIR_OPT_NONEMPTY 32u    /* "" and empty lists and maps are errors */
 #define WEIR_OPT_TEMPLATES 64u   /* VALUE: each string in it is a template, checked as one; the plugin
                                     makes it with host->template_compile */
+/* SIZE: memory that each instance of the component may take. It counts in the process's memory, and where
+ * the file does not give it and memory is scarce the host lowers it, to a 16th of the default at least. */
+#define WEIR_OPT_MEMORY 128u
+#define WEIR_OPT_SHARED 256u     /* with MEMORY: so much for all instances of the component together */
+#define WEIR_OPT_ALONG 512u      /* SIZE: lowered by as much as those with MEMORY are, and not counted */
 
 /* One option. `min` and `max` hold for INT, SIZE (bytes), DURATION (ns) and, as whole numbers,
  * FLOAT; both 0 = no limits; for LIST and MAP they hold for each element. `def` NULL: not given
@@ -77,6 +82,7 @@ struct weir_option {
     const char *deprecated_by;  /* name of the option to use instead; NULL = current */
     const char *doc;            /* one line */
     const char *example;        /* as it would stand in YAML; may be NULL */
+    uint32_t percent;           /* MEMORY: of its value, what is really taken; 0 = 100 */
 };
 
 /* Option tables are reached by stride, so that struct weir_option can grow. */

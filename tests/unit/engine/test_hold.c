@@ -5,6 +5,7 @@
  */
 #include "rig.h"
 
+#include <base/budget.h>
 #include <base/pool.h>
 
 static int no_bodies; /* so many bodies more find no memory */
@@ -141,10 +142,10 @@ static void test_few_held_events_keep_little_alive(void **state)
 static enum weir_status hold_until_full(struct rig_script *s, struct weir_batch *b, int64_t *again)
 {
     (void)again;
-    atomic_fetch_add(&((struct wr_instance *)s->h->priv)->unit->held_bytes, WR_HELD_BYTES_MAX);
+    atomic_fetch_add(&((struct wr_instance *)s->h->priv)->unit->held_bytes, wr_budget_held_max());
     assert_null(s->h->event_hold(s->h, b, weir_event_at(b, 0)));
     assert_true(weir_event_at(b, 0)->flags & WEIR_EVENT_GONE);
-    atomic_fetch_sub(&((struct wr_instance *)s->h->priv)->unit->held_bytes, WR_HELD_BYTES_MAX);
+    atomic_fetch_sub(&((struct wr_instance *)s->h->priv)->unit->held_bytes, wr_budget_held_max());
     return WEIR_OK;
 }
 

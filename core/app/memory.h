@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * app/memory.h: the process's limit of memory for the commands: where it comes from, whether the
+ * pipelines fit into it, and what is told of it.
+ */
+#ifndef WR_APP_MEMORY_H
+#define WR_APP_MEMORY_H
+
+#include <app/files.h>
+#include <base/log.h>
+#include <model/metrics.h>
+
+struct wr_memory {
+    uint64_t limit;
+    const char *from; /* "--memory", "cgroup", "machine" */
+    struct wr_shares *shares;
+    uint64_t shortages; /* told so far */
+    struct wr_metrics *metrics;
+};
+
+/* By --memory (-1: not given), else by the control group, else three quarters of the machine's; what the
+ * control group allows is never exceeded. */
+void wr_memory_find(int64_t given, struct wr_memory *ret);
+/* Makes all that loaded fit; false with errors in the files' diagnostics. Where it is too small for
+ * anything that is said on standard error, by that command, and *ret_usage is true. */
+bool wr_memory_fit(struct wr_memory *m, const char *command, struct wr_files *f, bool *ret_usage);
+/* Before there are threads: from here on the limit holds. Logs it, and publishes it until done. */
+void wr_memory_begin(struct wr_memory *m, struct wr_metrics *metrics, struct wr_log_scope *log);
+void wr_memory_done(struct wr_memory *m);
+
+#endif
