@@ -11,7 +11,7 @@
 void wr_memory_find(int64_t given, struct wr_memory *ret)
 {
     uint64_t cgroup = wr_memlimit_cgroup(""), machine = wr_memlimit_machine("");
-    *ret = (struct wr_memory){.limit = machine / 4 * 3, .from = "machine"};
+    *ret = (struct wr_memory){.limit = machine / 4 * 3, .from = machine != 0 ? "machine" : NULL};
     if (given >= 0)
         *ret = (struct wr_memory){.limit = (uint64_t)given, .from = "--memory"};
     if (cgroup != 0 && (given < 0 || cgroup < ret->limit) && (machine == 0 || cgroup < machine))
@@ -21,8 +21,8 @@ void wr_memory_find(int64_t given, struct wr_memory *ret)
 bool wr_memory_fit(struct wr_memory *m, const char *command, struct wr_files *f, bool *ret_usage)
 {
     *ret_usage = false;
-    if (m->limit == 0)
-        return true; /* a machine that tells nothing */
+    if (m->from == NULL)
+        return true;
     if (m->limit < WR_SHARES_LIMIT_MIN) {
         *ret_usage = true;
         (void)wr_cli_usage(command, "the limit of memory (%s) is %llu bytes, expected at least 32MiB",
@@ -76,7 +76,7 @@ void wr_memory_begin(struct wr_memory *m, struct wr_metrics *metrics, struct wr_
     m->shortages = wr_budget_shortages();
     wr_budget_set((size_t)m->limit);
     WR_LOG(log, WEIR_LOG_INFO, "memory limit", weir_kv_u64("bytes", m->limit),
-           weir_kv_text("from", m->from),
+           weir_kv_text("from", m->from != NULL ? m->from : "none"),
            weir_kv_u64("shares_bytes", m->shares != NULL ? wr_shares_total(m->shares) : 0));
     if (m->shares != NULL && wr_shares_lowered(m->shares) != 0)
         log_lowered(m, log);

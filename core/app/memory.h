@@ -12,7 +12,7 @@
 
 struct wr_memory {
     uint64_t limit;
-    const char *from; /* "--memory", "cgroup", "machine" */
+    const char *from; /* "--memory", "cgroup", "machine"; NULL: nobody tells, there is no limit */
     struct wr_shares *shares;
     uint64_t shortages; /* told so far */
     struct wr_metrics *metrics;

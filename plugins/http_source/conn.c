@@ -322,14 +322,15 @@ static void skip_empty_lines(struct conn *c)
     }
 }
 
-/* What is longer than usual counts as bodies do. */
+/* What is longer than usual counts as bodies do, and takes no more than half of what there is for them:
+ * anybody can send a head. */
 static bool head_has_room(const struct conn *c)
 {
     const struct lane *s = c->lane;
     int64_t in_flight = atomic_load_explicit(&s->shared->in_flight, memory_order_relaxed);
     int64_t others = in_flight - inbuf_charge(c->in);
     return !inbuf_is_full(c->in) || others <= 0 ||
-           (!s->memory_short && in_flight + (int64_t)c->in->cap <= s->config->max_in_flight);
+           (!s->memory_short && in_flight + (int64_t)c->in->cap <= s->config->max_in_flight / 2);
 }
 
 static enum go head_step(struct conn *c)

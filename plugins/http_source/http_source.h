@@ -252,14 +252,6 @@ struct request {
     struct request *prev, *next; /* lane->ready, or the free list */
 };
 
-/* How fast requests end; see drain.c. */
-struct drain {
-    int64_t since_ns; /* the running second */
-    int64_t bytes;    /* that have ended in it */
-    int64_t rate;     /* a second, an average of those before */
-    bool known;       /* something has ended ever */
-};
-
 #define N_STATUSES 19
 
 struct lane {
@@ -289,7 +281,7 @@ struct lane {
     uint32_t n_free_requests;
     struct inbuf *free_inbufs[64];
     uint32_t n_free_inbufs;
-    struct drain drain;
+    int64_t took_ns; /* requests of late, on the average; see drain.c */
     const struct weir_memory_extension *memory; /* NULL: the host has none */
     bool memory_short;                          /* in this turn */
     struct text text, head_text;
@@ -366,10 +358,10 @@ void crowd_expire(struct lane *s);
 
 /* ---- drain.c ---- */
 
-/* A request of so many bytes has ended. */
-void drain_note(struct lane *s, int64_t bytes);
+/* A request has ended, so long after it was complete. */
+void drain_note(struct lane *s, int64_t took_ns);
 /* Whole seconds for the header Retry-After. */
-int64_t drain_retry_after(struct lane *s);
+int64_t drain_retry_after(const struct lane *s);
 
 /* ---- net.c ---- */
 

@@ -268,7 +268,7 @@ const struct weir_option http_options[N_OPTIONS] = {
      .min = 1024,
      .max = 1024 * 1024 * MIB,
      .doc = "Bytes of bodies that may wait for their answer, all clients together, of heads longer "
-            "than 8 KiB, and of answers that no client reads; beyond it 429."},
+            "than 8 KiB (up to half of it), and of answers that no client reads; beyond it 429."},
     {.name = "max_wait",
      .type = WEIR_OPT_DURATION,
      .offset = offsetof(struct config, max_wait),
@@ -313,8 +313,8 @@ const struct weir_option http_options[N_OPTIONS] = {
      .min = WEIR_NS_PER_S,
      .max = 86400 * WEIR_NS_PER_S,
      .flags = WEIR_OPT_ADVANCED,
-     .doc = "The least Retry-After of 429 and 503, in whole seconds. Where more is in flight than "
-            "ends in that time it is as long as that will take, at most a minute, spread a little."},
+     .doc = "The least Retry-After of 429 and 503, in whole seconds. Where requests take longer "
+            "than that it is about as long as they do, or as the oldest waits already, at most 90s."},
     {.name = "max_head",
      .type = WEIR_OPT_SIZE,
      .offset = offsetof(struct config, max_head),

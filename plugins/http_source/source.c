@@ -33,7 +33,6 @@ static bool lane_init(struct lane *s, struct weir_error *err)
     const struct config *cf = s->config;
     s->now = s->h->now(s->h);
     s->memory = s->h->extension(s->h, WEIR_MEMORY_EXTENSION);
-    s->drain.since_ns = s->now;
     s->deadlines[DEADLINE_IDLE].ttl_ns = cf->keep_alive;
     s->deadlines[DEADLINE_REQUEST].ttl_ns = cf->request_timeout;
     s->deadlines[DEADLINE_SEND].ttl_ns = cf->request_timeout;
@@ -252,7 +251,7 @@ void source_answer(void *self, void *user, const struct weir_ends *ends)
     struct request *q = user;
     q->open = false;
     s->now = s->h->now(s->h);
-    drain_note(s, q->charged);
+    drain_note(s, s->now - q->queued_ns);
     request_charge(q, -q->charged);
     if (q->conn == NULL)
         request_free(q);
