@@ -143,6 +143,8 @@ static enum go linger_begin(struct conn *c)
     if (c->eof)
         return GO_CLOSE;
     net_end(c);
+    inbuf_free(c->lane, c->in); /* nothing is read into it any more */
+    c->in = NULL;
     c->phase = PHASE_LINGER;
     deadline_set(c, DEADLINE_LINGER);
     return GO_ON;
