@@ -175,7 +175,8 @@ static void send_text(struct request *q, unsigned status)
     add_head(q, status, s->text.len, head);
     s->h->metric_add(s->by_status[status_index(status)], 1);
     q->state = REQUEST_REPLIED;
-    request_drop_body(q);
+    if (q->parts == NULL) /* else the rest of it is still to come */
+        request_drop_body(q);
     if (head->failed || s->text.failed) {
         conn_close(c);
         return;

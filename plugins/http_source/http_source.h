@@ -9,7 +9,8 @@
  *   head.c     target (target.c), origin (cors.c), who may (auth.c), types, sizes: refuse early
  *   body.c     collect the body; decode.c: undo its compression
  *   request.c  complete requests wait here for room in the pipeline
- *   take.c     cut it into items (items.c, weir_item.c), check each, add events to the batch
+ *   take.c     cut it into items (items.c, weir_item.c), check each, add events to the batch;
+ *              parts.c: one of very many items, in parts
  *   answer.c   what the client hears, once every item has ended; drain.c: when to come again
  *   source.c   open, poll, answer, stop, close; options.c, check.c, plugin.c: what a user reads
  *
@@ -247,6 +248,7 @@ struct request {
     int64_t charged; /* bytes counted in shared->in_flight */
     int64_t queued_ns;
     struct refusal refusal;
+    struct parts *parts;      /* while it is taken in parts */
     struct rejected *rejects; /* in the order of the items */
     uint32_t n_rejects, cap_rejects;
     struct request *prev, *next; /* lane->ready, or the free list */
@@ -277,6 +279,7 @@ struct lane {
     struct {
         struct request *head, *tail;
     } ready; /* QUEUED requests in the order they were completed */
+    struct request *in_parts; /* that is taken in parts, before all others */
     struct request *free_requests;
     uint32_t n_free_requests;
     struct inbuf *free_inbufs[64];
@@ -441,13 +444,24 @@ bool member_next(struct weir_str text, size_t *at, struct weir_str *ret_key,
 /* ---- weir_item.c: a line of application/x-weir+ndjson ---- */
 
 /* Fills ev's payload, id, key, time and headers from the line; false with *why. */
-bool weir_item_read(struct lane *s, struct weir_batch *b, struct weir_str line,
+bool weir_item_read(struct lane *s, struct weir_arena *a, struct weir_str line,
                     struct weir_event *ev, struct refusal *why);
 
 /* ---- take.c ---- */
 
 /* Adds the request's events to the batch, or answers it. Returns the bytes that were looked at. */
 size_t request_take(struct request *q, struct weir_batch *b);
+
+/* ---- parts.c ---- */
+
+struct taking;
+/* Begins to take the request in parts, or answers it. */
+void parts_begin(struct taking *t);
+/* The next part of s->in_parts: up to `room` events in the batch, and `most` bytes looked at. False: no
+ * memory for now. */
+bool parts_take(struct lane *s, struct weir_batch *b, uint32_t room, size_t most, size_t *looked_at);
+/* It is over, or given up. */
+void parts_free(struct request *q);
 
 /* ---- answer.c ---- */
 

@@ -32,6 +32,7 @@ struct request *request_new(struct conn *c)
 void request_free(struct request *take_q)
 {
     struct lane *s = take_q->lane;
+    parts_free(take_q);
     request_drop_body(take_q);
     request_charge(take_q, -take_q->charged);
     s->h->free(take_q->rejects);

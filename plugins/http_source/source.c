@@ -206,13 +206,26 @@ void source_wake(void *self)
  * ones included. */
 static void take_ready(struct lane *s, struct weir_batch *b, uint32_t room, size_t *looked_at)
 {
-    while (s->ready.head != NULL && b->n_events < room && *looked_at < BATCH_BYTES)
-        *looked_at += request_take(s->ready.head, b);
+    while (b->n_events < room && *looked_at < BATCH_BYTES) {
+        if (s->in_parts != NULL) {
+            if (!parts_take(s, b, room, BATCH_BYTES, looked_at))
+                return;
+        } else if (s->ready.head != NULL) {
+            *looked_at += request_take(s->ready.head, b);
+        } else {
+            return;
+        }
+    }
+}
+
+static bool has_complete(const struct lane *s)
+{
+    return s->ready.head != NULL || s->in_parts != NULL;
 }
 
 static bool ended(const struct lane *s)
 {
-    return s->stopping && s->ready.head == NULL;
+    return s->stopping && !has_complete(s);
 }
 
 /* How long a turn may wait. */
@@ -223,7 +236,7 @@ static int64_t turn_until(struct lane *s, uint32_t room, int64_t deadline_ns)
         until = deadline_ns;
     if (!listen_wanted(s) && !s->stopping && until > s->now + AT_LIMIT_NS)
         until = s->now + AT_LIMIT_NS; /* another lane's connection may end */
-    if (ended(s) || (s->ready.head != NULL && room != 0))
+    if (ended(s) || (has_complete(s) && room != 0))
         until = s->now;
     return until;
 }
@@ -253,8 +266,15 @@ void source_answer(void *self, void *user, const struct weir_ends *ends)
     s->now = s->h->now(s->h);
     drain_note(s, s->now - q->queued_ns);
     request_charge(q, -q->charged);
+    if (q->parts != NULL) { /* the end of all came before its last part */
+        parts_free(q);
+        refuse(&q->refusal, HTTP_UNAVAILABLE, "failed",
+               "not all of the events were delivered: send them again");
+    }
     if (q->conn == NULL)
         request_free(q);
+    else if (q->refusal.status != 0)
+        reply_refusal(q);
     else
         reply_ends(q, ends);
 }

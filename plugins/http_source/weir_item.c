@@ -17,7 +17,7 @@
 
 struct reader {
     struct lane *lane;
-    struct weir_batch *b;
+    struct weir_arena *arena;
     struct weir_event *ev;
     struct refusal *why;
     bool has_payload, tombstone;
@@ -33,7 +33,7 @@ static bool bad_member(struct reader *rd, const char *name, const char *expected
 /* A short JSON text as a value; NULL where it is none. */
 static const struct weir_value *parse(struct reader *rd, struct weir_str text)
 {
-    return rd->lane->h->value_parse(rd->b->arena, text, NULL);
+    return rd->lane->h->value_parse(rd->arena, text, NULL);
 }
 
 /* The JSON string `text` without quotes and escapes, good as long as the batch. */
@@ -56,7 +56,7 @@ static bool read_string(struct reader *rd, struct weir_str text, struct weir_str
 
 static bool base64_read(struct reader *rd, struct weir_str in, struct weir_str *ret)
 {
-    char *out = rd->lane->h->arena_alloc(rd->b->arena, in.len / 4 * 3 + 1);
+    char *out = rd->lane->h->arena_alloc(rd->arena, in.len / 4 * 3 + 1);
     size_t len = 0;
     if (out == NULL || !base64_decode(in, out, &len))
         return false;
@@ -124,7 +124,7 @@ static bool read_headers(struct reader *rd, struct weir_str text)
     const struct weir_host *h = rd->lane->h;
     const struct weir_value *v = parse(rd, text);
     uint32_t n = v != NULL && h->value_type(v) == WEIR_ARRAY ? h->value_count(v) : 0;
-    struct weir_header *headers = h->arena_alloc(rd->b->arena, (n + 1) * sizeof(*headers));
+    struct weir_header *headers = h->arena_alloc(rd->arena, (n + 1) * sizeof(*headers));
     if (v == NULL || h->value_type(v) != WEIR_ARRAY || headers == NULL)
         return bad_member(rd, "headers", "an array");
     struct weir_value_iter it = h->value_iter(v);
@@ -187,10 +187,10 @@ static bool read_member(struct reader *rd, struct weir_str name, struct weir_str
     return parse(rd, value) != NULL || bad_member(rd, "(unknown)", "JSON");
 }
 
-bool weir_item_read(struct lane *s, struct weir_batch *b, struct weir_str line,
+bool weir_item_read(struct lane *s, struct weir_arena *a, struct weir_str line,
                     struct weir_event *ev, struct refusal *why)
 {
-    struct reader rd = {.lane = s, .b = b, .ev = ev, .why = why};
+    struct reader rd = {.lane = s, .arena = a, .ev = ev, .why = why};
     struct weir_str name, value;
     const char *wrong = NULL;
     size_t at = 0;
