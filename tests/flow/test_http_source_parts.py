@@ -151,3 +151,12 @@ def test_a_request_that_takes_too_long(edge, receiver):
     wait_until(lambda: len(r.got) == MANY, 60)
     assert e.post(b'{"n":1}')[0] == 200
     wait_until(lambda: e.running.metric("weir_http_in_flight_bytes") == 0, 10)
+
+
+def test_a_list_that_would_be_too_long_ends_early(edge):
+    e = edge("lanes: 1\n    partial: true\n    max_body: 1MiB\n    max_decompressed: 1MiB\n    max_in_flight: 1MiB")
+    status, answer, _ = e.post(b"x\n" * 3000 + b'{"n":1}\n', NDJSON)
+    assert (status, answer["accepted"], answer["rejected"]) == (207, 1, 3000)
+    assert len(answer["items"]) > 500 and len(answer["items"]) + answer["more"] == 3000
+    status, answer, _ = e.post(b"x\n" * 300 + b'{"n":1}\n', NDJSON)
+    assert len(answer["items"]) == 300 and "more" not in answer

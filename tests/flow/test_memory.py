@@ -300,3 +300,34 @@ sinks:
     assert metrics.get("weir_memory_used_bytes", what="events") > 1 * MIB
     running.wait_metric("weir_component_sent_events_total", sent + 1000, component="out", timeout=30)
     running.stop(expect=None)
+
+
+@pytest.mark.long(25)
+@pytest.mark.parametrize("item", [b"1", b'{"a":1}'], ids=["numbers", "objects"])
+def test_a_flood_of_tiny_events_stays_within_the_limit(weir, receiver, item):
+    """Their structs and values are many times as large as what was sent."""
+    r = receiver()
+    e = bounded_edge(weir, r, ["--memory", "96MiB"])
+    body, heard, stop = b"[" + b",".join([item] * 99999) + b"]", [], threading.Event()
+
+    def client():
+        while not stop.is_set():
+            heard.append(e.post(body, conn=e.connect(60))[0])
+            time.sleep(0.01)
+
+    threads = [threading.Thread(target=client, daemon=True) for _ in range(30)]
+    for t in threads:
+        t.start()
+    until = time.monotonic() + 8
+    while time.monotonic() < until:
+        r.go.set()
+        time.sleep(0.01)
+        r.go.clear()
+        time.sleep(0.2)
+    assert resident(e.running.pid)[1] < 96 * MIB, (resident(e.running.pid), heard[-5:])
+    stop.set()
+    r.go.set()
+    for t in threads:
+        t.join(60)
+    assert set(heard) <= {200, 429, 503} and 429 in heard
+    assert e.post(b'{"n":1}', conn=e.connect(60))[0] == 200
