@@ -78,7 +78,7 @@ static const char doc[] =
     "\n"
     "**Limits.** Bodies wait in memory up to `max_in_flight`, a complete request up "
     "to `max_wait` for room, and no request longer than `request_timeout`, from its "
-    "first byte on. While the process is short of memory (`weir run --memory`) only "
+    "first byte on. While the process is short of memory (see `--memory`) only "
     "one body is taken at a time. A request of more than 2,048 items is looked through and then "
     "taken in parts, as the pipeline has room. While all of `max_connections` are taken, who does "
     "nothing with a connection loses it to those who wait. A client that has its answer and goes on sending is read for a "

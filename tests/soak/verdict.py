@@ -80,8 +80,8 @@ def judge(run, legs):
 def markdown(report):
     """The report for people."""
     lines = [
-        f"`scripts/soak --mode {report['mode']} --minutes {report['minutes']:g} --rate {report['rate']} "
-        f"--memory {report['memory']}`: {'passed' if report['passed'] else 'FAILED'}.",
+        f"{report['mode'].capitalize()}, {report['minutes']:g} minutes, {report['rate']} events/s offered, limit "
+        f"{report['memory']}: {'passed' if report['passed'] else 'FAILED'}.",
         "",
         "| | |",
         "| --- | ---: |",
