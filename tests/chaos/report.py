@@ -42,6 +42,7 @@ def total(rounds):
         "server_kills": sum(kind in SERVERS for fault in faults for kind in fault["kinds"]),
         "faults": sum(len(fault["kinds"]) for fault in faults),
         "in_flight": sum(fault["in_flight"] for fault in faults), "moments": len(faults),
+        "left_out": sorted({kind for r in rounds for kind in r.get("left_out", [])}),
         "by_kind": dict(sorted(by_kind.items(), key=lambda item: -item[1]["faults"])), "stores": figures,
         "found": {p: sum(f["count"] for f in found if f["promise"] == p) for p in PROMISES
                   if any(f["promise"] == p for f in found)},

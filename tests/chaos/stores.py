@@ -19,26 +19,32 @@ def record(value, topic="", partition=0, offset=0):
     return Record(client, int(number), event["user_id"], seq, partition, offset, topic)
 
 
-def read_topic(kafka, topic):
+def read_messages(kafka, topic):
     """All that it holds now, in the order of each partition."""
     reader = confluent_kafka.Consumer({
         "bootstrap.servers": kafka.brokers, "group.id": "chaos-reader", "enable.auto.commit": False,
-        "auto.offset.reset": "earliest", "enable.partition.eof": True, "log_level": 0})
-    bounds = {p: bound for p, bound in kafka.bounds(topic).items() if bound[0] < bound[1]}
+        "enable.partition.eof": True, "log_level": 0})
     found = defaultdict(list)
     try:
+        places = [confluent_kafka.TopicPartition(topic, p)
+                  for p in reader.list_topics(topic, 30).topics[topic].partitions]
+        bounds = {place.partition: reader.get_watermark_offsets(place, 30) for place in places}
         reader.assign([confluent_kafka.TopicPartition(topic, p, begin) for p, (begin, _) in bounds.items()])
-        open_ones = set(bounds)
+        open_ones = {p for p, (begin, end) in bounds.items() if begin < end}
         while open_ones:
             for m in reader.consume(10000, 0.2):
                 if m.error() is None:
-                    found[m.partition()].append(record(m.value(), topic, m.partition(), m.offset()))
+                    found[m.partition()].append(m)
                 elif m.error().code() == confluent_kafka.KafkaError._PARTITION_EOF and \
                         m.offset() >= bounds[m.partition()][1]:
                     open_ones.discard(m.partition())
     finally:
         reader.close()
-    return [r for p in sorted(found) for r in found[p]]
+    return [m for p in sorted(found) for m in found[p]]
+
+
+def read_topic(kafka, topic):
+    return [record(m.value(), topic, m.partition(), m.offset()) for m in read_messages(kafka, topic)]
 
 
 def read_lists(client, prefix):
@@ -197,6 +203,6 @@ class Judge:
             found = compare.finding("dead-lettered", path.name, (line[:600] for line in lines))
             self.findings += [found] if found else []
         if self.setup.has("platform"):
-            dead = self.world.kafka.consume(PLATFORM_DEAD)
-            found = compare.finding("dead-lettered", PLATFORM_DEAD, (m.value[:600] for m in dead))
+            dead = read_messages(self.world.kafka, PLATFORM_DEAD)
+            found = compare.finding("dead-lettered", PLATFORM_DEAD, (m.value()[:600] for m in dead))
             self.findings += [found] if found else []
