@@ -213,14 +213,6 @@ def check_arguments(parser, args):
                                [b.name for b in selftest.BROKEN])
 
 
-def command_of(args):
-    words = ["scripts/chaos"]
-    for name in ("kills", "events", "minutes"):
-        if getattr(args, name) is not None:
-            words.append(f"--{name} {getattr(args, name):g}")
-    return " ".join([*words, f"--seed {args.seed}"])
-
-
 def load(args):
     """The main run. Gives the exit code."""
     binary, plugins, shim = available(BUILD)
@@ -238,7 +230,7 @@ def load(args):
     if args.report:
         args.report.write_text(json.dumps({**settings, **sums}, indent=1) + "\n")
     if args.readme and not sums["findings"] and reached:
-        report.write_readme(ROOT / "README.md", sums, command_of(args))
+        report.write_readme(ROOT / "README.md", sums, args.seed)
     if not reached:
         print("the time was over before --kills and --events were reached: the same command goes on")
     return 1 if sums["findings"] or not reached else 0

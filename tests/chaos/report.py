@@ -89,7 +89,7 @@ def _system():
     return f"{os.cpu_count()} cores, {found[0] if found else 'unknown system'}"
 
 
-def markdown(sums, command):
+def markdown(sums, seed):
     n = sums["found"]
     slow = [row["longest_s"] for row in sums["by_kind"].values() if row["longest_s"] is not None]
     late = sum(row["late"] for row in sums["by_kind"].values())
@@ -109,8 +109,8 @@ def markdown(sums, command):
         ("longest until every flow had 90 % of its rate again", f"{max(slow, default=0):.1f} s"
          + (f", {late} times not within 30 s" if late else "")),
     ]
-    lines = [f"`{command}`, {sums['seconds'] / 60:.0f} minutes on {_system()}; servers, load and weirs on the same "
-             "cores:\n", "| | |", "| --- | ---: |"]
+    lines = [f"{sums['rounds']} rounds with seed {seed}, {sums['seconds'] / 60:.0f} minutes on {_system()}; servers, "
+             "load and weirs on the same cores:\n", "| | |", "| --- | ---: |"]
     lines += [f"| {name} | {value} |" for name, value in rows]
     lines += ["", "| fault | times | with events in flight | recovered in, median / longest |",
               "| --- | ---: | ---: | ---: |"]
@@ -119,6 +119,6 @@ def markdown(sums, command):
     return "\n".join(lines) + "\n"
 
 
-def write_readme(path, sums, command):
+def write_readme(path, sums, seed):
     before, rest = path.read_text().split(MARKS[0])
-    path.write_text(before + MARKS[0] + markdown(sums, command) + MARKS[1] + rest.split(MARKS[1])[1])
+    path.write_text(before + MARKS[0] + markdown(sums, seed) + MARKS[1] + rest.split(MARKS[1])[1])
