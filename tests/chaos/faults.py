@@ -276,17 +276,16 @@ class Clock(OfPart):
 
 
 class Disk(Fault):
-    """The disk of the file sink is full for a time."""
+    """The disk that some weirs write to is full for a time."""
 
     kind = "disk"
-    needs = ("chain",)
 
     @classmethod
     def possible(cls, field):
-        return super().possible(field) and field.world.disk is not None
+        return any(part.on_disk for part in field.fleet.parts.values())
 
     def choose(self):
-        self.target, self.lasts = "archive", self.rng.uniform(0.5, 5)
+        self.target, self.lasts = "disk", self.rng.uniform(0.5, 5)
         self.busy = {"disk"}
 
     def strike(self):
@@ -294,6 +293,9 @@ class Disk(Fault):
 
     def heal(self):
         self.field.world.empty_disk()
+
+    def parts_hit(self):
+        return [name for name, part in self.field.fleet.parts.items() if part.on_disk]
 
 
 class Rebalance(Fault):

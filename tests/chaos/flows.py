@@ -232,7 +232,7 @@ def chain(setup, world, ports, folder):
     setup.parts += [copy(setup, world, f"copy-{i}") for i in (1, 2)]
     setup.parts.append(Part("archive", ARCHIVE.format(
         brokers=world.brokers, of=setup.copied, group=setup.groups["archive"][0], kafka=KAFKA_SOURCE,
-        out=setup.archive, dead=dead["archive"]) + SHUTDOWN, reads_kafka=True))
+        out=setup.archive, dead=dead["archive"]) + SHUTDOWN, reads_kafka=True, on_disk=world.disk is not None))
     counted(setup, world)
 
 

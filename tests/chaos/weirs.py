@@ -14,12 +14,13 @@ class Part:
     name    "copy-1"; `group` is "copy": those of a group share work, and another may be added
     text    its pipeline file, or a path; env: its environment
     sinks   links to its sinks, by which it can be cut off from them
+    on_disk it writes to the small disk, which can be full
     """
 
-    def __init__(self, name, text, env=None, sinks=(), reads_kafka=False):
+    def __init__(self, name, text, env=None, sinks=(), reads_kafka=False, on_disk=False):
         self.name, self.text, self.env = name, text, env or {}
         self.group = name.rsplit("-", 1)[0] if name[-1].isdigit() else name
-        self.sinks, self.reads_kafka = list(sinks), reads_kafka
+        self.sinks, self.reads_kafka, self.on_disk = list(sinks), reads_kafka, on_disk
 
 
 class Fleet:
