@@ -49,7 +49,9 @@ struct wr_block {
     struct wr_ack nodes[];
 };
 
-/* Entries [head, tail) of a ring of cap places (a power of two); head is the first not ended. */
+/* Entries [head, tail) of a ring of cap places (a power of two); head is the first not ended, or where
+ * the stream is stuck: one that ended in a way behind which no watermark goes. */
+#define WR_ACK_NOWHERE UINT64_MAX /* the number of an event that came behind a stuck head */
 struct weir_stream {
     struct wr_acks *acks;
     struct weir_stream *next, *prev;
@@ -57,6 +59,7 @@ struct weir_stream {
     void *user;
     _Atomic bool closed;
     bool moved;        /* the watermark, since the last commit() */
+    bool stuck;        /* it moves no more: what comes is only counted */
     int64_t watermark; /* `next` of the last entry that left the ring */
     uint64_t head, tail, cap;
     uint64_t n_pending;

@@ -60,7 +60,7 @@ void wr_disk_end(struct wr_disk *d, struct wr_batch *take_b, enum weir_outcome o
                  const char *text)
 {
     struct wr_ended ended = {0};
-    struct wr_why why = {outcome, d->opt.component, code, weir_cstr(text)};
+    struct wr_why why = {outcome, d->opt.component, code, weir_cstr(text), NULL};
     for (uint32_t i = 0; i < take_b->pub.n_events; i++)
         wr_ack_settle(wr_batch_events(take_b)[i].host_ack, outcome, &why, &ended);
     wr_ended_flush(&ended);

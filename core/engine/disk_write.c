@@ -54,7 +54,7 @@ static void sift(struct wr_disk *d, struct wr_disk_entry *e)
 {
     struct wr_ended ended = {0};
     struct wr_why why = {WEIR_FAILED, d->opt.component, "too_large",
-                         weir_cstr("the event is too large for the disk buffer")};
+                         weir_cstr("the event is too large for the disk buffer"), NULL};
     struct weir_event *events = wr_batch_events(e->base.batch);
     uint32_t n = e->base.batch->pub.n_events, kept = 0, abandoned = 0;
     size_t disk_bytes = 0;
