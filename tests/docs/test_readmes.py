@@ -108,7 +108,8 @@ def test_no_block_is_passed_over():
 @pytest.mark.parametrize("span", [span for span in spans() if re.match(r"weir( |$)", span)])
 def test_command_of_weir_in_a_sentence(weir, span):
     words = shlex.split(span)[1:]
-    values = {"FILE": str(weir.write(ENDS)), "NAME": "blackhole", ".": str(weir.folder)}
+    values = {"FILE": str(weir.write(ENDS)), "NAME": "blackhole", ".": str(weir.folder),
+              "PATH": str(weir.folder)}
     if words in (["check"], ["run"], ["replay"]):
         words.append("--help")
     done = weir.command(*(values.get(word, word) for word in words or ["--help"]))
