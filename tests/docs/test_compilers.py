@@ -21,8 +21,9 @@ def look(entry):
         words.pop(0)
     other = "gcc" if "clang" in Path(words[0]).name else "clang"
     at = words.index("-o")
-    done = subprocess.run([other, *words[1:at], *words[at + 2:], "-fsyntax-only"], cwd=entry["directory"],
-                          capture_output=True, text=True)
+    shared = [word for word in (*words[1:at], *words[at + 2:]) if not word.startswith("-mmemset-strategy")]
+    done = subprocess.run([other, *shared, "-fsyntax-only"], cwd=entry["directory"], capture_output=True,
+                          text=True)
     return entry["file"], done.returncode, done.stderr
 
 
