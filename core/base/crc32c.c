@@ -8,7 +8,6 @@
 #include <pthread.h>
 #include <string.h>
 #if defined(__aarch64__)
-#include <arm_acle.h>
 #include <sys/auxv.h>
 #ifndef HWCAP_CRC32
 #define HWCAP_CRC32 (1u << 7)
@@ -76,8 +75,12 @@ static int has_instruction(void)
 
 #ifdef __clang__
 #define WITH_CRC __attribute__((target("crc")))
+#define CRC_OF_8 __builtin_arm_crc32cd
+#define CRC_OF_1 __builtin_arm_crc32cb
 #else
 #define WITH_CRC __attribute__((target("+crc")))
+#define CRC_OF_8 __builtin_aarch64_crc32cx
+#define CRC_OF_1 __builtin_aarch64_crc32cb
 #endif
 
 WITH_CRC static uint32_t crc_by_instruction(uint32_t crc, const void *data, size_t len)
@@ -87,10 +90,10 @@ WITH_CRC static uint32_t crc_by_instruction(uint32_t crc, const void *data, size
     for (; len >= 8; p += 8, len -= 8) {
         uint64_t word;
         memcpy(&word, p, 8);
-        crc = __crc32cd(crc, word);
+        crc = CRC_OF_8(crc, word);
     }
     for (; len != 0; p++, len--)
-        crc = __crc32cb(crc, *p);
+        crc = CRC_OF_1(crc, *p);
     return ~crc;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * engine/disk_impl.h: what the files disk_buffer.c, disk_write.c, disk_read.c and disk_tell.c share.
- * Nobody else includes it.
+ * engine/disk_impl.h: what the files disk_buffer.c, disk_turn.c, disk_write.c, disk_read.c and
+ * disk_tell.c share. Nobody else includes it, but tests.
  */
 #ifndef WR_ENGINE_DISK_IMPL_H
 #define WR_ENGINE_DISK_IMPL_H
@@ -118,6 +118,10 @@ void wr_disk_end(struct wr_disk *d, struct wr_batch *take_b, enum weir_outcome o
 void wr_disk_feed(struct wr_disk *d, bool events);
 /* Wakes those who wait for room, if there is some. Under the mutex. */
 void wr_disk_wake_waiters(struct wr_disk *d);
+/* ---- disk_turn.c ---- */
+
+/* Hears what has ended, and moves the cursor. [the thread] */
+void wr_disk_collect(struct wr_disk *d);
 /* Segments behind the cursor go. [the thread] */
 void wr_disk_advance(struct wr_disk *d);
 /* The oldest records that nobody has taken yet go, with their segment; false where there is none. [the thread] */

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The turns of a disk buffer's thread: what has ended is heard of, the cursor moves and is kept, segments
+ * behind it go, or the oldest where the user wants that. What a turn writes is in disk_write.c.
+ */
+#include <engine/disk_impl.h>
+
+#include <base/mem.h>
+
+#include <errno.h>
+
+#define CURSOR_NS (100 * WEIR_NS_PER_MS) /* how often it is kept */
+#define LOOK_AGAIN_NS (1 * WEIR_NS_PER_S)
+
+static void remove_segment(struct wr_disk *d, struct wr_disk_segment *take_seg)
+{
+    if (!wr_segment_remove(d->dir, take_seg))
+        wr_disk_tell_error(d, "delete a segment", errno);
+    wr_free(take_seg);
+}
+
+/* Out of the list; under the mutex. */
+static void detach(struct wr_disk *d, struct wr_disk_segment *seg)
+{
+    struct wr_disk_segment **at = &d->first;
+    d->last = NULL;
+    while (*at != seg)
+        at = &(d->last = *at)->next;
+    *at = seg->next;
+    while (*at != NULL)
+        at = &(d->last = *at)->next;
+    d->disk_bytes -= (size_t)seg->bytes;
+    d->n_segments--;
+}
+
+void wr_disk_advance(struct wr_disk *d)
+{
+    for (;;) {
+        pthread_mutex_lock(&d->mutex);
+        struct wr_disk_segment *seg = d->first;
+        bool ended = seg != NULL && (seg->next != NULL ? seg->next->first_seq <= d->cursor
+                                                       : d->fd < 0 && d->synced_seq <= d->cursor);
+        if (ended)
+            detach(d, seg);
+        wr_disk_count(d);
+        wr_disk_wake_waiters(d);
+        pthread_mutex_unlock(&d->mutex);
+        if (!ended)
+            return;
+        remove_segment(d, seg);
+    }
+}
+
+/* Nobody has them, and nobody will. Under the mutex; gives how many. */
+static uint64_t skip_to(struct wr_disk *d, uint64_t seq, struct wr_disk_list *ret_gone)
+{
+    uint64_t n = seq > d->read_seq ? seq - d->read_seq : 0;
+    d->read_seq = n != 0 ? seq : d->read_seq;
+    while (d->ready.first != NULL && d->ready.first->first_seq < d->read_seq) {
+        struct wr_disk_entry *e = wr_disk_list_take(&d->ready);
+        d->given_memory -= e->memory;
+        wr_disk_list_add(ret_gone, e);
+    }
+    return n;
+}
+
+bool wr_disk_drop_oldest(struct wr_disk *d)
+{
+    struct wr_disk_list gone = {0};
+    struct wr_disk_segment *seg;
+    uint64_t n = 0;
+    pthread_mutex_lock(&d->mutex);
+    for (seg = d->first; seg != NULL && !(seg == d->last && d->fd >= 0); seg = seg->next) {
+        uint64_t end = seg->next != NULL ? seg->next->first_seq : d->synced_seq;
+        n += skip_to(d, end, &gone);
+        /* What was given out and has not ended must be found again after a crash. */
+        uint64_t from = d->cursor > seg->first_seq ? d->cursor : seg->first_seq;
+        if (from >= (d->given_seq < end ? d->given_seq : end))
+            break;
+    }
+    bool found = seg != NULL && !(seg == d->last && d->fd >= 0);
+    if (found)
+        detach(d, seg);
+    wr_disk_count(d);
+    pthread_mutex_unlock(&d->mutex);
+    for (struct wr_disk_entry *e; (e = wr_disk_list_take(&gone)) != NULL;)
+        wr_disk_entry_free(e);
+    if (n != 0)
+        d->opt.discarded(d->opt.discarded_arg, "buffer_full", n);
+    if (found)
+        remove_segment(d, seg);
+    return found;
+}
+
+void wr_disk_collect(struct wr_disk *d)
+{
+    pthread_mutex_lock(&d->acks_mutex);
+    wr_acks_collect(d->acks);
+    uint64_t ended = d->ended_seq;
+    pthread_mutex_unlock(&d->acks_mutex);
+    pthread_mutex_lock(&d->mutex);
+    /* Where all that was given has ended, what was skipped behind it is over too. */
+    uint64_t cursor = ended == d->given_seq ? d->read_seq : ended;
+    d->cursor = cursor > d->cursor ? cursor : d->cursor;
+    wr_disk_count(d);
+    bool emptied = d->opt.drains && d->waiting_events == 0 && d->cursor == d->synced_seq;
+    bool look = emptied && d->hungry != WR_FED;
+    pthread_mutex_unlock(&d->mutex);
+    wr_disk_feed(d, look);
+}
+
+static int64_t keep_cursor(struct wr_disk *d, int64_t now)
+{
+    if (d->cursor == d->kept_cursor)
+        return INT64_MAX;
+    if (now - d->kept_at < CURSOR_NS)
+        return d->kept_at + CURSOR_NS;
+    d->kept_at = now;
+    if (wr_cursor_store(d->cursor_fd, d->cursor, d->kept_turn++))
+        d->kept_cursor = d->cursor;
+    else
+        wr_disk_tell_error(d, "keep the cursor", errno);
+    return d->cursor == d->kept_cursor ? INT64_MAX : now + CURSOR_NS;
+}
+
+/* Reading that failed is tried again after a while. */
+static int64_t look_again(struct wr_disk *d, int64_t now)
+{
+    pthread_mutex_lock(&d->mutex);
+    bool wants = d->hungry == WR_WANTS_TIME;
+    pthread_mutex_unlock(&d->mutex);
+    if (!wants) {
+        d->look_at = 0;
+        return INT64_MAX;
+    }
+    if (d->look_at == 0)
+        d->look_at = now + LOOK_AGAIN_NS;
+    if (now < d->look_at)
+        return d->look_at;
+    d->look_at = 0;
+    wr_disk_feed(d, true);
+    return INT64_MAX;
+}
+
+static int64_t min64(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+int64_t wr_disk_step(struct wr_buffer *buf, int64_t wait_until)
+{
+    struct wr_disk *d = wr_disk_of(buf);
+    if (atomic_load(&d->stopping))
+        return -1;
+    int64_t now = wr_now(d->opt.clock);
+    wr_wake_clear(&d->wake);
+    wr_disk_collect(d);
+    wr_disk_advance(d);
+    int64_t next = wr_disk_write_step(d, now);
+    next = min64(next, keep_cursor(d, now));
+    next = min64(next, look_again(d, now));
+    wr_wake_wait(&d->wake, d->opt.clock, min64(next, wait_until));
+    return next;
+}
