@@ -371,12 +371,8 @@ static bool open_files(struct wr_disk *d, struct weir_error *err)
     d->read_number = d->first != NULL ? d->first->number : 0;
     d->read_at = state.cursor_at;
     d->read_at_seq = d->read_seq;
-    d->cursor_fd = wr_cursor_open(d->dir);
-    if (d->cursor_fd >= 0 && wr_cursor_store(d->cursor_fd, d->cursor, d->kept_turn++))
-        return true;
-    (void)wr_error(err, WEIR_E_FATAL, "no_cursor", "buffer '%s': cannot write the file cursor: %s",
-                   d->opt.path, strerror(errno));
-    return false;
+    (void)wr_disk_keep_cursor(d); /* on a full disk later, when it moves */
+    return true;
 }
 
 static void open_acks(struct wr_disk *d)
@@ -422,7 +418,7 @@ static void disk_free(struct wr_buffer *take_buf)
         wr_disk_entry_free(e);
     wr_disk_collect(d);
     wr_disk_advance(d);
-    if (!wr_cursor_store(d->cursor_fd, d->cursor, d->kept_turn++) || fdatasync(d->cursor_fd) != 0)
+    if (wr_disk_keep_cursor(d) && fdatasync(d->cursor_fd) != 0)
         wr_disk_tell_error(d, "keep the cursor", errno);
     wr_disk_tell_kept(d);
     give_back(d);

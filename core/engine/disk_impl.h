@@ -122,6 +122,8 @@ void wr_disk_wake_waiters(struct wr_disk *d);
 
 /* Hears what has ended, and moves the cursor. [the thread] */
 void wr_disk_collect(struct wr_disk *d);
+/* Writes down how far all has ended; false, and told, where the disk does not take it. [the thread] */
+bool wr_disk_keep_cursor(struct wr_disk *d);
 /* Segments behind the cursor go. [the thread] */
 void wr_disk_advance(struct wr_disk *d);
 /* The oldest records that nobody has taken yet go, with their segment; false where there is none. [the thread] */

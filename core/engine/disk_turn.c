@@ -109,6 +109,18 @@ void wr_disk_collect(struct wr_disk *d)
     wr_disk_feed(d, look);
 }
 
+bool wr_disk_keep_cursor(struct wr_disk *d)
+{
+    if (d->cursor_fd < 0)
+        d->cursor_fd = wr_cursor_open(d->dir);
+    if (d->cursor_fd >= 0 && wr_cursor_store(d->cursor_fd, d->cursor, d->kept_turn++)) {
+        d->kept_cursor = d->cursor;
+        return true;
+    }
+    wr_disk_tell_error(d, "keep the cursor", errno);
+    return false;
+}
+
 static int64_t keep_cursor(struct wr_disk *d, int64_t now)
 {
     if (d->cursor == d->kept_cursor)
@@ -116,11 +128,7 @@ static int64_t keep_cursor(struct wr_disk *d, int64_t now)
     if (now - d->kept_at < CURSOR_NS)
         return d->kept_at + CURSOR_NS;
     d->kept_at = now;
-    if (wr_cursor_store(d->cursor_fd, d->cursor, d->kept_turn++))
-        d->kept_cursor = d->cursor;
-    else
-        wr_disk_tell_error(d, "keep the cursor", errno);
-    return d->cursor == d->kept_cursor ? INT64_MAX : now + CURSOR_NS;
+    return wr_disk_keep_cursor(d) ? INT64_MAX : now + CURSOR_NS;
 }
 
 /* Reading that failed is tried again after a while. */

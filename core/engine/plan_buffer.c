@@ -157,6 +157,10 @@ void wr_plan_buffers(struct wr_planner *p)
         struct wr_draft *b = &p->drafts[i];
         if (b->kind != WEIR_SINK || !b->bound || !is_disk(&b->common.opt.sink))
             continue;
+        if (b->c.is_dead_letter && b->common.opt.sink.buffer.when_full != WR_FULL_BLOCK)
+            wrong(p, b, "when_full",
+                  weir_cstr("what the buffer of a dead-letter sink has no room for must wait, or it would be lost"),
+                  "write block, or take the option out");
         for (uint32_t k = 0; k < i; k++) {
             const struct wr_draft *a = &p->drafts[k];
             if (a->kind == WEIR_SINK && a->bound && is_disk(&a->common.opt.sink) &&

@@ -248,6 +248,25 @@ def test_a_full_disk_is_waited_for(weir, port, small_disk):
     r.stop()
 
 
+def test_it_starts_on_a_full_disk(weir, port, small_disk):
+    """There is not even room for the cursor; a request waits until there is some."""
+    filler = small_disk / "filler"
+    with pytest.raises(OSError):
+        with filler.open("wb") as f:
+            while True:
+                f.write(b"x" * 4096)
+                f.flush()
+    text = pipeline(port, "type: file, path: out.ndjson, on_reject: drop").replace("path: buffer", "path: small/buffer")
+    r = weir.start(text)
+    with pytest.raises(requests.ReadTimeout):
+        requests.post(f"http://127.0.0.1:{port}/e", "{}", timeout=1)
+    filler.unlink()
+    post(port, numbered(3))
+    wait_until(lambda: len(lines(weir.folder / "out.ndjson")) >= 3, 30, "the events")
+    r.wait_log("stores events again")
+    r.stop()
+
+
 # ---- dead letters ------------------------------------------------------------------------------
 
 def test_a_dead_letter_of_a_record_has_all_of_the_event(weir, port):
@@ -283,6 +302,31 @@ dead_letter: dead
     r = weir.start(file)
     r.stop()
     assert len(lines(dead)) == 2, "what a dead letter was written of has ended"
+
+
+def test_dead_letters_wait_on_the_disk_too(weir, port):
+    """What the dead-letter sink could not take is there after a kill, once for each event."""
+    (weir.folder / "out").mkdir()
+    text = """\
+name: p
+sources: {{in: {{type: http, address: "127.0.0.1:{port}", path: /e}}}}
+sinks:
+  out: {{type: file, path: "out", name: "{{{{ missing }}}}.x", inputs: [in]}}
+  dead: {{{dead}, buffer: {{type: disk, path: dead-buffer}}}}
+dead_letter: dead
+"""
+    away = f'type: http, url: "http://127.0.0.1:{free_port()}/", ' + AWAY
+    file = weir.write(text.format(port=port, dead=away))
+    r = weir.start(file)
+    items = post(port, numbered(20), expect=202).json()["items"]
+    assert [item["status"] for item in items] == ["dead_lettered"] * 20
+    r.kill()
+    weir.write(text.format(port=port, dead="type: file, path: dead.ndjson"), file.name)
+    r = weir.start(file)
+    dead = weir.folder / "dead.ndjson"
+    wait_until(lambda: len(lines(dead)) == 20, 30, "the dead letters")
+    assert [json.loads(line["payload"])["n"] for line in lines(dead)] == list(range(20))
+    r.stop()
 
 
 def test_without_a_dead_letter_the_record_stays(weir, port):
