@@ -123,7 +123,7 @@ static void wait_no_more(struct wr_disk *d, struct wr_waiter *w)
 void wr_disk_wake_waiters(struct wr_disk *d)
 {
     if (d->waiters == NULL || d->waiting_memory > WR_DISK_MEMORY / 2 ||
-        room_for(d, d->wanted_disk, 0) != ROOM)
+        room_for(d, d->wanted_disk, 0) == NO_ROOM)
         return;
     struct wr_waiter *waiters = d->waiters;
     d->waiters = d->last_waiter = NULL;

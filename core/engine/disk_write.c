@@ -459,6 +459,7 @@ static int64_t next_turn(struct wr_disk *d, int64_t now)
     }
     pthread_mutex_lock(&d->mutex);
     d->napping = next != INT64_MAX && d->waiting_disk < WR_DISK_GROUP;
+    wr_disk_wake_waiters(d); /* what was dropped or left out has made room */
     pthread_mutex_unlock(&d->mutex);
     return next;
 }

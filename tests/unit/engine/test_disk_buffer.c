@@ -370,6 +370,43 @@ static void a_full_disk_drops_the_newest_where_the_user_wants_that(void **state)
     disk_close();
 }
 
+/* Pushes until the memory for what waits is full; the last push waits for room then. */
+static void fill_memory(void)
+{
+    while (disk_push_events(100))
+        continue;
+    assert_true(disk.waiter.queued);
+    disk.n_room = 0;
+}
+
+static void what_a_full_disk_drops_makes_room(void **state)
+{
+    (void)state;
+    disk.opt.size = (size_t)100 << 20;
+    disk.opt.when_full = WR_FULL_DROP_NEWEST;
+    disk_open();
+    fail_with = ENOSPC;
+    fill_memory();
+    disk_turn();
+    assert_true(disk.discarded[0] > 1000);
+    assert_int_equal(disk.n_room, 1);
+    fail_with = 0;
+    disk_close();
+}
+
+static void who_waits_for_memory_is_called_where_the_disk_is_full_by_then(void **state)
+{
+    (void)state;
+    disk.opt.size = (size_t)100 << 20;
+    disk.opt.when_full = WR_FULL_DROP_NEWEST;
+    disk_open();
+    fill_memory();
+    wr_disk_of(disk.buf)->opt.size = 1 << 20;
+    disk_turn();
+    assert_int_equal(disk.n_room, 1); /* its next push drops */
+    disk_close();
+}
+
 static void at_the_deadline_what_is_not_durable_fails(void **state)
 {
     (void)state;
@@ -474,6 +511,8 @@ int main(void)
         TEST(what_is_under_way_is_not_dropped_with_the_oldest),
         TEST(a_full_disk_is_a_full_buffer),
         TEST(a_full_disk_drops_the_newest_where_the_user_wants_that),
+        TEST(what_a_full_disk_drops_makes_room),
+        TEST(who_waits_for_memory_is_called_where_the_disk_is_full_by_then),
         TEST(at_the_deadline_what_is_not_durable_fails),
         TEST(a_long_backlog_needs_no_more_memory),
         TEST(a_folder_in_use_is_an_error),
