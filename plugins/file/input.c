@@ -143,7 +143,8 @@ int input_looks(const struct input *in, struct looks *ret)
 static int64_t count_lines(const char *ptr, size_t len)
 {
     int64_t n = 0;
-    for (const char *at = ptr, *end = ptr + len; (at = memchr(at, '\n', (size_t)(end - at))) != NULL; at++)
+    for (const char *at = ptr, *end = ptr + len;
+         (at = memchr(at, '\n', (size_t)(end - at))) != NULL; at++)
         n++;
     return n;
 }

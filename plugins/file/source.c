@@ -2,8 +2,8 @@
  *
  * Source `file`: the lines of files or of standard input, until their end or for ever.
  *
- * Lines are views into blocks (lines.c); this file opens, and waits so that it can be woken. A plain
- * run over one file keeps no position: it starts at the beginning, with several lanes as many
+ * Lines are views into blocks (lines.c); this file opens, and waits so that it can be woken. A
+ * plain run over one file keeps no position: it starts at the beginning, with several lanes as many
  * ranges of bytes, and redelivered lines have the same id (path and offset). With several files,
  * `follow` or `state` there are places (places.c): how far each file is delivered, and ids of their
  * own for each content that a path ever had.

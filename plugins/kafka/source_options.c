@@ -75,8 +75,9 @@ static const struct weir_option options[] = {
      .flags = WEIR_OPT_ADVANCED,
      .offset = offsetof(struct source_config, start_over),
      .def = "false",
-     .doc = "Begin by `start` also where the group holds an offset, once a run of weir; the group's "
-            "offset is set back at once."},
+     .doc =
+         "Begin by `start` also where the group holds an offset, once a run of weir; the group's "
+         "offset is set back at once."},
     {.name = "instance_id",
      .type = WEIR_OPT_STRING,
      .offset = offsetof(struct source_config, instance_id),

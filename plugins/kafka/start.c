@@ -221,7 +221,8 @@ static rd_kafka_resp_err_t find_starts(struct source *s, rd_kafka_topic_partitio
 
 /* ---- Anew, and up to the end --------------------------------------------------------------- */
 
-/* `start_over`: what the group holds of a partition that was not begun in this run does not count. */
+/* `start_over`: what the group holds of a partition that was not begun in this run does not count.
+ */
 static void forget_offsets(struct source *s, rd_kafka_topic_partition_list_t *list)
 {
     if (s->begun == NULL)

@@ -95,8 +95,8 @@ static int weir_rename(lua_State *L)
 #define REASON_MAX 40
 #define REASONS_MAX 256
 
-/* Reasons of drops and codes of failures live as long as the process: acks speak of them after their
- * state is gone. */
+/* Reasons of drops and codes of failures live as long as the process: acks speak of them after
+ * their state is gone. */
 static struct {
     pthread_mutex_t mutex;
     uint32_t n;
@@ -161,8 +161,8 @@ static int weir_fail(lua_State *L)
     struct weir_str text;
     text.ptr = luaL_checklstring(L, 2, &text.len);
     text.len = utf8_cut(text.ptr, text.len, FAIL_TEXT_MAX);
-    const char *code = lua_isnoneornil(L, 3) ? "lua_fail"
-                                             : keep_reason(check_reason(L, 3, what), "lua_fail");
+    const char *code =
+        lua_isnoneornil(L, 3) ? "lua_fail" : keep_reason(check_reason(L, 3, what), "lua_fail");
     struct holder *holder = hold_at(L, 1);
     if (holder != NULL)
         hold_use(L, holder, HOLD_GIVEN);
@@ -183,10 +183,9 @@ void api_events_open(lua_State *L)
 {
     static const luaL_Reg readers[] = {
         {"copy", weir_copy}, {"type", weir_type}, {"meta", weir_meta}, {NULL, NULL}};
-    static const luaL_Reg changers[] = {{"rename", weir_rename}, {"drop", weir_drop},
-                                        {"fail", weir_fail},     {"hold", hold_new},
-                                        {"join", made_join},     {"derive", made_derive},
-                                        {NULL, NULL}};
+    static const luaL_Reg changers[] = {
+        {"rename", weir_rename}, {"drop", weir_drop},     {"fail", weir_fail}, {"hold", hold_new},
+        {"join", made_join},     {"derive", made_derive}, {NULL, NULL}};
     luaL_setfuncs(L, readers, 0);
     if (!vm_of(L)->opt.condition)
         luaL_setfuncs(L, changers, 0);

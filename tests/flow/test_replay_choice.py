@@ -201,6 +201,31 @@ def test_many_kinds_are_bounded(orders):
     assert len(report["kinds"][1]["places"]) < 2200 and report["kinds"][1]["places"].endswith(" ...")
 
 
+def test_conditions_on_the_way(weir):
+    """Routes and filters behind the way in work as ever, ports and all."""
+    r = Replays(weir)
+    r.write("p.yaml", """\
+name: orders
+sources: {in: {type: file, path: in.ndjson}}
+transforms:
+  kinds: {type: route, inputs: [in], routes: {low: event.n < 3, high: event.n < 6}, drop: [other]}
+  odd: {type: filter, inputs: [kinds.high], condition: event.n % 2 == 1}
+sinks:
+  low: {type: file, inputs: [kinds.low], path: low.ndjson}
+  high: {type: file, inputs: [odd], path: high.ndjson}
+  dead: {type: file, path: dead.ndjson}
+dead_letter: dead
+""")
+    r.write("letters.ndjson", *(letter(n, component="kinds") for n in range(1, 8)), letter(9, component="odd"),
+            letter(10, component="odd"), letter(11, component="low"))
+    report = r.replay("letters.ndjson")
+    assert kinds(report) == {("kinds", "rejected"): {"replayed": 7, "delivered": 4, "filtered": 3},
+                             ("odd", "rejected"): {"replayed": 2, "delivered": 1, "filtered": 1},
+                             ("low", "rejected"): {"replayed": 1, "delivered": 1}}
+    assert sorted(e["n"] for e in r.json("low.ndjson")) == [1, 2, 11]
+    assert sorted(e["n"] for e in r.json("high.ndjson")) == [3, 5, 9]
+
+
 # ---- what cannot be ----------------------------------------------------------------------------
 
 @pytest.mark.parametrize("args, why", [
