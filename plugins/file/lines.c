@@ -204,9 +204,8 @@ enum line_result lines_next(struct lines *l, struct line *ret_line)
             l->skip = SKIP_NOTHING;
             if (skip == SKIP_FIRST_PART)
                 continue;
-            *ret_line = (struct line){.offset = l->skip_from,
-                                      .next = l->base + (int64_t)l->at,
-                                      .number = ++l->n_before};
+            *ret_line = (struct line){
+                .offset = l->skip_from, .next = l->base + (int64_t)l->at, .number = ++l->n_before};
             return LINE_SKIPPED;
         }
         if (newline != NULL)
