@@ -91,6 +91,7 @@ void wr_memory_done(struct wr_memory *m)
 {
     if (m->metrics != NULL)
         wr_metrics_off_scrape(m->metrics, m);
+    m->metrics = NULL;
     wr_shares_free(m->shares);
     m->shares = NULL;
 }

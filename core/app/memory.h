@@ -26,6 +26,7 @@ void wr_memory_find(int64_t given, struct wr_memory *ret);
 bool wr_memory_fit(struct wr_memory *m, const char *command, struct wr_files *f, bool *ret_usage);
 /* Before there are threads: from here on the limit holds. Logs it, and publishes it until done. */
 void wr_memory_begin(struct wr_memory *m, struct wr_metrics *metrics, struct wr_log_scope *log);
+/* While the metrics are there. Twice is allowed. */
 void wr_memory_done(struct wr_memory *m);
 
 #endif

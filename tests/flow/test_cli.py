@@ -79,7 +79,7 @@ def test_help_of_a_command(weir, name):
 
 def test_every_option_of_help_is_taken(weir):
     """Each option that --help names is understood, with and without "="."""
-    values = {"ADDR": "127.0.0.1:0", "DIR": str(weir.folder), "DURATION": "1s"}
+    values = {"ADDR": "127.0.0.1:0", "DIR": str(weir.folder), "DURATION": "1s", "SIZE": "256MiB"}
     path = weir.write(ENDS)
     for name in COMMANDS:
         text = weir.command(name, "--help").out

@@ -124,6 +124,7 @@ static void test_a_body_is_charged_once(void **state)
     wr_body_charge(body);
     size_t one = wr_budget_used(WR_USE_EVENTS) - before;
     assert_true(one >= 5100000 && one < 5300000);
+    assert_non_null(wr_event_add(&b->pub));
     struct wr_batch *clone = wr_batch_clone(b);
     assert_non_null(wr_arena_alloc(&body->arena, 1000000));
     wr_batch_freeze(b);
