@@ -48,7 +48,7 @@ static const struct wr_cli_option options[] = {
     {"shutdown-timeout", WR_CLI_DURATION, offsetof(struct args, shutdown_timeout), "DURATION", NULL,
      NULL, "how long a shutdown may take, instead of what each file says"},
     {"memory", WR_CLI_SIZE, offsetof(struct args, memory), "SIZE", NULL, NULL,
-     "most memory of the process, else its control group's, else 3/4 of the machine's"},
+     "most memory of the process; without it the control group's, or 3/4 of all"},
     {"exit-on-stop", WR_CLI_FLAG, offsetof(struct args, exit_on_stop), NULL, NULL, NULL,
      "end the process when a pipeline stops by itself"},
     {"core-dumps", WR_CLI_FLAG, offsetof(struct args, core_dumps), NULL, NULL, NULL,
