@@ -170,22 +170,36 @@ static void remove_key(struct keys *k, struct key *take_key)
     k->free(take_key);
 }
 
-static void make_room(struct keys *k, int64_t now_ns)
+static void drop_oldest(struct keys *k)
 {
-    while (k->oldest != NULL && (k->n_keys > k->config.entries || k->n_bytes > k->config.bytes)) {
-        struct key *key = k->oldest;
-        k->n_evicted += key->end_ns > now_ns;
-        unlink_seen(k, key);
-        remove_key(k, key);
-    }
+    struct key *key = k->oldest;
+    unlink_seen(k, key);
+    remove_key(k, key);
 }
 
-void keys_expire(struct keys *k, int64_t now_ns)
+/* Up to n whose time is over. */
+static bool expire(struct keys *k, int64_t now_ns, uint32_t n)
 {
-    for (uint32_t i = 0; i < EXPIRE_MAX && k->oldest != NULL && k->oldest->end_ns <= now_ns; i++) {
-        struct key *key = k->oldest;
-        unlink_seen(k, key);
-        remove_key(k, key);
+    for (; k->oldest != NULL && k->oldest->end_ns <= now_ns; n--) {
+        if (n == 0)
+            return true;
+        drop_oldest(k);
+    }
+    return false;
+}
+
+bool keys_expire(struct keys *k, int64_t now_ns)
+{
+    return expire(k, now_ns, EXPIRE_MAX);
+}
+
+/* Keys end as fast as others come. */
+static void make_room(struct keys *k, int64_t now_ns)
+{
+    (void)expire(k, now_ns, 2);
+    while (k->oldest != NULL && (k->n_keys > k->config.entries || k->n_bytes > k->config.bytes)) {
+        k->n_evicted += k->oldest->end_ns > now_ns;
+        drop_oldest(k);
     }
 }
 

@@ -89,8 +89,8 @@ enum keys_result keys_meet(struct keys *k, struct weir_str text, uint64_t hash, 
 void keys_see(struct keys *k, struct key *key, int64_t now_ns);
 void keys_write(struct keys *k, struct key *key);
 void keys_forget(struct keys *k, struct key *take_key);
-/* Forgets SEEN keys whose time is over, some at a time. */
-void keys_expire(struct keys *k, int64_t now_ns);
+/* Forgets SEEN keys whose time is over, some at a time: true where there are more. */
+bool keys_expire(struct keys *k, int64_t now_ns);
 
 /* Adds a waiter to a BUSY key's list, or ends its waiting. */
 void keys_hold(struct keys *k, struct waiter *w);

@@ -286,12 +286,16 @@ void lane_give_out(struct lane *l, struct weir_batch *b, bool parked)
 void lane_tick(struct lane *l, struct weir_batch *b)
 {
     const struct weir_host *h = l->h;
+    struct keys_report report;
+    bool more;
     lane_give_out(l, b, false);
-    keys_lock(l->keys);
-    keys_expire(l->keys, h->now(h));
-    struct keys_report report = keys_report(l->keys);
-    keys_unlock(l->keys);
+    do {
+        keys_lock(l->keys); /* others may have it between */
+        more = keys_expire(l->keys, h->now(h));
+        report = keys_report(l->keys);
+        keys_unlock(l->keys);
+        h->metric_add(l->evicted, report.n_evicted);
+    } while (more);
     h->metric_set(l->n_keys, (double)report.n_keys);
     h->metric_set(l->n_bytes, (double)report.n_bytes);
-    h->metric_add(l->evicted, report.n_evicted);
 }

@@ -69,6 +69,27 @@ static inline struct rig *flow_line(const char *options, const char *words)
     return r;
 }
 
+/* Sources 0 and 1, each a lane, that transform 2, sink 3, whose writes stay pending at first. */
+static inline struct rig *flow_two_lanes(const char *options, const char *first, const char *second)
+{
+    static struct rig r;
+    rig_init(&r);
+    (void)rig_add(&r, WEIR_SOURCE, "one");
+    (void)rig_add(&r, WEIR_SOURCE, "two");
+    (void)rig_add(&r, WEIR_TRANSFORM, "t");
+    (void)rig_add(&r, WEIR_SINK, "out");
+    rig_wire(&r, 0, 2);
+    rig_wire(&r, 1, 2);
+    rig_wire(&r, 2, 3);
+    flow_put(&r, 2, options);
+    r.script[0].poll = r.script[1].poll = flow_poll;
+    r.script[0].arg = (void *)(uintptr_t)first;
+    r.script[1].arg = (void *)(uintptr_t)second;
+    r.script[3].verdict = rig_pending;
+    rig_open(&r);
+    return &r;
+}
+
 static inline void flow_end(void)
 {
     wr_plan_free(flow_plan);
