@@ -7,6 +7,7 @@ import pytest
 
 from dedupe_rig import Web, duplicates, kafka_source, pipeline, read
 from redis_parts import HOSTILE, HOSTILE_EVENTS, Impostor, cluster, db, lines  # noqa: F401
+from test_redis_tls import certificates, tls_redis  # noqa: F401
 from weirtest import free_port, wait_until
 
 
@@ -215,6 +216,15 @@ def test_the_keys_of_a_cluster(weir, cluster):
     assert read(weir) == events and cluster.size() == 500
     weir.run(text)
     assert read(weir) == events
+
+
+def test_over_tls_with_a_password(weir, tls_redis, certificates):
+    server = tls_redis("server", "no", "--requirepass", "s3cret")
+    events = [{"k": n} for n in range(300)]
+    weir.write(lines(events + events), "in.ndjson")
+    more = f"key: '{{{{ k }}}}', password: s3cret, tls: {{ca: '{certificates}/ca.crt'}}"
+    weir.run(pipeline(dedupe(server.tls_url, more)))
+    assert read(weir) == events and server.client(password="s3cret").dbsize() == 300
 
 
 @pytest.mark.parametrize("answer", sorted(set(HOSTILE) - {"empty", "endless line", "string that never comes"}))
