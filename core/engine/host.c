@@ -224,13 +224,21 @@ static bool host_memory_is_short(const struct weir_host *h)
     return wr_budget_short(wr_now(clock_of(h)));
 }
 
+static int64_t host_cpu(const struct weir_host *h)
+{
+    return wr_clock_cpu(clock_of(h));
+}
+
 static const void *host_extension(const struct weir_host *h, const char *name)
 {
     static const struct weir_place_extension place = {sizeof(place), host_place};
     static const struct weir_memory_extension memory = {sizeof(memory), host_memory_report,
                                                         host_memory_is_short};
+    static const struct weir_cpu_extension cpu = {sizeof(cpu), host_cpu};
     if (strcmp(name, WEIR_PLACE_EXTENSION) == 0)
         return &place;
+    if (strcmp(name, WEIR_CPU_EXTENSION) == 0)
+        return &cpu;
     return strcmp(name, WEIR_MEMORY_EXTENSION) == 0 && h->priv != NULL ? &memory : NULL;
 }
 

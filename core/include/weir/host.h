@@ -338,4 +338,13 @@ struct weir_memory_extension {
 #define WEIR_HOST_HAS(h, member) \
     ((h)->size >= offsetof(struct weir_host, member) + sizeof((h)->member))
 
+/* The extension "weir.cpu/1": how long the calling thread has computed, in ns. Not what passed while it waited
+ * for a processor: for limits on work. Costs a system call. 0 where it is not known. [any] */
+#define WEIR_CPU_EXTENSION "weir.cpu/1"
+
+struct weir_cpu_extension {
+    uint32_t size;
+    int64_t (*thread)(const struct weir_host *h);
+};
+
 #endif
