@@ -8,12 +8,24 @@ import os
 import subprocess
 from pathlib import Path
 
+from confluent_kafka.admin import AdminClient
+
 from weirtest.servers import Kafka, MongoDB, Redis
 from weirtest.tools import free_port
 
 from links import Links
 
 DISK_MIB = 192
+
+
+class QuietKafka(Kafka):
+    """Its own client says nothing of outages, which are the point here."""
+
+    @property
+    def admin(self):
+        if self._admin is None:
+            self._admin = AdminClient({"bootstrap.servers": self.brokers, "log_level": 0})
+        return self._admin
 
 
 class World:
@@ -35,7 +47,7 @@ class World:
         home.mkdir(parents=True)
         (home / "port").write_text(str(plain))
         (home / "controller-port").write_text(str(controller))
-        return Kafka(self.folder / "kafka", [
+        return QuietKafka(self.folder / "kafka", [
             f"listeners=PLAINTEXT://127.0.0.1:{plain},LINK://127.0.0.1:{behind},"
             f"CONTROLLER://127.0.0.1:{controller}",
             f"advertised.listeners=PLAINTEXT://127.0.0.1:{plain},LINK://127.0.0.1:{link}",
