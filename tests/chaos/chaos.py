@@ -29,7 +29,7 @@ from world import World  # noqa: E402
 BUILD = Path(os.environ.get("WEIR_BUILD", ROOT / "build/release"))
 FLOWS = ("platform", "chain", "follow")
 MINUTES = 2.0
-ROUND_SECONDS = 90.0
+ROUND_SECONDS = 120.0
 
 
 @dataclass

@@ -436,7 +436,7 @@ ALL = {kind.kind: kind for kind in (
     Kill, KillAll, Stop, Freeze, KillKafka, KillRedis, KillMongoDB, FreezeServer, Cut, Down, Stall, Delay, Throttle,
     Clock, Disk, Rebalance, StallKill, StallStop, StallFreeze, Takeover)}
 # How often each comes, where --faults does not say: kills most often.
-WEIGHTS = {"kill": 24, "kill-all": 2, "stop": 2, "freeze": 2, "kafka": 1, "redis": 2, "mongodb": 2,
+WEIGHTS = {"kill": 30, "kill-all": 6, "stop": 2, "freeze": 2, "kafka": 1, "redis": 2, "mongodb": 2,
            "freeze-server": 1, "cut": 3, "down": 2, "stall": 2, "delay": 1, "throttle": 1, "clock": 2, "disk": 1,
            "rebalance": 2, "stall-kill": 3, "stall-stop": 1,
            "stall-freeze": 1, "takeover": 2}
