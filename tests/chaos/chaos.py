@@ -104,7 +104,7 @@ class Targets:
 
     def enough(self, now):
         """For a round under way."""
-        seconds = time.monotonic() - now.began
+        seconds = time.monotonic() - now.loaded
         return seconds >= ROUND_SECONDS or self.out_of_time(seconds) or \
             self.met(sum(f["kills"] for f in now.faults), now.oracle.issued())
 

@@ -35,7 +35,7 @@ class Round:
         self.findings, self.faults = [], []
         self._members = {}
         self.oracle = self.gauges = None
-        self.began = 0.0
+        self.began = self.loaded = 0.0
 
     # ---- what faults ask
 
@@ -75,6 +75,7 @@ class Round:
         self.gauges.start()
         try:
             self.warm_up()
+            self.loaded = time.monotonic()
             while not enough(self):
                 self.next_fault()
             self.drain()
