@@ -6,7 +6,8 @@
                                             clients ──▶ Kafka ────┘└──▶ archive ──▶ file
     follow     a file that grows and is rotated ──▶ follow ──▶ Kafka
 
-A round has topics (but the platform's own), groups, a database and a folder of its own.
+A round has topics, groups, a database and a folder of its own: a broker that is killed may have records again
+that were purged.
 """
 from dataclasses import dataclass, field
 
@@ -14,8 +15,7 @@ from weirtest.tools import ROOT, free_port
 
 from weirs import Part
 
-PLATFORM_TOPICS = ("user-events.activity", "user-events.commerce", "user-events.sessions")
-PLATFORM_DEAD = "user-events.dead"
+STREAMS = ("activity", "commerce", "sessions")
 TOKEN = "let-me-in-5d41402abc4b2a76"
 PARTITIONS = 4
 # A consumer that is killed is missed soon, and what it gives up is not waited for long.
@@ -103,6 +103,8 @@ class Setup:
     urls: dict = field(default_factory=dict)
     dead_files: list = field(default_factory=list)
     database: str = ""
+    platform: list = field(default_factory=list)
+    platform_dead: str = ""
     issued: str = ""
     edge: str = ""
     copied: str = ""
@@ -133,10 +135,11 @@ def replace(text, old, new, path):
     return text.replace(old, new)
 
 
-def shipped(name, *changes):
-    """A pipeline of pipelines/ with test settings: all else is as it ships."""
+def shipped(name, setup, *changes):
+    """A pipeline of pipelines/ with test settings and the topics of this round: all else is as it ships."""
     path = ROOT / "pipelines" / f"{name}.yaml"
     text = path.read_text().replace("../scripts/lua/", f"{ROOT}/scripts/lua/")
+    text = text.replace("user-events.", f"user-events-{setup.round}.")
     for old, new in changes:
         text = replace(text, old, new, path)
     return text + SHUTDOWN
@@ -147,22 +150,25 @@ def platform(setup, world, ports, folder):
     setup.urls["platform"] = f"127.0.0.1:{world.links.add('clients.api', api)}"
     to_producer = f"127.0.0.1:{world.links.add('api.producer', producer)}"
     group, setup.database = f"consumer-{setup.round}", f"platform-{setup.round}"
-    setup.groups["platform"] = (group, list(PLATFORM_TOPICS))
+    setup.platform = [f"user-events-{setup.round}.{stream}" for stream in STREAMS]
+    setup.platform_dead = f"user-events-{setup.round}.dead"
+    setup.topics += [*setup.platform, setup.platform_dead]
+    setup.groups["platform"] = (group, setup.platform)
     dead = folder / "api-dead.ndjson"
     setup.dead_files.append(dead)
     setup.parts += [
-        Part("api", shipped("api"), {
+        Part("api", shipped("api", setup), {
             "API_ADDRESS": f"127.0.0.1:{api}", "API_TOKEN": TOKEN, "API_DEAD_LETTERS": dead,
             "REDIS_URL": f"redis://{world.link_to('api', world.redis)}",
             "PRODUCER_URL": f"http://{to_producer}/events"}, sinks=["api.redis", "api.producer"]),
-        Part("producer", shipped("producer"), {
+        Part("producer", shipped("producer", setup), {
             "PRODUCER_ADDRESS": f"127.0.0.1:{producer}", "KAFKA_BROKERS": world.brokers})]
     for i in (1, 2):
         setup.parts.append(consumer(setup, world, f"consumer-{i}"))
 
 
 def consumer(setup, world, name):
-    text = shipped("consumer",
+    text = shipped("consumer", setup,
                    ("    group: ${env:KAFKA_GROUP:-consumer}\n",
                     "".join(f"    {line}\n" for line in ("group: ${env:KAFKA_GROUP:-consumer}", *KAFKA_OPTIONS))),
                    ('        last_day: "{{ day }}"\n',
@@ -265,13 +271,6 @@ def prepare(number, flows, world, ports, folder):
         write(part, folder)
     for topic in setup.topics:
         world.kafka.topic(PARTITIONS, topic)
-    if setup.has("platform"):
-        there = world.kafka.admin.list_topics(timeout=20).topics
-        for topic in (*PLATFORM_TOPICS, PLATFORM_DEAD):
-            if topic in there:
-                world.kafka.purge(topic)
-            else:
-                world.kafka.topic(1 if topic == PLATFORM_DEAD else PARTITIONS, topic)
     world.kafka.forget()  # its clients would tell of each outage
     world.redis.client().flushall()
     return setup

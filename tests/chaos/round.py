@@ -17,6 +17,7 @@ from stores import Judge
 from weirs import Fleet
 
 WARM_UP = 6.0
+START_WITHIN = 180.0
 RECOVER_WITHIN = 30.0
 GOOD = 0.9
 DRAIN_WITHIN = 120.0
@@ -87,14 +88,14 @@ class Round:
 
     def warm_up(self):
         """Until every flow moves."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + START_WITHIN
         while time.monotonic() < deadline:
             self.pause(0.5)
             slow = [f for f in self.gauges.flows
                     if self.gauges.rate(f, time.monotonic(), measure.WINDOW) < 0.5 * self.offered(f)]
             if not slow and time.monotonic() - self.began > WARM_UP:
                 return
-        self.finding("not started", f"no load passes after 60 s: {', '.join(slow)}")
+        self.finding("not started", f"no load passes after {START_WITHIN:.0f} s: {', '.join(slow)}")
 
     def offered(self, flow):
         """Events a second that the flow is given."""

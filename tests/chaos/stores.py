@@ -8,7 +8,6 @@ import pymongo
 
 import compare
 from compare import Finding, Record
-from flows import PLATFORM_DEAD, PLATFORM_TOPICS
 from oracle import DAY
 
 
@@ -121,7 +120,7 @@ class Judge:
 
     def platform(self):
         clients = self.oracle.of("platform")
-        records = [r for topic in PLATFORM_TOPICS for r in read_topic(self.world.kafka, topic)]
+        records = [r for topic in self.setup.platform for r in read_topic(self.world.kafka, topic)]
         self.log("Kafka (platform)", records, clients)
         self.findings += compare.check_topic_of_type("Kafka (platform)", records)
         self.findings += compare.check_repeated_by_request("Kafka (platform)", records, clients, self.hit())
@@ -130,7 +129,7 @@ class Judge:
             "Redis (counters)", {k: int(n) for k, n in self.redis.hgetall(f"count:{DAY}").items()}, records)
         self.findings += compare.check_last(
             "Redis (users)", read_hash_field(self.redis, "user", "last_seq"),
-            [r for r in records if r.topic == PLATFORM_TOPICS[2]])
+            [r for r in records if r.topic == self.setup.platform[2]])
         sessions = {f"session:{client}s{i % 7}" for client, i in compare.ids(clients)}
         missing = sessions - set(self.redis.scan_iter("session:*", count=1000))
         found = compare.finding("lost", "Redis (sessions)", sorted(missing))
@@ -203,6 +202,6 @@ class Judge:
             found = compare.finding("dead-lettered", path.name, (line[:600] for line in lines))
             self.findings += [found] if found else []
         if self.setup.has("platform"):
-            dead = read_messages(self.world.kafka, PLATFORM_DEAD)
-            found = compare.finding("dead-lettered", PLATFORM_DEAD, (m.value()[:600] for m in dead))
+            dead = read_messages(self.world.kafka, self.setup.platform_dead)
+            found = compare.finding("dead-lettered", "user-events.dead", (m.value()[:600] for m in dead))
             self.findings += [found] if found else []
