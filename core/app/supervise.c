@@ -111,7 +111,10 @@ static bool answer_ready(void *arg, struct wr_buf *out)
         wr_buf_json(&list, slot->plan->name);
         wr_buf_printf(&list, ",\"ready\":%s,\"state\":\"%s\"", ready ? "true" : "false", state);
         struct wr_pipeline *p = atomic_load(&slot->pipeline);
+        char unready[WEIR_ERROR_TEXT] = "";
         const char *reason = p != NULL ? wr_pipeline_reason(p) : "";
+        if (p != NULL && reason[0] == '\0' && wr_pipeline_unready(p, unready, sizeof(unready)))
+            reason = unready;
         if (reason[0] != '\0') {
             wr_buf_text(&list, ",\"reason\":");
             wr_buf_json(&list, weir_cstr(reason));

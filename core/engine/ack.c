@@ -278,24 +278,38 @@ void wr_ack_settle(struct wr_ack *ack, enum weir_outcome outcome, const struct w
 
 #define GENERATIONS_MAX 32 /* a transform may join what it joined before, again and again */
 
-static bool is_abandoned(const struct wr_ack *ack, int generations)
+static enum wr_fate stream_fate(const struct weir_stream *s, int64_t now)
 {
-    if (ack == NULL)
-        return false;
-    if (ack->kind == WR_ACK_STREAM)
-        return wr_break_epoch(atomic_load_explicit(&ack->of.stream->closed, memory_order_relaxed));
-    if (ack->kind != WR_ACK_CHILD || ack->of.child->n == 0 || generations == 0)
-        return false;
-    for (uint32_t i = 0; i < ack->of.child->n; i++)
-        if (!is_abandoned(ack->of.child->parents[i], generations - 1))
-            return false;
-    return true;
+    if (atomic_load_explicit(&s->closed, memory_order_relaxed))
+        return WR_FATE_GONE;
+    return now < atomic_load_explicit(&s->lease, memory_order_relaxed) ? WR_FATE_WRITE : WR_FATE_WAIT;
 }
 
-/* False where it would take long to say: writing what nobody counts does no harm. */
-bool wr_ack_is_abandoned(const struct wr_ack *ack)
+/* Of a join all parents have to be gone; it waits for one. */
+static enum wr_fate fate(const struct wr_ack *ack, int64_t now, int generations)
 {
-    return is_abandoned(ack, GENERATIONS_MAX);
+    if (ack == NULL)
+        return WR_FATE_WRITE;
+    if (ack->kind == WR_ACK_STREAM)
+        return wr_break_epoch(stream_fate(ack->of.stream, now) != WR_FATE_WRITE)
+                   ? stream_fate(ack->of.stream, now)
+                   : WR_FATE_WRITE;
+    if (ack->kind != WR_ACK_CHILD || ack->of.child->n == 0 || generations == 0)
+        return WR_FATE_WRITE;
+    bool all_gone = true;
+    for (uint32_t i = 0; i < ack->of.child->n; i++) {
+        enum wr_fate of_parent = fate(ack->of.child->parents[i], now, generations - 1);
+        if (of_parent == WR_FATE_WAIT)
+            return WR_FATE_WAIT;
+        all_gone &= of_parent == WR_FATE_GONE;
+    }
+    return all_gone ? WR_FATE_GONE : WR_FATE_WRITE;
+}
+
+/* WRITE where it would take long to say: writing what nobody counts does no harm. */
+enum wr_fate wr_ack_fate(const struct wr_ack *ack, int64_t now)
+{
+    return fate(ack, now, GENERATIONS_MAX);
 }
 
 /* ---- Coming home: the lane ---- */

@@ -58,6 +58,7 @@ struct weir_stream {
     struct weir_origin origin;
     void *user;
     _Atomic bool closed;
+    _Atomic int64_t lease; /* until then its events may be written */
     bool moved;        /* the watermark, since the last commit() */
     bool stuck;        /* it moves no more: what comes is only counted */
     int64_t watermark; /* `next` of the last entry that left the ring */

@@ -29,6 +29,7 @@ struct weir_stream *wr_stream_open(struct wr_acks *acks, const struct weir_origi
     s->origin = (struct weir_origin){{name, origin->name.len}, origin->partition};
     s->acks = acks;
     s->user = user;
+    atomic_init(&s->lease, WEIR_NEVER);
     s->next = acks->streams;
     if (s->next != NULL)
         s->next->prev = s;
@@ -68,6 +69,11 @@ void wr_stream_close(struct weir_stream *take_s)
     } else {
         stream_free(s);
     }
+}
+
+void wr_stream_lease(struct weir_stream *s, int64_t until_ns)
+{
+    atomic_store_explicit(&s->lease, until_ns, memory_order_relaxed);
 }
 
 void wr_streams_free_closed(struct wr_acks *acks)

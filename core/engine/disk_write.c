@@ -64,7 +64,7 @@ static void sift(struct wr_disk *d, struct wr_disk_entry *e)
             WR_LOG(d->opt.log, WEIR_LOG_ERROR, "an event is too large for the disk buffer",
                    weir_kv_u64("bytes", events[i].payload.len));
             wr_ack_settle(events[i].host_ack, WEIR_FAILED, &why, &ended);
-        } else if (wr_ack_is_abandoned(events[i].host_ack)) {
+        } else if (wr_ack_fate(events[i].host_ack, wr_now(d->opt.clock)) == WR_FATE_GONE) {
             abandoned++;
             wr_ack_settle(events[i].host_ack, WEIR_ABANDONED, NULL, &ended);
         } else {

@@ -229,17 +229,32 @@ static int64_t host_cpu(const struct weir_host *h)
     return wr_clock_cpu(clock_of(h));
 }
 
+static void host_ready(const struct weir_host *h, const char *reason)
+{
+    wr_unit_unready(inst_of(h)->unit, h->index, reason);
+}
+
 static const void *host_extension(const struct weir_host *h, const char *name)
 {
     static const struct weir_place_extension place = {sizeof(place), host_place};
     static const struct weir_memory_extension memory = {sizeof(memory), host_memory_report,
                                                         host_memory_is_short};
     static const struct weir_cpu_extension cpu = {sizeof(cpu), host_cpu};
-    if (strcmp(name, WEIR_PLACE_EXTENSION) == 0)
-        return &place;
-    if (strcmp(name, WEIR_CPU_EXTENSION) == 0)
-        return &cpu;
-    return strcmp(name, WEIR_MEMORY_EXTENSION) == 0 && h->priv != NULL ? &memory : NULL;
+    static const struct weir_ready_extension ready = {sizeof(ready), host_ready};
+    static const struct weir_lease_extension lease = {sizeof(lease), wr_stream_lease};
+    static const struct {
+        const char *name;
+        const void *table;
+        bool of_instance; /* not while a file is checked */
+    } rows[] = {{WEIR_PLACE_EXTENSION, &place, false},
+                {WEIR_CPU_EXTENSION, &cpu, false},
+                {WEIR_READY_EXTENSION, &ready, true},
+                {WEIR_LEASE_EXTENSION, &lease, false},
+                {WEIR_MEMORY_EXTENSION, &memory, true}};
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        if (strcmp(name, rows[i].name) == 0)
+            return rows[i].of_instance && h->priv == NULL ? NULL : rows[i].table;
+    return NULL;
 }
 
 /* ---- The table ---- */

@@ -198,7 +198,7 @@ const char *wr_pipeline_reason(struct wr_pipeline *p)
 bool wr_pipeline_ready(struct wr_pipeline *p)
 {
     return !atomic_load(&p->failed) && !atomic_load(&p->draining) &&
-           atomic_load(&p->lanes_polling) == atomic_load(&p->lanes_left);
+           !atomic_load(&p->any_unready) && atomic_load(&p->lanes_polling) == atomic_load(&p->lanes_left);
 }
 
 static void tell(struct wr_pipeline *p)
@@ -367,6 +367,7 @@ void wr_pipeline_free(struct wr_pipeline *p)
         pthread_mutex_destroy(&shared->mutex);
         wr_log_scope_free(p->units[i].log);
     }
+    wr_pipeline_free_unready(p);
     pthread_mutex_destroy(&p->mutex);
     wr_log_scope_free(p->log);
     wr_free(p->lanes);

@@ -17,6 +17,7 @@
 struct wr_lane;
 struct wr_shard;
 struct wr_outlet;
+struct wr_unready;
 
 /* What the instances of one component share. */
 struct wr_shared {
@@ -82,8 +83,10 @@ struct wr_pipeline {
     void (*notify)(void *arg);
     void *notify_arg;
     bool started;
-    pthread_mutex_t mutex;    /* for reason */
+    pthread_mutex_t mutex;    /* for reason and unready */
     char reason[WEIR_ERROR_TEXT];
+    struct wr_unready *unready; /* what instances say against its readiness */
+    _Atomic int any_unready;
     _Atomic int failed;
     _Atomic int draining;     /* sources are to stop */
     _Atomic int flushing;     /* no lane gives anything more: no batch waits to be filled */
@@ -132,6 +135,12 @@ void wr_pipeline_abort(struct wr_pipeline *p);
 void wr_pipeline_lane_flushed(struct wr_pipeline *p);
 void wr_pipeline_lane_ended(struct wr_pipeline *p);
 void wr_pipeline_shard_ended(struct wr_pipeline *p, bool dead_letter);
+
+/* ---- unready.c ---- */
+
+/* Instance `index` can do nothing for that reason; NULL: it can again. [any] */
+void wr_unit_unready(struct wr_unit *unit, uint32_t index, const char *reason);
+void wr_pipeline_free_unready(struct wr_pipeline *p);
 
 /* ---- transform_hold.c ---- */
 

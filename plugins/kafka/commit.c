@@ -79,7 +79,11 @@ void commit_receive(struct source *s, int timeout_ms)
 void commit_step(struct source *s, int64_t now)
 {
     commit_receive(s, 0);
-    if (!s->dirty || s->committing || now < s->commit_ns || s->rebalance.joining)
+    if (!s->dirty || s->committing || now < s->commit_ns)
+        return;
+    /* A commit that waits behind a join comes with the generation before it: the library gives up
+     * all its partitions then. */
+    if (s->rebalance.joining || wire_joining(&s->client))
         return;
     s->commit_ns = now + s->cfg->commit_interval;
     commit_send(s, false);

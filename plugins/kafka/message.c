@@ -163,11 +163,14 @@ bool message_emit(struct source *s, struct weir_batch *b, struct part *p,
         h->batch_truncate(b, before);
         return false;
     }
-    if (p->first_offset == NO_OFFSET)
+    bool first = p->first_offset == NO_OFFSET;
+    if (first)
         p->first_offset = take_m->offset;
     p->last_offset = take_m->offset;
     p->last_time_ms = time_ms;
     p->last_len = take_m->len;
+    if (first)
+        gone_first(s, p);
     if (*ret_bytes <= COPY_MOST)
         rd_kafka_message_destroy(take_m);
     return true;

@@ -104,6 +104,8 @@ static void take_on(struct source *s)
     library_assign(s);
     if (s->paused)
         parts_pause(s);
+    gone_taken_on(s, r->list);
+    rights_joined(s);
     r->assigned = true;
     r->joining = false;
     say(s, WEIR_LOG_INFO, "partitions taken on", (uint64_t)r->list->cnt, 0);

@@ -9,6 +9,7 @@
  */
 #include "sink.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define WEIR_ID "weir-id"
@@ -42,15 +43,41 @@ static void slot_put(struct sink *s, struct slot *slot)
 
 /* ---- Reports ------------------------------------------------------------------------------- */
 
+/* The first news of it is told; a delivery takes it back. */
+static void note_denied(struct sink *s, struct topic *t)
+{
+    char text[WEIR_ERROR_TEXT / 2];
+    if (t->denied)
+        return;
+    t->denied = true;
+    s->n_denied++;
+    snprintf(text, sizeof(text), "Kafka denies writing to the topic '%.100s'", t->name);
+    client_bar(&s->client, BAR_RIGHT, text);
+}
+
+static void note_delivered(struct sink *s, struct topic *t)
+{
+    if (t->denied)
+        s->n_denied--;
+    t->denied = false;
+    if (s->client.barred && s->n_denied == 0)
+        client_bar(&s->client, BAR_RIGHT, "");
+}
+
 /* The verdict on an event that failed; `m` as verdict_of(). The text names the topic. */
-static struct weir_result judge(const struct sink *s, rd_kafka_resp_err_t code,
+static struct weir_result judge(struct sink *s, rd_kafka_resp_err_t code,
                                 const rd_kafka_message_t *m, const struct slot *slot)
 {
     const struct weir_host *h = s->client.host;
     char text[WEIR_ERROR_TEXT / 2];
     struct weir_arena *a = h->scratch(h);
     struct weir_result r = verdict_of(code, m, slot->alone, s->literal != NULL);
-    if (rd_kafka_fatal_error(s->rk, text, sizeof(text)) != RD_KAFKA_RESP_ERR_NO_ERROR) {
+    rd_kafka_resp_err_t fatal = rd_kafka_fatal_error(s->rk, text, sizeof(text));
+    if (code == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED)
+        note_denied(s, slot->topic);
+    if (fatal == RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED)
+        client_bar(&s->client, BAR_RIGHT, "Kafka denies the idempotent producer");
+    if (fatal != RD_KAFKA_RESP_ERR_NO_ERROR) {
         r = verdict_of(RD_KAFKA_RESP_ERR__FATAL, m, false, false);
         r.message = h->arena_printf(a, "the producer can do nothing more: %s", text);
     } else {
@@ -60,7 +87,7 @@ static struct weir_result judge(const struct sink *s, rd_kafka_resp_err_t code,
     return r;
 }
 
-static struct weir_result failed(const struct sink *s, const rd_kafka_message_t *m,
+static struct weir_result failed(struct sink *s, const rd_kafka_message_t *m,
                                  const struct slot *slot)
 {
     bool too_large = m->err == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE ||
@@ -70,6 +97,13 @@ static struct weir_result failed(const struct sink *s, const rd_kafka_message_t 
     else if (is_of_any_record(m->err) && !slot->alone)
         topic_isolate(slot->topic);
     return judge(s, m->err, m, slot);
+}
+
+static void delivered(struct sink *s, const struct slot *slot)
+{
+    topic_prove(slot->topic, slot->bytes);
+    if (s->client.barred)
+        note_delivered(s, slot->topic);
 }
 
 void on_report(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque)
@@ -86,7 +120,7 @@ void on_report(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque)
     if (m->err != RD_KAFKA_RESP_ERR_NO_ERROR)
         r = failed(s, m, slot);
     else
-        topic_prove(slot->topic, slot->bytes);
+        delivered(s, slot);
     slot_put(s, slot);
     if (s->writing != NULL && s->writing_ticket == ticket)
         *weir_result_at(s->writing, index) = r;
@@ -323,6 +357,7 @@ static void sink_progress(void *self, int64_t deadline_ns)
     rd_kafka_queue_poll_callback(s->main_queue,
                                  woken ? 0 : ms_until(s->client.host, deadline_ns, 60000));
     sink_memory(s);
+    client_step(&s->client);
     pthread_mutex_unlock(&s->polling);
 }
 

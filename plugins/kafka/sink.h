@@ -45,6 +45,7 @@ struct topic {
     size_t limit;     /* on them, once a request was too large for the topic; NO_LIMIT: none */
     size_t proven;    /* bytes delivered since the limit was set */
     bool unknown;     /* the brokers have no such topic, as far as the last message told */
+    bool denied;      /* nothing may be written to it, as far as that told */
     size_t len;
     char name[];
 };
@@ -112,6 +113,7 @@ struct server {
 struct sink {
     struct client client; /* first: the opaque of the handle */
     const struct sink_config *cfg;
+    void (*free)(void *); /* the host's: may be needed after it has gone */
     rd_kafka_t *rk;
     rd_kafka_queue_t *main_queue;
     struct topics topics;
@@ -119,6 +121,7 @@ struct sink {
     pthread_mutex_t polling; /* held by whoever polls the library; guards what follows */
     struct server server;
     uint64_t n_pending; /* messages of which no report has come */
+    uint32_t n_denied;  /* topics */
     struct slot *free_slots;
     struct slot_chunk *chunks;
     struct weir_results *writing; /* the write that runs: reports for it go here */

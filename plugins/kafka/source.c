@@ -49,7 +49,9 @@ static void notice(struct source *s, rd_kafka_message_t *take_m)
     if (take_m->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
         struct part *p = topic != NULL ? part_find(s, topic, take_m->partition) : NULL;
         if (p != NULL)
-            p->end = take_m->offset;
+            gone_end(s, p, take_m->offset);
+        if (p != NULL && p->denied)
+            rights_read(s, p);
     } else if (take_m->err == RD_KAFKA_RESP_ERR__FATAL) {
         char text[WEIR_ERROR_TEXT / 2];
         rd_kafka_resp_err_t code = rd_kafka_fatal_error(s->rk, text, sizeof(text));
@@ -63,6 +65,9 @@ static void notice(struct source *s, rd_kafka_message_t *take_m)
         client_fault(&s->client, RD_KAFKA_RESP_ERR__FATAL, s->fatal_error.text, topic);
     } else {
         client_fault(&s->client, take_m->err, rd_kafka_message_errstr(take_m), topic);
+        if (take_m->err == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED ||
+            take_m->err == RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED)
+            rights_denied(s, take_m->err, topic, take_m->partition);
     }
     rd_kafka_message_destroy(take_m);
 }
@@ -119,7 +124,7 @@ static bool is_behind_end(struct part *p, const rd_kafka_message_t *m)
     return true;
 }
 
-/* False where it ended for want of memory. */
+/* False where it ended for want of memory, or waits for the end of what is under way. */
 static bool take_messages(struct source *s, struct weir_batch *b, uint32_t room)
 {
     struct origin_cache cache = {NULL, NULL};
@@ -136,10 +141,13 @@ static bool take_messages(struct source *s, struct weir_batch *b, uint32_t room)
         }
         size_t n;
         const struct weir_origin *origin = origin_of(s, b, p, &cache);
-        if (origin == NULL || !message_emit(s, b, p, origin, m, &n)) {
+        if (origin == NULL || !gone_check(s, p, m->offset) ||
+            !message_emit(s, b, p, origin, m, &n)) {
             held_push_front(s, m);
             return false;
         }
+        if (p->denied)
+            rights_read(s, p);
         bytes += n;
         s->taken_bytes = bytes;
     }
@@ -217,8 +225,14 @@ static int64_t earlier(int64_t a, int64_t b)
 /* What goes on at every poll, whether there is room or not. Returns when it has to go on. */
 static int64_t step(struct source *s, int64_t now)
 {
+    client_step(&s->client);
+    int64_t lease_ns = wire_lease(&s->client);
+    if (!rd_kafka_assignment_lost(s->rk)) /* looked at behind what it may contradict */
+        parts_lease(s, lease_ns);
     commit_step(s, now);
     rebalance_step(s, now);
+    gone_step(s, now);
+    rights_step(s, now);
     int64_t due = earlier(lag_step(s, now), fetch_step(s, now));
     if (s->rebalance.state != REBALANCE_NONE)
         due = earlier(due, now + DRAIN_LOOK);

@@ -10,6 +10,8 @@
  *   fetch.c           keeps the library fetching
  *   memory.c          what it keeps in memory
  *   start.c           where to begin in a partition
+ *   gone.c            messages that were gone before they were read
+ *   rights.c          what the brokers deny
  *   ask.c             questions to the brokers, by a thread
  *   commit.c          watermarks into the consumer group
  *   rebalance.c       taking partitions on and handing them over
@@ -59,9 +61,12 @@ struct part {
     int64_t first_offset;              /* of the message emitted first */
     int64_t last_offset, last_time_ms; /* of the message emitted last */
     size_t last_len;
-    bool draining;  /* to be given up: nothing new from it */
-    bool paused;    /* by us; the library pauses on its own account in a rebalance */
-    bool giving_up; /* named in the rebalance that is handled */
+    int64_t begin;            /* where the group goes on, until that was looked into */
+    int64_t gap_from, gap_to; /* offsets that did not come */
+    bool draining;            /* to be given up: nothing new from it */
+    bool paused;              /* by us; the library pauses on its own account in a rebalance */
+    bool giving_up;           /* named in the rebalance that is handled */
+    bool denied;              /* it may not be read */
     struct weir_metric *lag;
     char topic[];
 };
@@ -89,14 +94,14 @@ struct rebalance {
     bool marked;         /* the partitions to give up know it */
     bool lost;           /* the group has already given them to others */
     bool closing;        /* the consumer closes: carry out at once */
-    bool joining;        /* cooperative: partitions were given up and the group forms anew */
+    bool joining;        /* cooperative: partitions were given up, and the library will join anew */
     bool assigned;       /* nothing was given up since the last assignment */
     bool primed;         /* the partitions that are there at the start are known */
     int64_t deadline_ns; /* of a hand-over; when to ask again in a look-up */
 };
 
 /* Questions that a thread carries to the brokers; see ask.c. */
-enum ask_kind { ASK_STARTS, ASK_ENDS, N_QUESTIONS };
+enum ask_kind { ASK_STARTS, ASK_COMMITTED, ASK_BEGINS, ASK_ENDS, ASK_RIGHTS, N_QUESTIONS };
 enum ask_state { ASK_NONE, ASK_OPEN, ASK_ANSWERED };
 
 struct question {
@@ -131,6 +136,18 @@ struct lag {
     int64_t ask_ns;  /* when to ask next */
 };
 
+struct gone {
+    bool wanted; /* there are partitions whose offset in the group is to be asked for */
+    int64_t committed_ns, begins_ns; /* when to ask next */
+    struct weir_metric *counter;
+};
+
+struct rights {
+    bool group;                              /* the group is denied */
+    rd_kafka_topic_partition_list_t *topics; /* that may not be seen; NULL: none yet */
+    int64_t ask_ns;                          /* when to ask next */
+};
+
 /* What the lanes of one source share. */
 struct lanes {
     _Atomic int64_t close_ns; /* when all of them have to be closed; 0: none closes yet */
@@ -162,6 +179,10 @@ struct source {
     /* Partitions begun anew, and where others end for us; written by asker's thread while a question
      * for starts is open, read by the lane while none is. */
     rd_kafka_topic_partition_list_t *begun, *stops;
+    struct gone gone;
+    struct rights rights;
+    const struct weir_lease_extension *lease;
+    int64_t lease_ns;                 /* until when all partitions are ours for sure */
     const rd_kafka_metadata_t *known; /* of asker's thread: the partitions that were there first */
     struct rebalance rebalance;
     int64_t drain_ns;
@@ -201,10 +222,15 @@ void source_close(void *take_self);
 struct part *part_find(struct source *s, const char *topic, int32_t partition);
 /* NULL when memory is used up. */
 struct part *part_open(struct source *s, const char *topic, int32_t partition);
+/* Nothing of before counts in this partition any more; nothing is under way. False when memory is
+ * used up. */
+bool part_restart(struct source *s, struct part *p);
 /* Closes the streams of all partitions where `giving_up` is set, and forgets them. */
 void parts_close(struct source *s);
 void parts_pause(struct source *s);
 void parts_resume(struct source *s);
+/* Until when events of all of them may be written. */
+void parts_lease(struct source *s, int64_t until_ns);
 uint64_t parts_pending(const struct source *s);
 bool parts_at_end(const struct source *s);
 
@@ -249,6 +275,30 @@ int64_t fetch_weight(const struct source *s);
 /* ---- memory.c */
 /* Tells the host what the library keeps. */
 void source_memory(const struct source *s);
+/* ---- gone.c */
+/* Before a message is emitted. False: it has to wait until what is under way of its partition has
+ * ended. */
+bool gone_check(struct source *s, struct part *p, int64_t offset);
+/* The first message of a partition was emitted. */
+void gone_first(struct source *s, struct part *p);
+/* The partition's end was met there. */
+void gone_end(struct source *s, struct part *p, int64_t offset);
+void gone_taken_on(struct source *s, const rd_kafka_topic_partition_list_t *list);
+void gone_step(struct source *s, int64_t now);
+
+/* ---- rights.c */
+/* topic NULL: the group. */
+void rights_denied(struct source *s, rd_kafka_resp_err_t code, const char *topic,
+                   int32_t partition);
+/* Something came of a partition that was denied. */
+void rights_read(struct source *s, struct part *p);
+void rights_joined(struct source *s);
+void rights_tell(struct source *s);
+void rights_step(struct source *s, int64_t now);
+/* Sets err of each topic that may not be seen. Blocks. [the thread of ask.c] */
+rd_kafka_resp_err_t rights_find(struct source *s, rd_kafka_topic_partition_list_t *list,
+                                int timeout_ms);
+void rights_free(struct source *s);
 
 /* ---- lag.c */
 /* Asks for the partitions' ends now, unless that is under way. */

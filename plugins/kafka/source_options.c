@@ -93,7 +93,8 @@ static const struct weir_option options[] = {
      .doc =
          "How the group shares partitions; all members need the same. auto: range, or "
          "roundrobin where the others want that. cooperative-sticky (librdkafka 2.6.1 and later) "
-         "stops fewer partitions while members come and go, but may repeat events then."},
+         "moves fewer partitions while members come and go, and the others are read on while the "
+         "group forms anew."},
     {.name = "commit_interval",
      .type = WEIR_OPT_DURATION,
      .flags = WEIR_OPT_ADVANCED,
@@ -130,8 +131,8 @@ static const struct weir_option options[] = {
 /* ---- Configuration ------------------------------------------------------------------------- */
 
 /* Never cooperative by itself: a commit that meets a generation's end costs the library all its
- * partitions then, and with them the events under way. Eager members have nothing left to commit.
- */
+ * partitions then, and with them the events under way, which are repeated. commit.c keeps clear of
+ * that but for a moment; eager members have nothing left to commit. */
 static const char *assignor(const struct source_config *cfg)
 {
     if (cfg->assignment != ASSIGN_AUTO)
@@ -303,8 +304,19 @@ const struct weir_type kafka_source_type = {
     .summary = "Reads topics as a member of a consumer group.",
     .doc =
         "Each lane is a consumer of its own in the group. Offsets are committed once everything "
-        "before them has ended: delivered, filtered, or kept as a dead letter. When a partition "
-        "moves to another member, its events end first.\n\n"
+        "before them has ended: delivered, filtered, or kept as a dead letter.\n\n"
+        "When a partition moves to another member its events end first, which may take up to "
+        "`drain_deadline`. A member of which the group hears nothing for `session.timeout.ms` has "
+        "lost "
+        "its partitions: it writes nothing more of them, for their next owner reads them again "
+        "(`weir_component_discarded_events_total{reason=\"abandoned\"}`). Of two processes with "
+        "one `instance_id` the older one stops.\n\n"
+        "Where messages were gone from the topic before they were read, what is left is read, "
+        "whatever `start` says; the log and `weir_kafka_offsets_gone_total` tell how many offsets. "
+        "A topic that is deleted and made again is read from its beginning; but where it is longer "
+        "than the old one by the time that this is found, only from the place that was reached. "
+        "While Kafka refuses the login, or denies a "
+        "topic or the group, `/readyz` says so, and the source goes on once it may.\n\n"
         "The header `weir-id` gives an event its id; without it the id is "
         "`topic-partition-offset`. A message without a value is a tombstone and passes as one.\n\n"
         "Metrics of the client, every `statistics`: `weir_kafka_rx_messages_total`, "
@@ -314,7 +326,7 @@ const struct weir_type kafka_source_type = {
         "`weir_kafka_requests_timed_out_total`, `weir_kafka_requests_retried_total`, "
         "`weir_kafka_connects_total`. Always: `weir_kafka_watermark_lag` (messages behind what "
         "has ended), `weir_kafka_rebalances_total`, `weir_kafka_commits_total`, "
-        "`weir_kafka_errors_total`.",
+        "`weir_kafka_offsets_gone_total`, `weir_kafka_errors_total`.",
     .options = WEIR_OPTIONS(options, struct source_config),
     .source = &kafka_source_calls,
     .check = source_check,

@@ -311,6 +311,22 @@ dead_letter: failed""")
     assert len(letters) == 3 and all("larger than the topic's max.message.bytes" in l for l in letters)
 
 
+def test_too_large_for_the_broker_is_a_dead_letter(weir, kafka, own_kafka, unique):
+    """The limit is the broker's own, and lower than ours: only what is larger goes to the dead letter."""
+    broker, source, dead = own_kafka("message.max.bytes=20000"), kafka.topic(), kafka.topic()
+    target = broker.topic()
+    kafka.produce(source, [{"n": n, "fill": "x" * (50000 if n == 7 else 1000)} for n in range(300)])
+    weir.run(pipeline(kafka, source, unique("g"), f"""brokers: {broker.brokers}
+    topic: {target}
+    compression: none
+    retry: {{max: 200ms}}
+    on_reject: dead_letter""", more=f"""  failed: {{type: kafka, brokers: "{kafka.brokers}", topic: {dead}}}
+dead_letter: failed"""))
+    assert [m.json["n"] for m in broker.consume(target)] == [n for n in range(300) if n != 7]
+    letters = [m.value.decode() for m in kafka.consume(dead)]
+    assert len(letters) == 1 and "too_large" in letters[0]
+
+
 @pytest.mark.sanitize
 def test_a_fixed_topic_that_is_missing_is_waited_for(weir, kafka, own_kafka, unique):
     broker, source = own_kafka("auto.create.topics.enable=false"), kafka.topic()

@@ -57,6 +57,7 @@ struct weir_host {
     struct weir_metric *(*histogram)(const struct weir_host *h, const char *name, const char *help,
                                      const char *const *labels);
     void (*metric_add)(struct weir_metric *m, uint64_t n);
+    /* Of a gauge. NaN: it has no value now, and is left out until it is set again. */
     void (*metric_set)(struct weir_metric *m, double v);
     void (*metric_observe)(struct weir_metric *m, double seconds);
 
@@ -332,6 +333,29 @@ struct weir_memory_extension {
     uint32_t size;
     void (*report)(const struct weir_host *h, const char *user, size_t bytes);
     bool (*is_short)(const struct weir_host *h);
+};
+
+/* The extension "weir.ready/1": an instance that can do nothing until somebody gives it a right or a
+ * login says so, and /readyz says no with its reason. A server that is away is no such thing.
+ *
+ * set  `reason` NULL: it can work again. Copied. What an instance of a sink said outlives it until the
+ *      next one of that number says something else. [any] */
+#define WEIR_READY_EXTENSION "weir.ready/1"
+
+struct weir_ready_extension {
+    uint32_t size;
+    void (*set)(const struct weir_host *h, const char *reason);
+};
+
+/* The extension "weir.lease/1": for a source whose streams others take over when it is not heard of.
+ *
+ * until  No event of the stream is written later than that (monotonic ns), until the stream is
+ *        closed or its lease renewed; WEIR_NEVER: without a lease, as a stream begins. [lane] */
+#define WEIR_LEASE_EXTENSION "weir.lease/1"
+
+struct weir_lease_extension {
+    uint32_t size;
+    void (*until)(struct weir_stream *s, int64_t until_ns);
 };
 
 /* True where this host's table reaches up to and including that member. */

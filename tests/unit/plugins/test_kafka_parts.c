@@ -35,6 +35,11 @@ int ms_until(const struct weir_host *host, int64_t deadline_ns, int most)
     return 0;
 }
 
+bool wire_joining(const struct client *c)
+{
+    return atomic_load(&c->wire.joining);
+}
+
 struct part *part_find(struct source *s, const char *topic, int32_t partition)
 {
     (void)topic;

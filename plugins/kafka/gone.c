@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Messages that a topic gave up before they were read, be it to its retention or to somebody who
+ * deleted them, and partitions that begin anew because their topic was made again.
+ *
+ * The library puts the reader on the first message that is left and says nothing. What can be seen
+ * is a gap: between the group's offset and the first message, or between two messages. Gaps are
+ * usual in a compacted topic and behind a transaction; only the part of one that lies before the
+ * partition's first offset is gone, so that the brokers are asked for that.
+ */
+#include "source.h"
+
+#define ASK_INTERVAL WEIR_NS_PER_S
+
+static void log_of(const struct source *s, const struct part *p, const char *message, int64_t at,
+                   uint64_t gone)
+{
+    const struct weir_host *h = s->client.host;
+    struct weir_kv kv[4] = {weir_kv_str("topic", p->origin.name),
+                            weir_kv_i64("partition", p->origin.partition),
+                            weir_kv_i64("offset", at), weir_kv_u64("offsets", gone)};
+    h->log(h, WEIR_LOG_WARN, message, kv, gone > 0 ? 4 : 3);
+}
+
+static void say_anew(const struct source *s, const struct part *p, int64_t at)
+{
+    log_of(s, p,
+           "the partition ends before the place that was reached: its topic was made again, or has "
+           "lost its end; it is read from its beginning",
+           at, 0);
+}
+
+/* Of several gaps at a time the largest is looked into. */
+static void note_gap(struct part *p, int64_t from, int64_t to)
+{
+    if (to - from <= p->gap_to - p->gap_from)
+        return;
+    p->gap_from = from;
+    p->gap_to = to;
+}
+
+/* Both are known: where the group goes on, and what came first or else the end of the partition. */
+static void compare_begin(struct source *s, struct part *p)
+{
+    int64_t first = p->first_offset != NO_OFFSET ? p->first_offset : p->end;
+    if (p->begin == NO_OFFSET || first == NO_OFFSET)
+        return;
+    if (first > p->begin)
+        note_gap(p, p->begin, first);
+    else if (first < p->begin && p->committed == NO_OFFSET && !s->committing)
+        say_anew(s, p, p->begin);
+    p->begin = NO_OFFSET;
+}
+
+bool gone_check(struct source *s, struct part *p, int64_t offset)
+{
+    int64_t next = p->last_offset + 1;
+    if (p->first_offset == NO_OFFSET || offset == next)
+        return true;
+    if (offset > next) {
+        note_gap(p, next, offset);
+        return true;
+    }
+    if (s->client.host->stream_pending(p->stream) > 0)
+        return false;
+    say_anew(s, p, p->last_offset);
+    return part_restart(s, p);
+}
+
+void gone_first(struct source *s, struct part *p)
+{
+    compare_begin(s, p);
+}
+
+void gone_end(struct source *s, struct part *p, int64_t offset)
+{
+    p->end = offset;
+    if (p->first_offset == NO_OFFSET)
+        compare_begin(s, p);
+    else if (offset > p->last_offset + 1)
+        note_gap(p, p->last_offset + 1, offset);
+}
+
+void gone_taken_on(struct source *s, const rd_kafka_topic_partition_list_t *list)
+{
+    if (!start_is_asked(s->cfg)) {
+        s->gone.wanted = true;
+        return;
+    }
+    for (int i = 0; i < list->cnt; i++) {
+        struct part *p = part_find(s, list->elems[i].topic, list->elems[i].partition);
+        if (p != NULL && list->elems[i].offset >= 0)
+            p->begin = list->elems[i].offset;
+    }
+}
+
+/* ---- Questions ----------------------------------------------------------------------------- */
+
+static bool has_no_begin(const struct part *p)
+{
+    return p->begin == NO_OFFSET && p->committed == NO_OFFSET;
+}
+
+static bool has_gap(const struct part *p)
+{
+    return p->gap_to > p->gap_from;
+}
+
+static void ask_about(struct source *s, enum ask_kind kind, bool (*about)(const struct part *p))
+{
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)s->n_parts);
+    for (uint32_t i = 0; i < s->n_parts; i++)
+        if (about(s->parts[i]))
+            rd_kafka_topic_partition_list_add(list, s->parts[i]->topic,
+                                              s->parts[i]->origin.partition)
+                ->offset = RD_KAFKA_OFFSET_BEGINNING;
+    if (list->cnt > 0)
+        ask(s, kind, list, 0);
+    else
+        rd_kafka_topic_partition_list_destroy(list);
+}
+
+/* The group's offsets, of before our own first commit. */
+static void take_committed(struct source *s, const struct question *q)
+{
+    s->gone.wanted = q->code != RD_KAFKA_RESP_ERR_NO_ERROR;
+    for (int i = 0; i < q->list->cnt; i++) {
+        const rd_kafka_topic_partition_t *o = &q->list->elems[i];
+        struct part *p = part_find(s, o->topic, o->partition);
+        if (p == NULL || o->err != RD_KAFKA_RESP_ERR_NO_ERROR || o->offset < 0)
+            continue;
+        p->begin = o->offset;
+        compare_begin(s, p);
+    }
+}
+
+static void count_gone(struct source *s, struct part *p, int64_t first)
+{
+    const struct weir_host *h = s->client.host;
+    int64_t from = p->gap_from, to = first < p->gap_to ? first : p->gap_to;
+    p->gap_from = p->gap_to = NO_OFFSET;
+    if (to <= from)
+        return;
+    h->metric_add(s->gone.counter, (uint64_t)(to - from));
+    log_of(s, p, "messages are gone from the topic that were not read: going on with what is left",
+           from, (uint64_t)(to - from));
+    /* Nothing is left that would move the watermark: else each start would say so again. */
+    if (p->first_offset == NO_OFFSET && p->watermark == NO_OFFSET)
+        commit_mark(s, p, to);
+}
+
+static void take_begins(struct source *s, const struct question *q)
+{
+    for (int i = 0; i < q->list->cnt; i++) {
+        const rd_kafka_topic_partition_t *o = &q->list->elems[i];
+        struct part *p = part_find(s, o->topic, o->partition);
+        if (p != NULL && q->code == RD_KAFKA_RESP_ERR_NO_ERROR &&
+            o->err == RD_KAFKA_RESP_ERR_NO_ERROR && o->offset >= 0)
+            count_gone(s, p, o->offset);
+    }
+}
+
+void gone_step(struct source *s, int64_t now)
+{
+    struct question q;
+    enum ask_state committed = ask_answer(s, ASK_COMMITTED, &q);
+    if (committed == ASK_ANSWERED) {
+        take_committed(s, &q);
+        rd_kafka_topic_partition_list_destroy(q.list);
+    }
+    enum ask_state begins = ask_answer(s, ASK_BEGINS, &q);
+    if (begins == ASK_ANSWERED) {
+        take_begins(s, &q);
+        rd_kafka_topic_partition_list_destroy(q.list);
+    }
+    if (committed == ASK_NONE && s->gone.wanted && now >= s->gone.committed_ns) {
+        s->gone.wanted = false;
+        s->gone.committed_ns = now + ASK_INTERVAL;
+        ask_about(s, ASK_COMMITTED, has_no_begin);
+    }
+    if (begins == ASK_NONE && now >= s->gone.begins_ns) {
+        s->gone.begins_ns = now + ASK_INTERVAL;
+        ask_about(s, ASK_BEGINS, has_gap);
+    }
+}
