@@ -116,7 +116,7 @@ def test_killed_and_started_again(weir, db, kafka):
                     f"type: redis, url: '{db.url}', command: [HINCRBY, counts, '{{{{ id }}}}', '1'], in_flight: 1, "
                     "batch: {events: 100}")
     r = weir.start(text)
-    wait_until(lambda: r.metric("weir_component_sent_events_total", component="out") > 3000, 60)
+    wait_until(lambda: r.metric("weir_component_sent_events_total", component="out") > 6000, 60)
     r.kill()
     done = db.hlen("counts")
     r = weir.start(text)
@@ -127,7 +127,7 @@ def test_killed_and_started_again(weir, db, kafka):
 
     wait_until(lambda: duplicates(r) + twice() >= done - 1000, 30)  # but what the first commit was for
     assert duplicates(r) > 2000, "what was done before is filtered, though its offset was not committed"
-    assert twice() <= 2000, "more than was on its way came twice"
+    assert twice() <= 3000, "more than was on its way came twice"
     r.stop()
 
 
