@@ -63,8 +63,10 @@ static bool each_name(struct source *self, bool (*each)(struct source *self, con
             continue;
         }
         int result = glob(paths[i].ptr, 0, NULL, &found);
-        if (result == GLOB_NOSPACE)
+        if (result == GLOB_NOSPACE) {
             say_unreadable(self, paths[i].ptr, "no memory to look for its files");
+            ok = false;
+        }
         for (size_t k = 0; result == 0 && k < found.gl_pathc && ok; k++)
             ok = is_excluded(self, found.gl_pathv[k]) || each(self, found.gl_pathv[k]);
         globfree(&found);
@@ -391,20 +393,29 @@ static bool queue_name(struct source *self, const char *path)
     return true;
 }
 
-static void find_queue(struct source *self)
+/* False: not all of them are there. */
+static bool find_queue(struct source *self)
 {
     self->scanned_ns = self->h->now(self->h);
     (void)each_name(self, note);
-    if (!each_name(self, queue_name))
+    if (!each_name(self, queue_name)) {
         say_unreadable(self, "", "no memory for the names of all files");
+        while (self->n_queue > 0)
+            self->h->free(self->queue[--self->n_queue]);
+        self->h->free(self->queue);
+        self->queue = NULL;
+        self->scanned_ns = 0;
+        return false;
+    }
     if (self->n_queue == 0)
         self->h->log(self->h, WEIR_LOG_WARN, "no file matches", NULL, 0);
+    return true;
 }
 
 bool scan_next(struct source *self)
 {
-    if (self->scanned_ns == 0)
-        find_queue(self);
+    if (self->scanned_ns == 0 && !find_queue(self))
+        return true; /* once more, later */
     while (self->at_queue < self->n_queue) {
         const char *path = self->queue[self->at_queue].path;
         int64_t size = self->queue[self->at_queue++].size;
