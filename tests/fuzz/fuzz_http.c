@@ -137,6 +137,13 @@ static int64_t talk_wall(const struct weir_host *h)
     return WALL_S * WEIR_NS_PER_S;
 }
 
+/* Retry-After is spread by it, and answers are compared. */
+static uint64_t talk_random(const struct weir_host *h)
+{
+    (void)h;
+    return 0;
+}
+
 static void *talk_shared(const struct weir_host *h,
                          void *(*create)(const struct weir_host *h, const void *config,
                                          struct weir_error *err),
@@ -295,6 +302,7 @@ static void talk_begin_with(struct talk *t, unsigned bits)
     t->host = *wr_host_control();
     t->host.now = talk_now;
     t->host.wall = talk_wall;
+    t->host.random = talk_random;
     t->host.counter = t->host.gauge = talk_metric;
     t->host.metric_add = talk_metric_add;
     t->host.metric_set = talk_metric_set;
