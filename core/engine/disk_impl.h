@@ -20,6 +20,7 @@ struct wr_disk_entry {
     uint64_t first_seq;
     size_t disk_bytes; /* of its records */
     size_t memory;     /* that it keeps alive */
+    bool too_large;    /* some event is, for a record */
     uint64_t number;   /* of the segment that has them, once they are written */
     int64_t end_at;    /* where they end in it */
 };

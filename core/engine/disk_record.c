@@ -39,13 +39,18 @@ static struct weir_str source_of(const struct weir_event *ev, bool keep_source)
     return same ? weir_str_n(NULL, 0) : source;
 }
 
+static size_t padded(size_t size)
+{
+    return (size + WR_RECORD_ALIGN - 1) & ~(size_t)(WR_RECORD_ALIGN - 1);
+}
+
 size_t wr_record_size(const struct weir_event *ev, bool keep_source)
 {
     size_t size = WR_RECORD_HEAD + ev->payload.len + source_of(ev, keep_source).len + ev->key.len +
                   ev->id.len + (ev->origin != NULL ? ev->origin->name.len : 0);
     for (uint32_t i = 0; i < ev->n_headers && size <= WR_RECORD_MAX; i++)
         size += 8 + ev->headers[i].name.len + ev->headers[i].value.len;
-    size = (size + WR_RECORD_ALIGN - 1) & ~(size_t)(WR_RECORD_ALIGN - 1);
+    size = padded(size);
     return size <= WR_RECORD_MAX ? size : 0;
 }
 
@@ -76,15 +81,14 @@ static uint32_t flags_of(const struct weir_event *ev, struct weir_str source)
            (source.ptr != NULL ? FLAG_SOURCE : 0) | (ev->payload.ptr != NULL ? FLAG_PAYLOAD : 0);
 }
 
-void wr_record_write(uint8_t *out, size_t size, const struct weir_event *ev, bool keep_source,
-                     uint32_t marker, uint64_t seq, int64_t entered_ns)
+size_t wr_record_write(uint8_t *out, const struct weir_event *ev, bool keep_source, uint32_t marker,
+                       uint64_t seq, int64_t entered_ns)
 {
     static const struct weir_origin nowhere = {{NULL, 0}, -1};
     const struct weir_origin *origin = ev->origin != NULL ? ev->origin : &nowhere;
     struct weir_str source = source_of(ev, keep_source);
     const struct weir_str texts[] = {ev->payload, source, ev->key, ev->id, origin->name};
     wr_put32(out + AT_MARKER, marker);
-    wr_put32(out + AT_LENGTH, (uint32_t)size);
     wr_put32(out + AT_FLAGS, flags_of(ev, source));
     wr_put64(out + AT_SEQ, seq);
     wr_put64(out + AT_TIME, (uint64_t)ev->time_ns);
@@ -98,8 +102,11 @@ void wr_record_write(uint8_t *out, size_t size, const struct weir_event *ev, boo
     }
     wr_put32(out + AT_LENGTHS + 4 * HEADERS, ev->n_headers);
     at = put_headers(at, ev);
-    memset(at, 0, (size_t)(out + size - at));
+    size_t len = (size_t)(at - out), size = padded(len);
+    memset(at, 0, size - len);
+    wr_put32(out + AT_LENGTH, (uint32_t)size);
     wr_put32(out + AT_CRC, crc_of(out, size, marker));
+    return size;
 }
 
 /* ---- Reading ---- */

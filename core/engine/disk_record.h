@@ -42,9 +42,9 @@ enum wr_record_state {
 
 /* Bytes that a record of it takes; 0: more than a record can have. */
 size_t wr_record_size(const struct weir_event *ev, bool keep_source);
-/* Writes it: `size` is what wr_record_size said. */
-void wr_record_write(uint8_t *out, size_t size, const struct weir_event *ev, bool keep_source,
-                     uint32_t marker, uint64_t seq, int64_t entered_ns);
+/* Writes it; gives its bytes, which are what wr_record_size said. */
+size_t wr_record_write(uint8_t *out, const struct weir_event *ev, bool keep_source, uint32_t marker,
+                       uint64_t seq, int64_t entered_ns);
 /* Looks at the record that begins at p. SHORT: *ret_need says how many bytes it claims to have. */
 enum wr_record_state wr_record_read(const uint8_t *p, size_t len, uint32_t marker,
                                     struct wr_record *ret, size_t *ret_need);

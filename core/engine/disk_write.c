@@ -48,6 +48,15 @@ static void compact(struct wr_disk *d, struct wr_disk_entry *e, uint32_t kept, s
     pthread_mutex_unlock(&d->mutex);
 }
 
+static bool needs_sifting(const struct wr_disk_entry *e)
+{
+    const struct weir_event *events = wr_batch_events(e->base.batch);
+    for (uint32_t i = 0; i < e->base.batch->pub.n_events; i++)
+        if (wr_ack_is_abandoned(events[i].host_ack))
+            return true;
+    return e->too_large;
+}
+
 /* Leaves out what nobody counts any more, since its new owner reads it again, and what is too large for a
  * record: its source hears that it has failed. */
 static void sift(struct wr_disk *d, struct wr_disk_entry *e)
@@ -58,6 +67,8 @@ static void sift(struct wr_disk *d, struct wr_disk_entry *e)
     struct weir_event *events = wr_batch_events(e->base.batch);
     uint32_t n = e->base.batch->pub.n_events, kept = 0, abandoned = 0;
     size_t disk_bytes = 0;
+    if (!needs_sifting(e))
+        return;
     for (uint32_t i = 0; i < n; i++) {
         size_t size = wr_record_size(&events[i], d->opt.keep_source);
         if (size == 0) {
@@ -394,10 +405,8 @@ static void encode(struct wr_disk *d, uint32_t n)
         e->first_seq = seq;
         for (uint32_t i = 0; i < b->pub.n_events; i++) {
             const struct weir_event *ev = &wr_batch_events(b)[i];
-            size_t size = wr_record_size(ev, d->opt.keep_source);
-            wr_record_write(out, size, ev, d->opt.keep_source, d->last->marker, seq++,
-                            b->entered_ns + to_wall);
-            out += size;
+            out += wr_record_write(out, ev, d->opt.keep_source, d->last->marker, seq++,
+                                   b->entered_ns + to_wall);
         }
         e->number = d->last->number;
         e->end_at = d->at + (out - d->group);

@@ -66,7 +66,7 @@ static void write_again(const struct wr_record *r, const struct weir_event *ev)
     struct weir_arena a = {0};
     struct weir_event back;
     WR_BUG_ON(bytes == NULL);
-    wr_record_write(bytes, size, ev, true, MARKER, r->seq, r->entered_ns);
+    WR_BUG_ON(wr_record_write(bytes, ev, true, MARKER, r->seq, r->entered_ns) != size);
     WR_BUG_ON(wr_record_read(bytes, size, MARKER, &again, &need) != WR_RECORD_OK);
     WR_BUG_ON(again.seq != r->seq || again.entered_ns != r->entered_ns);
     WR_BUG_ON(!wr_record_event(&again, &a, NULL, &back));

@@ -492,6 +492,35 @@ static void an_event_whose_stream_has_a_new_owner_is_left_out(void **state)
     disk_close();
 }
 
+/* The lane refuses such an event before; one that comes all the same is not lost without a word. */
+static void an_event_that_is_too_large_fails_alone(void **state)
+{
+    (void)state;
+    struct wr_body *body = wr_body_new();
+    struct wr_batch *b = wr_batch_new(body, 3);
+    for (uint64_t i = 0; i < 3; i++) {
+        struct weir_event ev = event_of(disk.next, &body->arena);
+        ev.host_ack = wr_acks_child(disk.acks, NULL, 0, &disk, disk.next++);
+        if (i == 1) {
+            ev.host_trace = NULL;
+            ev.payload.len = WR_RECORD_MAX; /* nobody looks behind its real end */
+        }
+        (void)wr_batch_append(b, &ev);
+    }
+    wr_body_unref(body);
+    disk_open();
+    assert_true(wr_buffer_push(disk.buf, b, disk.now, &disk.waiter));
+    disk_turn();
+    assert_int_equal(disk.outcome[0], WEIR_DELIVERED + 1);
+    assert_int_equal(disk.outcome[1], WEIR_FAILED + 1);
+    assert_int_equal(disk.outcome[2], WEIR_DELIVERED + 1);
+    struct wr_entry *entry = wr_buffer_take(disk.buf);
+    assert_int_equal(entry->batch->pub.n_events, 2);
+    assert_int_equal(check_event(&wr_batch_events(entry->batch)[1]), 2);
+    disk_settle_all(entry, WEIR_DELIVERED);
+    disk_close();
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
 int main(void)
@@ -516,6 +545,7 @@ int main(void)
         TEST(at_the_deadline_what_is_not_durable_fails),
         TEST(a_long_backlog_needs_no_more_memory),
         TEST(a_folder_in_use_is_an_error),
+        TEST(an_event_that_is_too_large_fails_alone),
         TEST(an_event_whose_stream_has_a_new_owner_is_left_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

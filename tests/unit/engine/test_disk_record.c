@@ -8,7 +8,7 @@ static uint8_t *record_of(const struct weir_event *ev, bool keep_source, size_t 
     *ret_size = wr_record_size(ev, keep_source);
     assert_true(*ret_size >= WR_RECORD_HEAD && *ret_size % WR_RECORD_ALIGN == 0);
     uint8_t *bytes = wr_xalloc(*ret_size); /* no byte more: the sanitizer looks at its end */
-    wr_record_write(bytes, *ret_size, ev, keep_source, 77, 12345, 99);
+    assert_int_equal(wr_record_write(bytes, ev, keep_source, 77, 12345, 99), *ret_size);
     return bytes;
 }
 

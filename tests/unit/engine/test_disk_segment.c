@@ -38,7 +38,7 @@ static struct wr_disk_segment make_segment(uint64_t number, uint64_t from, uint6
         struct weir_event ev = event_of(i, &arena);
         size_t size = wr_record_size(&ev, true);
         uint8_t *bytes = wr_arena_alloc(&arena, size);
-        wr_record_write(bytes, size, &ev, true, seg.marker, i, 5);
+        assert_int_equal(wr_record_write(bytes, &ev, true, seg.marker, i, 5), size);
         assert_true(wr_disk_write(fd, bytes, size, seg.bytes));
         if (ret_at != NULL)
             ret_at[i - from] = seg.bytes;
@@ -163,13 +163,13 @@ static void a_record_within_a_payload_is_no_record(void **state)
     struct weir_event inner = event_of(7, &arena), outer = {.id = weir_cstr("x")};
     size_t size = wr_record_size(&inner, true);
     uint8_t *bytes = wr_arena_alloc(&arena, size);
-    wr_record_write(bytes, size, &inner, true, 0xabcd, 2, 5);
+    assert_int_equal(wr_record_write(bytes, &inner, true, 0xabcd, 2, 5), size);
     outer.payload = weir_str_n((const char *)bytes, size);
     struct wr_disk_segment seg = {.marker = 0x77777, .bytes = WR_SEGMENT_HEAD};
     int fd = wr_segment_create(dir, &seg, 1);
     size_t outer_size = wr_record_size(&outer, true);
     uint8_t *record = wr_arena_alloc(&arena, outer_size);
-    wr_record_write(record, outer_size, &outer, true, seg.marker, 0, 5);
+    assert_int_equal(wr_record_write(record, &outer, true, seg.marker, 0, 5), outer_size);
     record[20] ^= 1;
     assert_true(wr_disk_write(fd, record, outer_size, WR_SEGMENT_HEAD));
     close(fd);
