@@ -284,24 +284,58 @@ rd_kafka_t *client_new(struct client *c, rd_kafka_type_t type, rd_kafka_conf_t *
 
 /* ---- Ending one ---------------------------------------------------------------------------- */
 
+/* Belongs to whoever of both is through with it last: the thread that ends the handle, and the one
+ * that waits for it. */
 struct burial {
     rd_kafka_t *rk;
     void (*then)(void *arg);
     void *arg;
     void (*free)(void *);
+    pthread_mutex_t mutex; /* guards what follows */
+    pthread_cond_t changed;
+    bool ended, left;
 };
+
+static void burial_free(struct burial *take_b)
+{
+    pthread_cond_destroy(&take_b->changed);
+    pthread_mutex_destroy(&take_b->mutex);
+    take_b->free(take_b);
+}
 
 static void *bury(void *arg)
 {
     struct burial *b = arg;
     rd_kafka_destroy_flags(b->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
     b->then(b->arg);
-    b->free(b);
+    pthread_mutex_lock(&b->mutex);
+    b->ended = true;
+    bool last = b->left;
+    pthread_cond_signal(&b->changed);
+    pthread_mutex_unlock(&b->mutex);
+    if (last)
+        burial_free(b);
     return NULL;
 }
 
+static void await_burial(struct burial *take_b, int64_t deadline_ns)
+{
+    struct burial *b = take_b;
+    struct timespec ts = {(time_t)(deadline_ns / WEIR_NS_PER_S),
+                          (long)(deadline_ns % WEIR_NS_PER_S)};
+    pthread_mutex_lock(&b->mutex);
+    int rc = 0;
+    while (!b->ended && rc == 0)
+        rc = pthread_cond_clockwait(&b->changed, &b->mutex, CLOCK_MONOTONIC, &ts);
+    b->left = true;
+    bool last = b->ended;
+    pthread_mutex_unlock(&b->mutex);
+    if (last)
+        burial_free(b);
+}
+
 /* The library's end can take long: it waits for answers of a broker that is away, for messages that
- * a sink which did not end its write still points into, and before 2.1 for ever where a topic was
+ * a sink which did not end its write still points into, and with 2.0 for ever where a topic was
  * deleted and made again. So it has a thread of its own, which knows nothing of the host any more;
  * the process may end meanwhile. */
 void client_end(struct client *c, rd_kafka_t *take_rk, void (*then)(void *arg), void *take_arg,
@@ -310,16 +344,17 @@ void client_end(struct client *c, rd_kafka_t *take_rk, void (*then)(void *arg), 
     const struct weir_host *h = c->host;
     struct burial *b = h->alloc(sizeof(*b));
     pthread_t thread;
-    struct timespec ts = {(time_t)(deadline_ns / WEIR_NS_PER_S),
-                          (long)(deadline_ns % WEIR_NS_PER_S)};
     client_mute(c);
     if (b == NULL)
         return;
-    *b = (struct burial){take_rk, then, take_arg, h->free};
-    if (pthread_create(&thread, NULL, bury, b) != 0)
-        bury(b);
-    else if (pthread_clockjoin_np(thread, NULL, CLOCK_MONOTONIC, &ts) != 0)
+    *b = (struct burial){.rk = take_rk, .then = then, .arg = take_arg, .free = h->free};
+    pthread_mutex_init(&b->mutex, NULL);
+    pthread_cond_init(&b->changed, NULL);
+    if (pthread_create(&thread, NULL, bury, b) == 0)
         pthread_detach(thread);
+    else
+        bury(b);
+    await_burial(b, deadline_ns);
 }
 
 /* ---- Probe --------------------------------------------------------------------------------- */
