@@ -48,11 +48,12 @@ static void compact(struct wr_disk *d, struct wr_disk_entry *e, uint32_t kept, s
     pthread_mutex_unlock(&d->mutex);
 }
 
-static bool needs_sifting(const struct wr_disk_entry *e)
+static bool needs_sifting(const struct wr_disk *d, const struct wr_disk_entry *e)
 {
+    int64_t now = wr_now(d->opt.clock);
     const struct weir_event *events = wr_batch_events(e->base.batch);
     for (uint32_t i = 0; i < e->base.batch->pub.n_events; i++)
-        if (wr_ack_is_abandoned(events[i].host_ack))
+        if (wr_ack_fate(events[i].host_ack, now) == WR_FATE_GONE)
             return true;
     return e->too_large;
 }
@@ -67,7 +68,7 @@ static void sift(struct wr_disk *d, struct wr_disk_entry *e)
     struct weir_event *events = wr_batch_events(e->base.batch);
     uint32_t n = e->base.batch->pub.n_events, kept = 0, abandoned = 0;
     size_t disk_bytes = 0;
-    if (!needs_sifting(e))
+    if (!needs_sifting(d, e))
         return;
     for (uint32_t i = 0; i < n; i++) {
         size_t size = wr_record_size(&events[i], d->opt.keep_source);

@@ -467,6 +467,7 @@ struct wr_plan *wr_replay_plan(const struct wr_plan *of, struct wr_loader *loade
     plan->description = of->description;
     plan->file = of->file;
     plan->condition_service = of->condition_service;
+    plan->secrets = of->secrets;
     plan->shutdown_timeout = of->shutdown_timeout;
     plan->replay = r;
     struct builder b = {.p = {.plan = plan,

@@ -401,7 +401,7 @@ static bool find_queue(struct source *self)
     if (!each_name(self, queue_name)) {
         say_unreadable(self, "", "no memory for the names of all files");
         while (self->n_queue > 0)
-            self->h->free(self->queue[--self->n_queue]);
+            self->h->free(self->queue[--self->n_queue].path);
         self->h->free(self->queue);
         self->queue = NULL;
         self->scanned_ns = 0;
