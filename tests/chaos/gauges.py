@@ -2,7 +2,7 @@
 """How far each flow has come, twice a second: what ended at its end, in events.
 
     platform, copy, count, archive   offsets that the consumer group has committed
-    edge                             events that were answered 200
+    api, edge                        events that were answered 200
     follow                           records in the topic it writes to
 """
 import threading
@@ -81,8 +81,10 @@ class Gauges(threading.Thread):
         self._begins = {}
         for _, topics in setup.groups.values():
             self._begins.update(self._offsets.begins(topics))
-        self.history = {flow: [] for flow in (*setup.groups, *(["edge"] if setup.edge else []),
-                                              *(["follow"] if setup.followed else []))}
+        self._fronts = {"api": "platform", "edge": "edge"}
+        self.history = {flow: [] for flow in (
+            *setup.groups, *(front for front, of in self._fronts.items() if oracle.of(of)),
+            *(["follow"] if setup.followed else []))}
         self.committed = {}  # by flow: as last seen
         self.ends = {}
 
@@ -100,8 +102,10 @@ class Gauges(threading.Thread):
             if found is not None:
                 self.committed[flow] = found
                 self._note(flow, sum(offset - self._begins.get(at, 0) for at, offset in found.items()))
+        for front, of in self._fronts.items():
+            if front in self.history:
+                self._note(front, self._oracle.acknowledged(of))
         if self._setup.edge:
-            self._note("edge", self._oracle.acknowledged("edge"))
             self.ends = self._offsets.ends([self._setup.edge]) or self.ends
         if self._setup.followed:
             ends = self._offsets.ends([self._setup.followed])

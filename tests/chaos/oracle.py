@@ -22,6 +22,7 @@ STREAMS = {"login": "sessions", "logout": "sessions", "signup": "sessions", "pur
            "refund": "commerce"}
 DAY = "2025-05-20"
 BATCH = 20
+CLIENTS = 8  # of each flow over HTTP
 ANSWER_TIMEOUT = 12.0
 CATCH_UP = 0.5  # seconds of its rate that a client makes up for after a pause
 
@@ -216,12 +217,10 @@ class Oracle:
         self.clients = []
         r = setup.round
         shares = {"platform": 0.35, "edge": 0.3, "issued": 0.15, "follow": 0.2}
-        if setup.has("platform"):
-            self.clients += [HttpClient(f"p{r}c{i}", "platform", rate * shares["platform"] / 4, setup.urls["platform"],
-                                        platform_event) for i in range(4)]
-        if setup.has("chain"):
-            self.clients += [HttpClient(f"e{r}c{i}", "edge", rate * shares["edge"] / 4, setup.urls["edge"],
-                                        chain_event) for i in range(4)]
+        for flow, make in (("platform", platform_event), ("edge", chain_event)):
+            if flow in setup.urls:
+                self.clients += [HttpClient(f"{flow[0]}{r}c{i}", flow, rate * shares[flow] / CLIENTS, setup.urls[flow],
+                                            make) for i in range(CLIENTS)]
         if setup.issued:
             self.clients.append(KafkaClient(f"i{r}c0", "issued", rate * shares["issued"], world.kafka.brokers,
                                             setup.issued, chain_event))

@@ -99,7 +99,7 @@ class Round:
 
     def offered(self, flow):
         """Events a second that the flow is given."""
-        of = {"copy": ["edge"], "archive": ["edge"], "count": ["edge", "issued"]}.get(flow, [flow])
+        of = {"copy": ["edge"], "archive": ["edge"], "count": ["edge", "issued"], "api": ["platform"]}.get(flow, [flow])
         return sum(client.rate for name in of for client in self.oracle.of(name))
 
     def pause(self, seconds):
