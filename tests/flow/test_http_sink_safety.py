@@ -53,7 +53,7 @@ def test_the_password_of_a_proxy_is_not_told(weir, server):
 def test_a_secret_of_stars(weir, server):
     s = server(lambda r: (400, {}, b"you sent " + r.headers["Authorization"].encode() + b"*"))
     weir.run(pipeline(weir, numbers(2), s.url, "token: '********'"), timeout=20)
-    assert "you sent Bearer *********" in json.dumps(dead_letters(weir))
+    assert "you sent Bearer ***" in json.dumps(dead_letters(weir))
 
 
 @pytest.fixture(scope="module")
