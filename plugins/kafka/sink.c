@@ -55,13 +55,10 @@ static void note_denied(struct sink *s, struct topic *t)
     client_bar(&s->client, BAR_RIGHT, text);
 }
 
-static void note_delivered(struct sink *s, struct topic *t)
+static void forget_denied(struct sink *s, struct topic *t)
 {
-    if (t->denied)
-        s->n_denied--;
+    s->n_denied -= t->denied;
     t->denied = false;
-    if (s->client.barred && s->n_denied == 0)
-        client_bar(&s->client, BAR_RIGHT, "");
 }
 
 /* The verdict on an event that failed; `m` as verdict_of(). The text names the topic. */
@@ -101,9 +98,11 @@ static struct weir_result failed(struct sink *s, const rd_kafka_message_t *m,
 
 static void delivered(struct sink *s, const struct slot *slot)
 {
-    topic_prove(slot->topic, slot->bytes);
-    if (s->client.barred)
-        note_delivered(s, slot->topic);
+    struct topic *t = slot->topic;
+    topic_prove(t, slot->bytes);
+    forget_denied(s, t);
+    if (s->client.barred && s->n_denied == 0)
+        client_bar(&s->client, BAR_RIGHT, "");
 }
 
 void on_report(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque)
@@ -116,6 +115,8 @@ void on_report(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque)
     struct weir_result r = {.verdict = WEIR_VERDICT_OK};
     slot->topic->under_way -= slot->bytes;
     slot->topic->unknown = is_unknown_topic(m->err);
+    if (slot->topic->unknown)
+        forget_denied(s, slot->topic);
     s->n_pending--;
     if (m->err != RD_KAFKA_RESP_ERR_NO_ERROR)
         r = failed(s, m, slot);

@@ -287,7 +287,7 @@ void gone_taken_on(struct source *s, const rd_kafka_topic_partition_list_t *list
 void gone_step(struct source *s, int64_t now);
 
 /* ---- rights.c */
-/* topic NULL: the group. */
+/* The brokers deny the group, or (topic not NULL) a topic or one of our partitions. */
 void rights_denied(struct source *s, rd_kafka_resp_err_t code, const char *topic,
                    int32_t partition);
 /* Something came of a partition that was denied. */

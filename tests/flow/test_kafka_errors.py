@@ -30,7 +30,7 @@ def environment(library):
     return python_library() if library == "python" else None
 
 
-def text(origin, goal, source, target, group, options="", sink="on_reject: drop"):
+def text(origin, goal, source, target, group, options="", session=30000):
     return f"""
 name: errors
 sources:
@@ -40,7 +40,7 @@ sources:
     topics: [{source}]
     group: {group}
     commit_interval: 50ms
-    rdkafka: {{session.timeout.ms: 30000, heartbeat.interval.ms: 200, topic.metadata.refresh.interval.ms: 1000}}
+    rdkafka: {{session.timeout.ms: {session}, heartbeat.interval.ms: 200, topic.metadata.refresh.interval.ms: 1000}}
     {options}
 sinks:
   out:
@@ -48,7 +48,7 @@ sinks:
     brokers: "{goal.brokers}"
     topic: {target}
     retry: {{max: 200ms}}
-    {sink}
+    on_reject: drop
 """
 
 
@@ -150,7 +150,7 @@ def test_errors_that_pass_cost_and_repeat_nothing(weir, clusters, unique, librar
 def test_a_lost_membership_loses_no_event(weir, clusters, unique, library):
     """The group throws the member out: it gives its partitions up and joins anew. What was not committed
     comes again."""
-    flow = Flow(weir, clusters, unique, library)
+    flow = Flow(weir, clusters, unique, library, session=6000)
     running = flow.start()
     flow.send()
     flow.arrive("without errors")
