@@ -203,7 +203,9 @@ static int run_plan(const struct args *args, struct wr_plan *plan)
     struct wr_runtime rt = {.clock = wr_clock_system(), .metrics = wr_metrics_new(SERIES_MAX)};
     rt.log = wr_log_new(STDERR_FILENO, (enum wr_log_format)args->log_format,
                         (enum weir_log_level)args->log_level, rt.clock);
-    struct wr_supervisor *s = wr_supervisor_new(&plan, 1, &rt, true);
+    const struct wr_files files = {.plans = &plan, .n = 1};
+    const struct wr_supervise_options how = {.exit_on_stop = true, .shutdown_timeout = -1};
+    struct wr_supervisor *s = wr_supervisor_new(&files, &rt, &how);
     int code = wr_supervisor_run(s);
     wr_supervisor_free(s);
     wr_log_free(rt.log);

@@ -30,6 +30,7 @@ struct args {
     int64_t memory;
     bool exit_on_stop;
     bool core_dumps;
+    bool no_watch;
 };
 
 /* In the orders of enum weir_log_level and enum wr_log_format. */
@@ -53,6 +54,8 @@ static const struct wr_cli_option options[] = {
      "end the process when a pipeline stops by itself"},
     {"core-dumps", WR_CLI_FLAG, offsetof(struct args, core_dumps), NULL, NULL, NULL,
      "let a crash leave a core dump, and debuggers in: both see every secret"},
+    {"no-watch", WR_CLI_FLAG, offsetof(struct args, no_watch), NULL, NULL, NULL,
+     "reload on SIGHUP only, not when files change"},
 };
 
 /* ---- Before anything runs ---- */
@@ -66,22 +69,6 @@ static void log_alone(struct wr_log *log, enum weir_log_level level, const char 
     wr_log_scope_free(scope);
 }
 
-static void log_warning(struct wr_log *log, const struct wr_diag *w)
-{
-    struct weir_kv kv[8];
-    uint32_t n = 0;
-    if (w->pos.text != NULL)
-        kv[n++] = weir_kv_str("file", w->pos.text->name);
-    kv[n++] = weir_kv_u64("line", w->pos.line);
-    kv[n++] = weir_kv_u64("col", w->pos.col);
-    kv[n++] = weir_kv_text("code", w->code);
-    kv[n++] = weir_kv_str("path", w->path);
-    kv[n++] = weir_kv_str("message", w->message);
-    if (w->hint.len > 0)
-        kv[n++] = weir_kv_str("hint", w->hint);
-    log_alone(log, WEIR_LOG_WARN, "warning about a pipeline file", kv, n);
-}
-
 static void log_finds(struct wr_log *log, const struct wr_files *f)
 {
     for (uint32_t i = 0; i < wr_loader_n_bad(f->loader); i++) {
@@ -93,7 +80,7 @@ static void log_finds(struct wr_log *log, const struct wr_files *f)
         log_alone(log, WEIR_LOG_DEBUG, "plugin type is shadowed", &kv, 1);
     }
     for (uint32_t i = 0; i < wr_diags_count(f->diags, WR_WARNING); i++)
-        log_warning(log, wr_diags_at(f->diags, i));
+        wr_files_log(log, wr_diags_at(f->diags, i));
 }
 
 /* Two pipelines of one name would mix their metrics, logs and consumer groups. */
@@ -142,7 +129,9 @@ static int run_pipelines(const struct args *args, const struct wr_files *f,
 {
     for (uint32_t i = 0; args->shutdown_timeout >= 0 && i < f->n; i++)
         f->plans[i]->shutdown_timeout = args->shutdown_timeout;
-    struct wr_supervisor *s = wr_supervisor_new(f->plans, f->n, rt, args->exit_on_stop);
+    const struct wr_supervise_options how = {args->exit_on_stop, !args->no_watch,
+                                             args->shutdown_timeout};
+    struct wr_supervisor *s = wr_supervisor_new(f, rt, &how);
     struct wr_http_server *server = NULL;
     int code = WR_EXIT_OK;
     if (args->metrics == NULL || open_server(args->metrics, s, log, &server, &code))
@@ -225,6 +214,11 @@ const struct wr_command wr_command_run = {
         "of them starts. Ends when all sources have been read to their end, or on SIGTERM or\n"
         "SIGINT: sources stop, everything under way is delivered and acknowledged. A second\n"
         "signal, or the shutdown timeout, ends it at once and says what was left.\n"
+        "\n"
+        "A pipeline reloads on SIGHUP, and when its file changes, or a file that belongs to it:\n"
+        "what ${file:...} names, scripts with the modules beside them, schemas, certificates. The\n"
+        "new files are checked first; what they do not change goes on as it is. Where they are\n"
+        "wrong, or something new cannot be opened, the pipeline goes on as it was.\n"
         "\n"
         "Plugins are looked for in --plugin-dir, then in the folders of WEIR_PLUGIN_PATH\n"
         "(separated by colons), then in the build's or the install's own folder.\n"

@@ -10,6 +10,7 @@
  * exit_on_stop.
  */
 #include <app/supervise.h>
+#include <app/reload.h>
 #include <app/version.h>
 #include <base/check.h>
 #include <base/mem.h>
@@ -34,8 +35,10 @@ static const char *const state_names[N_STATES] = {"running", "draining", "stoppe
 /* One pipeline. The listener's thread reads `pipeline` and what is behind it; the rest is the main
  * thread's. */
 struct slot {
-    const struct wr_plan *plan;
+    const struct wr_plan *plan; /* a reference */
+    struct weir_str name;       /* its own */
     struct wr_log_scope *log;
+    struct wr_reloader reloader;
     _Atomic(struct wr_pipeline *) pipeline; /* NULL: not open yet */
     bool stopped, closed;
     bool over; /* lock: the listener's thread asks no more, `state` is the last one */
@@ -48,11 +51,12 @@ struct slot {
 
 struct wr_supervisor {
     struct wr_runtime rt;
-    bool exit_on_stop;
+    struct wr_supervise_options opt;
     struct wr_log_scope *log;
     struct slot *slots;
     uint32_t n;
     int signals, changes; /* descriptors */
+    int64_t next_look;    /* at the files */
     uint32_t n_signals;
     pthread_mutex_t lock; /* no pipeline is closed while the listener's thread asks it */
     atomic_bool ending;   /* a signal came, or exit_on_stop */
@@ -108,7 +112,7 @@ static bool answer_ready(void *arg, struct wr_buf *out)
         bool ready = slot_ready(s, slot, &state);
         all = all && ready;
         wr_buf_printf(&list, "%s{\"pipeline\":", i > 0 ? "," : "");
-        wr_buf_json(&list, slot->plan->name);
+        wr_buf_json(&list, slot->name);
         wr_buf_printf(&list, ",\"ready\":%s,\"state\":\"%s\"", ready ? "true" : "false", state);
         struct wr_pipeline *p = atomic_load(&slot->pipeline);
         char unready[WEIR_ERROR_TEXT] = "";
@@ -141,13 +145,14 @@ static int open_signals(void)
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
 static void make_metrics(struct wr_supervisor *s, struct slot *slot)
 {
-    struct wr_label labels[] = {{"pipeline", slot->plan->name}, {"state", {NULL, 0}}};
+    struct wr_label labels[] = {{"pipeline", slot->name}, {"state", {NULL, 0}}};
     slot->ready = wr_metric(s->rt.metrics, WR_GAUGE, "pipeline_ready",
                             "1 while the pipeline takes events.", labels, 1);
     for (size_t i = 0; i < N_STATES; i++) {
@@ -169,28 +174,39 @@ static void make_build_info(struct wr_metrics *m)
                   1);
 }
 
-struct wr_supervisor *wr_supervisor_new(struct wr_plan *const *plans, uint32_t n,
-                                        const struct wr_runtime *rt, bool exit_on_stop)
+static void slot_init(struct wr_supervisor *s, struct slot *slot, const struct wr_files *files,
+                      uint32_t i)
+{
+    const struct wr_plan *plan = files->plans[i];
+    const struct weir_kv field = weir_kv_str("pipeline", plan->name);
+    slot->plan = wr_plan_ref(plan);
+    slot->name = weir_str_n(wr_xmemdup(plan->name.ptr, plan->name.len), plan->name.len);
+    slot->drain_at = slot->deadline = WEIR_NEVER;
+    slot->log = wr_log_scope_new(s->rt.log, &field, 1);
+    wr_log_scope_hide(slot->log, plan->secrets);
+    make_metrics(s, slot);
+    slot->reloader = (struct wr_reloader){.rt = s->rt,
+                                          .log = slot->log,
+                                          .loader = files->loader,
+                                          .shutdown_timeout = s->opt.shutdown_timeout};
+    wr_reloader_init(&slot->reloader, plan);
+}
+
+struct wr_supervisor *wr_supervisor_new(const struct wr_files *files, const struct wr_runtime *rt,
+                                        const struct wr_supervise_options *options)
 {
     struct wr_supervisor *s = wr_xalloc(sizeof(*s));
     s->rt = *rt;
-    s->exit_on_stop = exit_on_stop;
-    s->n = n;
-    s->slots = wr_xalloc((n + 1u) * sizeof(*s->slots));
+    s->opt = *options;
+    s->n = files->n;
+    s->slots = wr_xalloc((s->n + 1u) * sizeof(*s->slots));
     s->log = wr_log_scope_new(rt->log, NULL, 0);
     pthread_mutex_init(&s->lock, NULL);
     s->signals = open_signals();
     s->changes = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     WR_BUG_ON(s->signals < 0 || s->changes < 0);
-    for (uint32_t i = 0; i < n; i++) {
-        struct slot *slot = &s->slots[i];
-        const struct weir_kv field = weir_kv_str("pipeline", plans[i]->name);
-        slot->plan = plans[i];
-        slot->drain_at = slot->deadline = WEIR_NEVER;
-        slot->log = wr_log_scope_new(rt->log, &field, 1);
-        wr_log_scope_hide(slot->log, plans[i]->secrets);
-        make_metrics(s, slot);
-    }
+    for (uint32_t i = 0; i < s->n; i++)
+        slot_init(s, &s->slots[i], files, i);
     make_build_info(rt->metrics);
     wr_metrics_on_scrape(rt->metrics, set_gauges, s);
     return s;
@@ -204,6 +220,8 @@ void wr_supervisor_free(struct wr_supervisor *s)
     for (uint32_t i = 0; i < s->n; i++) {
         wr_pipeline_free(atomic_load(&s->slots[i].pipeline));
         wr_log_scope_free(s->slots[i].log);
+        wr_plan_free(s->slots[i].plan);
+        wr_free((void *)(uintptr_t)s->slots[i].name.ptr);
     }
     wr_log_scope_free(s->log);
     close(s->signals);
@@ -338,11 +356,56 @@ static void on_signal(struct wr_supervisor *s, const char *name)
         end_hard(s, "a third signal");
 }
 
+/* ---- Reload ---- */
+
+/* A signal waits: it is no time for a reload. */
+static bool signal_waits(void *arg)
+{
+    const struct wr_supervisor *s = arg;
+    struct pollfd fd = {.fd = s->signals, .events = POLLIN};
+    return poll(&fd, 1, 0) > 0;
+}
+
+static void reload(struct wr_supervisor *s, struct slot *slot)
+{
+    struct wr_pipeline *p = atomic_load(&slot->pipeline);
+    if (slot->closed || wr_pipeline_state(p) != WR_PIPELINE_RUNNING || atomic_load(&s->ending)) {
+        WR_LOG(slot->log, WEIR_LOG_WARN, "no reload: the pipeline does not run");
+        return;
+    }
+    int64_t now = wr_now(s->rt.clock), timeout = slot->plan->shutdown_timeout;
+    struct wr_reload_wait wait = {timeout < WEIR_NEVER - now ? now + timeout : WEIR_NEVER,
+                                  signal_waits, s};
+    const struct wr_plan *plan = wr_reloader_run(&slot->reloader, p, slot->plan, &wait);
+    if (plan == NULL)
+        return;
+    wr_log_scope_hide(slot->log, plan->secrets);
+    wr_plan_free(slot->plan);
+    slot->plan = plan;
+}
+
+static void look_at_files(struct wr_supervisor *s, int64_t now)
+{
+    if (!s->opt.watch || now < s->next_look || atomic_load(&s->ending))
+        return;
+    s->next_look = now + WR_RELOAD_LOOK_NS;
+    for (uint32_t i = 0; i < s->n; i++)
+        if (!s->slots[i].closed && wr_reloader_look(&s->slots[i].reloader, s->slots[i].plan))
+            reload(s, &s->slots[i]);
+}
+
 static void read_signals(struct wr_supervisor *s)
 {
     struct signalfd_siginfo info;
-    while (read(s->signals, &info, sizeof(info)) == sizeof(info))
-        on_signal(s, info.ssi_signo == SIGINT ? "SIGINT" : "SIGTERM");
+    while (read(s->signals, &info, sizeof(info)) == sizeof(info)) {
+        bool hangs_up = info.ssi_signo == SIGHUP;
+        if (!hangs_up || s->slots[0].reloader.loader == NULL) {
+            on_signal(s, hangs_up ? "SIGHUP" : info.ssi_signo == SIGINT ? "SIGINT" : "SIGTERM");
+            continue;
+        }
+        for (uint32_t i = 0; i < s->n; i++)
+            reload(s, &s->slots[i]);
+    }
 }
 
 static void end_pipeline(struct wr_supervisor *s, struct slot *slot, enum wr_pipeline_state state)
@@ -362,10 +425,11 @@ static void look_at(struct wr_supervisor *s, struct slot *slot)
     struct wr_pipeline *p = atomic_load(&slot->pipeline);
     if (slot->closed)
         return;
+    wr_pipeline_reap(p);
     enum wr_pipeline_state state = wr_pipeline_state(p);
     if (!slot->stopped && wr_pipeline_reason(p)[0] != '\0') {
         slot->stopped = s->failed = true;
-        if (s->exit_on_stop)
+        if (s->opt.exit_on_stop)
             begin_end(s);
     }
     if (state == WR_PIPELINE_DONE || state == WR_PIPELINE_STOPPED)
@@ -390,6 +454,8 @@ static bool all_over(const struct wr_supervisor *s)
 static int64_t next_wake(struct wr_supervisor *s, int64_t now)
 {
     int64_t wake = now + LOG_FLUSH_EVERY;
+    if (s->opt.watch && !atomic_load(&s->ending) && s->next_look < wake)
+        wake = s->next_look;
     for (uint32_t i = 0; i < s->n; i++) {
         const struct slot *slot = &s->slots[i];
         if (slot->closed)
@@ -433,6 +499,7 @@ int wr_supervisor_run(struct wr_supervisor *s)
     while (!all_over(s)) {
         wait_for_news(s);
         drain_due(s, wr_now(s->rt.clock));
+        look_at_files(s, wr_now(s->rt.clock));
         for (uint32_t i = 0; i < s->n; i++)
             look_at(s, &s->slots[i]);
         if (hangs(s, wr_now(s->rt.clock)))

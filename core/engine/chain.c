@@ -250,7 +250,7 @@ static void end_unread(struct wr_lane *lane, uint32_t component, struct wr_batch
     for (uint32_t i = 0; i < take_b->pub.n_events; i++)
         wr_ack_settle(wr_batch_events(take_b)[i].host_ack, WEIR_FILTERED, NULL, &ended);
     wr_ended_flush(&ended);
-    wr_unit_count_discard(&lane->p->units[component], "port_not_read", take_b->pub.n_events);
+    wr_unit_count_discard(lane->p->units[component], "port_not_read", take_b->pub.n_events);
     wr_batch_free(take_b);
 }
 
@@ -298,7 +298,7 @@ static void to_readers(struct wr_lane *lane, uint32_t component, uint32_t port,
         }
         struct wr_batch *copy = wr_batch_clone(take_b);
         if (copy == NULL) {
-            no_memory(lane, take_b, &lane->p->units[component]);
+            no_memory(lane, take_b, lane->p->units[component]);
             return;
         }
         for (uint32_t e = 0; e < copy->pub.n_events; e++)
@@ -348,7 +348,7 @@ void wr_chain_emit(struct wr_lane *lane, uint32_t component, struct wr_batch *ta
         wr_batch_free(take_b);
         return;
     }
-    wr_metric_add(lane->p->units[component].sent_events, n);
+    wr_metric_add(lane->p->units[component]->sent_events, n);
     if (one_port(take_b)) {
         uint32_t port = wr_batch_events(take_b)[0].host_port;
         for (uint32_t i = 0; port != 0 && i < n; i++)
@@ -516,7 +516,7 @@ static void freeze(struct wr_lane *lane, struct wr_unit *unit, struct wr_batch *
 /* False: the lane is parked in front of the sink's buffer. */
 static bool run_sink(struct wr_lane *lane, const struct wr_work *w, int64_t now)
 {
-    struct wr_unit *unit = &lane->p->units[w->component];
+    struct wr_unit *unit = lane->p->units[w->component];
     if (w->b->own != NULL) {
         wr_metric_add(unit->received_events, w->b->pub.n_events);
         uint32_t below = lane->n_work;
@@ -570,7 +570,7 @@ bool wr_chain_tick(struct wr_lane *lane, struct wr_instance *inst, bool final)
     }
     wr_held_next_call(inst);
     border(lane, inst, b);
-    wr_chain_emit(lane, (uint32_t)(inst->unit - lane->p->units), b);
+    wr_chain_emit(lane, inst->unit->index, b);
     return true;
 }
 
@@ -590,14 +590,14 @@ void wr_chain_abort(struct wr_lane *lane)
 {
     while (lane->n_work != 0) {
         struct wr_work w = lane->stack[--lane->n_work];
-        fail_all(w.b, &lane->p->units[w.component], "shutdown", ENDED_BEFORE);
+        fail_all(w.b, lane->p->units[w.component], "shutdown", ENDED_BEFORE);
     }
     lane->parked = false;
     for (struct wr_batch *b; (b = lane->early) != NULL;) {
         lane->early = b->next;
-        fail_all(b, &lane->p->units[lane->source], "shutdown", ENDED_BEFORE);
+        fail_all(b, lane->src->unit, "shutdown", ENDED_BEFORE);
     }
-    for (uint32_t i = 0; i < lane->p->plan->n_components; i++)
+    for (uint32_t i = 0; i < lane->n_inst; i++)
         if (lane->inst[i] != NULL)
             fail_held(lane->inst[i]);
 }

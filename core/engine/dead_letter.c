@@ -44,7 +44,7 @@ static struct weir_str reason_of(struct weir_arena *a, const struct wr_failure *
     if (message.ptr == NULL)
         return message;
     wr_buf_str(&text, message);
-    wr_secrets_scrub(f->unit->pipeline->plan->secrets, &text);
+    wr_secrets_scrub(f->unit->plan->secrets, &text);
     message = wr_arena_copy(a, wr_buf_view(&text));
     wr_buf_done(&text);
     return message;
@@ -58,8 +58,8 @@ static void set_failure(struct wr_envelope *e, struct weir_arena *a, const struc
     e->attempts = f->attempts;
     e->first_ns = f->first_ns;
     e->last_ns = f->last_ns;
-    e->pipeline = f->unit->pipeline->plan->name;
-    e->component = f->unit->comp->id;
+    e->pipeline = f->unit->pipeline->name;
+    e->component = f->unit->id;
     e->type = weir_cstr(f->unit->comp->type->name);
 }
 

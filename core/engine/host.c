@@ -175,7 +175,7 @@ static void host_condition_eval(const struct weir_host *h, const struct weir_con
 {
     const struct wr_instance *inst = inst_of(h);
     const struct weir_condition_service *service =
-        inst->unit->pipeline->plan->condition_service;
+        inst->plan->condition_service;
     service->eval(inst->conditions, c->index, b, ret_true);
 }
 
@@ -324,8 +324,8 @@ void wr_host_init(struct wr_instance *inst)
     uint32_t index = h->index, count = h->count;
     *h = control_table;
     h->priv = inst;
-    h->pipeline = inst->unit->pipeline->plan->name;
-    h->component = inst->unit->comp->id;
+    h->pipeline = inst->unit->pipeline->name;
+    h->component = inst->unit->id;
     h->index = index;
     h->count = count;
     const struct wr_component *comp = inst->unit->comp;

@@ -14,6 +14,7 @@
 #include <base/error.h>
 #include <base/mem.h>
 #include <base/str.h>
+#include <engine/reload_impl.h>
 #include <engine/transform_host.h>
 
 #include <stdio.h>
@@ -26,16 +27,6 @@
 #define SPARE_MAX (64u * 1024u)
 #define SPIN_SLEEP_NS (1 * WEIR_NS_PER_MS)
 
-static const struct weir_source *source_type(const struct wr_lane *lane)
-{
-    return lane->p->plan->components[lane->source].type->source;
-}
-
-static struct wr_instance *source_of(const struct wr_lane *lane)
-{
-    return lane->inst[lane->source];
-}
-
 void wr_lane_wake(void *lane)
 {
     wr_wake_signal(&((struct wr_lane *)lane)->wake);
@@ -44,16 +35,17 @@ void wr_lane_wake(void *lane)
 static void wake_source(void *arg)
 {
     struct wr_lane *lane = arg;
-    source_type(lane)->wake(source_of(lane)->self);
+    lane->type->wake(lane->src->self);
 }
 
 static void tell_settled(void *arg, void *watcher, uint64_t cookie, enum weir_outcome outcome)
 {
-    const struct wr_instance *inst = watcher;
+    struct wr_instance *inst = watcher;
     const struct weir_transform *type = inst->unit->comp->type->transform;
     (void)arg;
-    if (type->settled != NULL)
+    if (inst->self != NULL && type->settled != NULL)
         type->settled(inst->self, &cookie, &outcome, 1);
+    wr_instance_unwatch(inst);
 }
 
 struct wr_acks *wr_lane_acks(struct wr_lane *lane)
@@ -78,31 +70,41 @@ bool wr_lane_is_here(const struct wr_lane *lane)
 
 /* ---- Opening ---- */
 
-static bool reaches(const struct wr_plan *plan, uint32_t from, uint32_t to)
+bool wr_plan_reads_ids(const struct wr_plan *plan)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < plan->n_components; i++)
+        any |= (plan->components[i].needs & WEIR_NEEDS_ID) != 0;
+    return any;
+}
+
+bool wr_plan_reaches(const struct wr_plan *plan, uint32_t from, uint32_t to)
 {
     const struct wr_component *comp = &plan->components[from];
     for (uint32_t i = 0; i < comp->n_outs; i++)
-        if (comp->outs[i].to == to || reaches(plan, comp->outs[i].to, to))
+        if (comp->outs[i].to == to || wr_plan_reaches(plan, comp->outs[i].to, to))
             return true;
     return false;
 }
 
-static bool open_instances(struct wr_lane *lane, struct weir_error *err)
+bool wr_lane_has(const struct wr_plan *plan, uint32_t source, uint32_t transform)
 {
-    const struct wr_plan *plan = lane->p->plan;
-    for (uint32_t i = 0; i < plan->n_components; i++) {
-        const struct wr_component *comp = &plan->components[i];
-        bool mine = i == lane->source ||
-                    (comp->type->kind == WEIR_TRANSFORM && reaches(plan, lane->source, i));
-        lane->make_ids |= (comp->needs & WEIR_NEEDS_ID) != 0;
-        if (!mine)
+    return plan->components[transform].type->kind == WEIR_TRANSFORM &&
+           wr_plan_reaches(plan, source, transform);
+}
+
+static bool open_instances(struct wr_lane *lane, const struct wr_graph *g, struct weir_error *err)
+{
+    for (uint32_t i = 0; i < g->plan->n_components; i++) {
+        if (i != lane->source && !wr_lane_has(g->plan, lane->source, i))
             continue;
-        lane->inst[i] = wr_instance_open(&lane->p->units[i], lane->index, lane->count, lane, NULL,
-                                         err);
+        lane->inst[i] = wr_instance_open(g->units[i], lane->index, lane->count, lane, NULL, err);
         if (lane->inst[i] == NULL)
             return false;
+        if (i == lane->source)
+            lane->src = lane->inst[i];
     }
-    wr_acks_source(lane->acks, source_of(lane)->self);
+    wr_acks_source(lane->acks, lane->src->self);
     return true;
 }
 
@@ -111,8 +113,8 @@ static uint32_t room_of(const struct wr_component *comp)
     return comp->opt.source.room != 0 ? comp->opt.source.room : ROOM_EVENTS;
 }
 
-struct wr_lane *wr_lane_new(struct wr_pipeline *p, uint32_t component, uint32_t index,
-                            uint32_t count, struct weir_error *err)
+struct wr_lane *wr_lane_new(struct wr_pipeline *p, const struct wr_graph *g, uint32_t component,
+                            uint32_t index, uint32_t count, struct weir_error *err)
 {
     static const struct wr_acks_ops ops = {wr_lane_wake, tell_settled};
     struct wr_lane *lane = wr_xalloc(sizeof(*lane));
@@ -120,16 +122,19 @@ struct wr_lane *wr_lane_new(struct wr_pipeline *p, uint32_t component, uint32_t 
     lane->source = component;
     lane->index = index;
     lane->count = count;
-    lane->inst = wr_xalloc(p->plan->n_components * sizeof(struct wr_instance *));
-    lane->acks = wr_acks_new(source_type(lane), &ops, lane);
-    if (p->plan->replay == NULL)
-        wr_acks_name(lane->acks, p->plan->components[component].id);
+    lane->type = g->plan->components[component].type->source;
+    lane->inst = wr_xalloc(g->plan->n_components * sizeof(struct wr_instance *));
+    lane->n_inst = g->plan->n_components;
+    lane->make_ids = wr_plan_reads_ids(g->plan);
+    lane->acks = wr_acks_new(lane->type, &ops, lane);
+    if (g->plan->replay == NULL)
+        wr_acks_name(lane->acks, g->units[component]->id);
     lane->waiter.wake = wr_lane_wake;
     lane->waiter.arg = lane;
     lane->waiter.tells = true;
-    lane->room = room_of(p->plan->components + component);
-    wr_wake_init(&lane->wake, source_type(lane)->wake != NULL ? wake_source : NULL, lane);
-    if (!open_instances(lane, err)) {
+    lane->room = room_of(g->plan->components + component);
+    wr_wake_init(&lane->wake, lane->type->wake != NULL ? wake_source : NULL, lane);
+    if (!open_instances(lane, g, err)) {
         wr_lane_free(lane);
         return NULL;
     }
@@ -138,8 +143,8 @@ struct wr_lane *wr_lane_new(struct wr_pipeline *p, uint32_t component, uint32_t 
 
 void wr_lane_close_transforms(struct wr_lane *lane)
 {
-    for (uint32_t i = 0; i < lane->p->plan->n_components; i++) {
-        if (i == lane->source || lane->inst[i] == NULL)
+    for (uint32_t i = 0; i < lane->n_inst; i++) {
+        if (lane->inst[i] == lane->src || lane->inst[i] == NULL)
             continue;
         wr_instance_close(lane->inst[i]);
         lane->inst[i] = NULL;
@@ -154,7 +159,7 @@ void wr_lane_free(struct wr_lane *take_lane)
     wr_chain_abort(lane);
     wr_lane_close_transforms(lane);
     wr_batch_free(lane->spare); /* what the source attached goes before the source */
-    wr_instance_close(source_of(lane));
+    wr_instance_close(lane->src);
     wr_acks_free(lane->acks);
     wr_wake_done(&lane->wake);
     wr_free(lane->stack);
@@ -175,8 +180,8 @@ static void tell_outlets(struct wr_lane *lane)
 {
     lane->n_untold = 0;
     for (uint32_t i = 0; i < lane->p->plan->n_components; i++)
-        if (lane->p->units[i].outlet != NULL)
-            wr_buffer_tell(wr_outlet_buffer(lane->p->units[i].outlet));
+        if (lane->p->units[i]->outlet != NULL)
+            wr_buffer_tell(wr_outlet_buffer(lane->p->units[i]->outlet));
 }
 
 /* A source that filled its last batch is likely to have the next one at once: the outlets are told of
@@ -202,7 +207,7 @@ static struct wr_batch *poll_batch(struct wr_lane *lane)
 static bool enter(struct wr_lane *lane, struct wr_batch *b, int64_t now)
 {
     struct wr_clock *clock = lane->p->rt.clock;
-    struct wr_unit *unit = &lane->p->units[lane->source];
+    struct wr_unit *unit = lane->src->unit;
     uint32_t raw = unit->comp->opt.source.codec == WR_CODEC_RAW ? WEIR_EVENT_RAW : 0;
     int64_t wall = clock->wall(clock);
     size_t bytes = 0;
@@ -267,7 +272,7 @@ static void keep_early(struct wr_lane *lane, int64_t now)
     struct wr_batch *b = lane->spare;
     struct weir_kv kv = weir_kv_u64("events", b->pub.n_events);
     lane->spare = NULL;
-    wr_unit_plugin_bug(&lane->p->units[lane->source],
+    wr_unit_plugin_bug(lane->src->unit,
                        "plugin bug: the source added events to a poll that had no room", &kv, 1);
     if (!enter(lane, b, now))
         wr_pipeline_fail(lane->p, "no memory for %u new events", b->pub.n_events);
@@ -296,7 +301,7 @@ static bool memory_is_short(struct wr_lane *lane, int64_t now)
 {
     bool waits = wr_budget_short(now) && wr_acks_open(lane->acks) != 0;
     if (waits && !lane->waits_for_memory)
-        WR_LOG(lane->p->units[lane->source].log, WEIR_LOG_WARN,
+        WR_LOG(lane->src->unit->log, WEIR_LOG_WARN,
                "memory is short: the source waits until events have ended",
                weir_kv_u64("resident_bytes", wr_budget_resident()),
                weir_kv_u64("limit_bytes", wr_budget_limit()),
@@ -319,11 +324,11 @@ static void poll_source(struct wr_lane *lane, uint32_t room, int64_t deadline)
     struct weir_error err = {0};
     int64_t before = wr_now(clock);
     bool has_wake = lane->wake.hook != NULL;
-    wr_arena_clear(&source_of(lane)->scratch, 64 * 1024);
+    wr_arena_clear(&lane->src->scratch, 64 * 1024);
     if ((has_wake && !wr_wake_enter(&lane->wake)) || put_off)
         deadline = before;
     wr_idle_begin(&lane->idle, before);
-    enum weir_status status = source_type(lane)->poll(source_of(lane)->self, &b->pub, room, deadline,
+    enum weir_status status = lane->type->poll(lane->src->self, &b->pub, room, deadline,
                                                       &err);
     if (has_wake)
         wr_wake_leave(&lane->wake);
@@ -345,10 +350,10 @@ static void poll_source(struct wr_lane *lane, uint32_t room, int64_t deadline)
     if (status == WEIR_END)
         lane->ended = true;
     if (status < 0) {
-        wr_unit_count_error(&lane->p->units[lane->source], "poll", err.code, 1);
+        wr_unit_count_error(lane->src->unit, "poll", err.code, 1);
         lane->ended = true;
         wr_pipeline_fail_source(lane->p, "source '%.*s': %s",
-                                WR_STR(lane->p->plan->components[lane->source].id), err.text);
+                                WR_STR(lane->src->unit->id), err.text);
     }
 }
 
@@ -385,9 +390,9 @@ static void tick(struct wr_lane *lane, uint32_t component, int64_t now)
 static int64_t run_ticks(struct wr_lane *lane, int64_t now)
 {
     int64_t next = INT64_MAX;
-    for (uint32_t i = 0; i < lane->p->plan->n_components; i++) {
+    for (uint32_t i = 0; i < lane->n_inst; i++) {
         struct wr_instance *inst = lane->inst[i];
-        if (inst == NULL || i == lane->source || inst->unit->comp->type->transform->tick == NULL)
+        if (inst == NULL || inst == lane->src || inst->unit->comp->type->transform->tick == NULL)
             continue;
         bool due = atomic_load(&inst->wanted) != 0 || (inst->tick_ns != 0 && now >= inst->next_tick);
         if (due && may_tick(lane, i)) {
@@ -422,8 +427,8 @@ static void go_on(struct wr_lane *lane, int64_t now)
 static void stop_source(struct wr_lane *lane)
 {
     lane->stopped = true;
-    if (source_type(lane)->stop != NULL)
-        source_type(lane)->stop(source_of(lane)->self);
+    if (lane->type->stop != NULL)
+        lane->type->stop(lane->src->self);
     else
         lane->ended = true;
 }
@@ -431,12 +436,12 @@ static void stop_source(struct wr_lane *lane)
 /* The final ticks, each with the stack empty; false while there is more to come. */
 static bool final_ticks(struct wr_lane *lane, int64_t now)
 {
-    while (lane->final_at < lane->p->plan->n_components) {
+    while (lane->final_at < lane->n_inst) {
         if (lane->n_work != 0)
             return false;
         uint32_t i = lane->final_at;
         struct wr_instance *inst = lane->inst[i];
-        bool ticks = inst != NULL && i != lane->source &&
+        bool ticks = inst != NULL && inst != lane->src &&
                      inst->unit->comp->type->transform->tick != NULL;
         if (ticks && !wr_chain_tick(lane, inst, true))
             return false; /* without it what is held would stay: the next turn may find memory */
@@ -516,9 +521,19 @@ int64_t wr_lane_step(struct wr_lane *lane, int64_t wait_until)
         if (!lane->stopped)
             stop_source(lane);
     }
+    if (atomic_load(&lane->leaves) && !lane->stopped)
+        stop_source(lane);
     if (!atomic_load(&lane->p->aborting)) {
         go_on(lane, now);
         take_early(lane, now);
+    }
+    struct wr_swap *swap = atomic_load(&lane->p->swap);
+    if (swap == NULL)
+        lane->swap_at = 0;
+    else if (wr_lane_rests(lane, swap, now)) {
+        tell_outlets(lane);
+        wr_swap_wait(lane->p, swap);
+        return 0;
     }
     int64_t next = min64(deadline, run_ticks(lane, now));
     if (lane->ended || lane->last_polled < lane->room)
@@ -531,7 +546,7 @@ int64_t wr_lane_step(struct wr_lane *lane, int64_t wait_until)
         wait_ended(lane, now, min64(next, wait_until));
         return 0;
     }
-    bool room = lane->n_work == 0 && lane->early == NULL && !wr_acks_full(lane->acks);
+    bool room = swap == NULL && lane->n_work == 0 && lane->early == NULL && !wr_acks_full(lane->acks);
     if (room && memory_is_short(lane, now)) {
         room = false;
         next = min64(next, now + WR_BUDGET_LOOK_NS);
@@ -548,14 +563,18 @@ static void *run(void *arg)
     return NULL;
 }
 
+void wr_lane_leave(struct wr_lane *lane)
+{
+    atomic_store(&lane->leaves, true);
+    wr_lane_wake(lane);
+}
+
 void wr_lane_start(struct wr_lane *lane)
 {
     char name[16];
+    struct weir_str id = lane->src->unit->id;
     snprintf(name, sizeof(name), "lane-%.*s-%u",
-             (int)(lane->p->plan->components[lane->source].id.len > 7
-                       ? 7
-                       : lane->p->plan->components[lane->source].id.len),
-             lane->p->plan->components[lane->source].id.ptr, lane->index);
+             (int)(id.len > 7 ? 7 : id.len), id.ptr, lane->index);
     WR_BUG_ON(pthread_create(&lane->thread, NULL, run, lane) != 0);
     (void)pthread_setname_np(lane->thread, name);
     lane->has_thread = true;

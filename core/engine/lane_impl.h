@@ -17,9 +17,12 @@ struct wr_work {
 
 struct wr_lane {
     struct wr_pipeline *p;
-    uint32_t source; /* component index */
+    struct wr_instance *src;
+    const struct weir_source *type; /* of it */
+    uint32_t source;                /* its component; WR_NOWHERE: its graph has gone on without it */
     uint32_t index, count;
     struct wr_instance **inst; /* by component; NULL where this lane has none */
+    uint32_t n_inst;
     struct wr_acks *acks;
     struct wr_wake wake;
     struct wr_waiter waiter;
@@ -38,8 +41,11 @@ struct wr_lane {
     bool make_ids; /* some component reads ids */
     bool waits_for_memory;
 
-    bool polling, stopped, ended, flushed, finished;
+    bool polling, stopped, ended;
+    _Atomic bool leaves;            /* its source goes, the pipeline stays */
+    _Atomic bool flushed, finished; /* its own; read by the thread that reloads */
     uint32_t final_at;  /* components below it have had their final tick */
+    uint32_t swap_at;   /* the same, of those that a swap ends */
     uint32_t room; /* events that a poll may give */
     uint32_t idle_spins, last_polled;
     uint32_t n_untold; /* batches since the outlets were told of any */
@@ -47,6 +53,7 @@ struct wr_lane {
     struct wr_idle idle;
 };
 
+#define WR_NOWHERE UINT32_MAX
 #define WR_ROOM_WAITING 512u /* where a transform waits for others: once a batch */
 
 /* Runs the work on the stack until it is empty or parked. */
@@ -60,5 +67,11 @@ void wr_chain_leave(struct wr_lane *lane, uint32_t component, struct wr_batch *t
 bool wr_chain_tick(struct wr_lane *lane, struct wr_instance *inst, bool final);
 /* Ends everything on the stack and everything held as failed. */
 void wr_chain_abort(struct wr_lane *lane);
+
+
+/* ---- lane_swap.c ---- */
+
+/* A swap is wanted: does what has to come first in the old graph. True where nothing is left of that. */
+bool wr_lane_rests(struct wr_lane *lane, const struct wr_swap *swap, int64_t now);
 
 #endif

@@ -77,7 +77,7 @@ static struct weir_metric *unit_metric(struct wr_unit *unit, enum wr_metric_type
 
 static void count_discarded(void *arg, const char *reason, uint64_t n)
 {
-    wr_unit_count_discard(((struct wr_outlet *)arg)->unit, reason, n);
+    wr_unit_count_discard(arg, reason, n);
 }
 
 static struct wr_buffer *open_disk(struct wr_outlet *o, struct weir_error *err)
@@ -98,13 +98,14 @@ static struct wr_buffer *open_disk(struct wr_outlet *o, struct weir_error *err)
                                    .metrics = rt->metrics,
                                    .labels = labels,
                                    .n_labels = WR_UNIT_LABELS,
-                                   .component = o->unit->comp->id,
+                                   .component = o->unit->id,
                                    .discarded = count_discarded,
-                                   .discarded_arg = o};
+                                   .discarded_arg = o->unit};
     struct wr_buffer *buffer = wr_buffer_disk(&disk, buffer_filled, o, err);
+    o->buffer_unit = wr_unit_ref(o->unit); /* its log and name: the sink may change without it */
     if (buffer == NULL)
-        wr_error_context(err, "pipeline '%.*s': sink '%.*s'", WR_STR(o->p->plan->name),
-                         WR_STR(o->unit->comp->id));
+        wr_error_context(err, "pipeline '%.*s': sink '%.*s'", WR_STR(o->p->name),
+                         WR_STR(o->unit->id));
     return buffer;
 }
 
@@ -117,10 +118,19 @@ static bool open_buffer(struct wr_outlet *o, struct weir_error *err)
     return o->buffer != NULL;
 }
 
-struct wr_outlet *wr_outlet_new(struct wr_unit *unit, struct weir_error *err)
+bool wr_outlet_open(struct wr_outlet *o, struct weir_error *err)
+{
+    for (uint32_t i = 0; i < o->n_shards; i++)
+        if (o->shards[i].inst == NULL && !shard_open(&o->shards[i], err))
+            return false;
+    return true;
+}
+
+struct wr_outlet *wr_outlet_new(struct wr_unit *unit, bool later, struct weir_error *err)
 {
     struct wr_outlet *o = wr_xalloc(sizeof(*o));
-    o->unit = unit;
+    o->unit = wr_unit_ref(unit);
+    o->is_dead_letter = unit->comp->is_dead_letter;
     o->p = unit->pipeline;
     o->type = unit->comp->type->sink;
     pthread_mutex_init(&o->take_mutex, NULL);
@@ -137,11 +147,10 @@ struct wr_outlet *wr_outlet_new(struct wr_unit *unit, struct weir_error *err)
         wr_outlet_free(o);
         return NULL;
     }
-    for (uint32_t i = 0; i < o->n_shards; i++)
-        if (!shard_open(&o->shards[i], err)) {
-            wr_outlet_free(o);
-            return NULL;
-        }
+    if (!later && !wr_outlet_open(o, err)) {
+        wr_outlet_free(o);
+        return NULL;
+    }
     return o;
 }
 
@@ -179,15 +188,32 @@ void wr_outlet_free(struct wr_outlet *take_o)
     if (take_o->buffer != NULL && take_o->buffer->ops->stop != NULL)
         take_o->buffer->ops->stop(take_o->buffer);
     for (uint32_t i = 0; i < take_o->n_shards; i++) /* a sink may complete for any shard until it is closed */
-        if (take_o->shards[i].owns_inst)
+        if (take_o->shards[i].owns_inst) {
             wr_instance_close(take_o->shards[i].inst);
+            wr_instance_close(take_o->shards[i].next_inst);
+        }
     for (uint32_t i = 0; i < take_o->n_shards; i++)
         shard_done(&take_o->shards[i]);
     if (take_o->buffer != NULL)
         take_o->buffer->ops->free(take_o->buffer);
     pthread_mutex_destroy(&take_o->take_mutex);
+    wr_unit_unref(take_o->unit);
+    wr_unit_unref(take_o->buffer_unit);
+    wr_unit_unref(take_o->dead);
     wr_free(take_o->shards);
     wr_free(take_o);
+}
+
+bool wr_outlet_is_dead_letter(const struct wr_outlet *o)
+{
+    return o->is_dead_letter;
+}
+
+void wr_outlet_dead_letters_to(struct wr_outlet *o, struct wr_unit *unit)
+{
+    struct wr_unit *before = o->dead;
+    o->dead = unit != NULL ? wr_unit_ref(unit) : NULL;
+    wr_unit_unref(before);
 }
 
 struct wr_buffer *wr_outlet_buffer(struct wr_outlet *o)
@@ -239,7 +265,7 @@ static void *run(void *arg)
 void wr_outlet_start(struct wr_outlet *o)
 {
     char name[16];
-    struct weir_str id = o->unit->comp->id;
+    struct weir_str id = o->unit->id;
     if (o->buffer->ops->start != NULL)
         o->buffer->ops->start(o->buffer);
     for (uint32_t i = 0; i < o->n_shards; i++) {

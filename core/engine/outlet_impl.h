@@ -79,6 +79,9 @@ struct wr_shard {
     uint32_t n_writes, n_active;
     uint64_t next_seq, next_write;
 
+    struct wr_instance *next_inst; /* to take the place of `inst`, by a reload */
+    bool replaced;                 /* `inst` goes: for next_inst, or where that is NULL for one to open */
+    int64_t cancel_at;             /* when `inst` is told that its time is over */
     int64_t hold_until; /* backoff: no write before */
     uint32_t fail_streak;
     int64_t away_since; /* wall clock of the first unavailable write, 0 = reachable */
@@ -88,14 +91,21 @@ struct wr_shard {
     struct wr_ended ended;
     struct weir_arena order; /* what wr_shard_order renders into */
     bool repeating; /* what is under way is a repetition */
-    bool cancelled, told_cancel, finished;
+    bool cancelled, told_cancel;
+    _Atomic bool finished;
     int64_t give_up_at; /* after the abort */
     struct wr_idle idle; /* no write is under way */
 };
 
 struct wr_outlet {
-    struct wr_unit *unit;
+    struct wr_unit *unit; /* a reference */
+    struct wr_unit *buffer_unit; /* what its disk buffer was opened for; a reference, or NULL */
+    struct wr_unit *dead; /* takes what this one cannot; a reference, or NULL */
     struct wr_pipeline *p;
+    bool is_dead_letter;
+    bool going;          /* the plan has it no more. [control] */
+    _Atomic bool leaves; /* so it ends once it is empty */
+    const struct wr_outlet *waits_for; /* the one of this id that goes: begins behind it. [control] */
     const struct weir_sink *type;
     struct wr_buffer *buffer;
     struct wr_shard *shards;

@@ -48,7 +48,7 @@ bool wr_shard_push_dead(struct wr_shard *s, int64_t now)
     struct wr_batch *b = s->dead;
     if (b == NULL)
         return true;
-    struct wr_unit *unit = &s->outlet->p->units[s->outlet->unit->comp->dead_letter];
+    struct wr_unit *unit = s->outlet->dead;
     struct wr_body *own = b->own;
     uint32_t n = b->pub.n_events;
     for (uint32_t i = 0; i < n && (unit->comp->needs & WEIR_NEEDS_VALUE) != 0; i++)
@@ -83,7 +83,7 @@ static void reject(struct wr_shard *s, struct weir_event *ev, const struct wr_me
     struct wr_why why = wr_why_of(o->unit, WEIR_DROPPED, code, r->message);
     wr_unit_count_error(o->unit, "write", code, 1);
     wr_unit_log_failure(o->unit, "event rejected", ev, r, meta->attempts + 1);
-    if (policy == WR_ON_DEAD_LETTER && o->unit->comp->dead_letter < 0)
+    if (policy == WR_ON_DEAD_LETTER && o->dead == NULL)
         policy = WR_ON_STOP; /* the plan refuses it; never drop in its place */
     switch (policy) {
     case WR_ON_DEAD_LETTER:

@@ -4,14 +4,15 @@
  * a loop round it, and a test turns it by hand. Never decides about an event: see outlet_results.c.
  */
 #include <engine/outlet_impl.h>
+#include <engine/reload_impl.h>
 
 #define GIVE_UP_NS (2 * WEIR_NS_PER_S) /* after cancel: how long pending writes may take to end */
 
 bool wr_shard_leaves(const struct wr_shard *s)
 {
     const struct wr_pipeline *p = s->outlet->p;
-    bool dead_letter = s->outlet->unit->comp->is_dead_letter;
-    bool ends = atomic_load(dead_letter ? &p->finish_dead : &p->finish_sinks) != 0;
+    bool ends = atomic_load(s->outlet->is_dead_letter ? &p->finish_dead : &p->finish_sinks) != 0 ||
+                atomic_load(&s->outlet->leaves);
     return (ends && wr_buffer_keeps(s->outlet->buffer)) ||
            (s->outlet->buffer->durable && atomic_load(&p->aborting) != 0);
 }
@@ -49,7 +50,7 @@ static void finish_shard(struct wr_shard *s, int64_t now)
         o->type->flush(s->inst->self, deadline);
     wr_ended_flush(&s->ended);
     s->finished = true;
-    wr_pipeline_shard_ended(o->p, o->unit->comp->is_dead_letter);
+    wr_pipeline_shard_ended(o->p, o->is_dead_letter);
 }
 
 /* The sink may still look at the memory of a write that it did not end: that stays for ever. */
@@ -90,7 +91,7 @@ static bool abort_step(struct wr_shard *s, int64_t now)
     wr_ended_flush(&s->ended);
     const struct wr_pipeline *p = s->outlet->p;
     bool feeders = atomic_load(&p->lanes_left) != 0 ||
-                   (s->outlet->unit->comp->is_dead_letter && atomic_load(&p->sinks_left) != 0);
+                   (s->outlet->is_dead_letter && atomic_load(&p->sinks_left) != 0);
     return !feeders && idle(s);
 }
 
@@ -119,6 +120,12 @@ int64_t wr_shard_step(struct wr_shard *s, int64_t wait_until)
         return -1;
     int64_t now = wr_now(p->rt.clock), next;
     wr_wake_clear(&s->wake);
+    struct wr_swap *swap = atomic_load(&p->swap);
+    /* Dead letters wait in the queue of one that goes: they are first to be taken. */
+    if (swap != NULL && (s->dead == NULL || !wr_swap_goes(swap, s->outlet->dead->outlet))) {
+        wr_swap_wait(p, swap);
+        return 0;
+    }
     wr_shard_take_completions(s);
     if (atomic_load(&p->aborting)) {
         next = s->n_active != 0 ? now + GIVE_UP_NS / 20 : INT64_MAX;
@@ -127,8 +134,8 @@ int64_t wr_shard_step(struct wr_shard *s, int64_t wait_until)
             return -1;
         }
     } else {
-        bool dead_letter = s->outlet->unit->comp->is_dead_letter;
-        bool ends = atomic_load(dead_letter ? &p->finish_dead : &p->finish_sinks) != 0;
+        bool ends = atomic_load(s->outlet->is_dead_letter ? &p->finish_dead : &p->finish_sinks) != 0 ||
+                    atomic_load(&s->outlet->leaves);
         bool leaves = wr_shard_leaves(s);
         bool clear = wr_shard_push_dead(s, now);
         next = clear && !leaves ? wr_shard_start_writes(s, now) : INT64_MAX;

@@ -169,6 +169,7 @@ static int64_t ready_at(struct wr_shard *s, int64_t now)
     pthread_mutex_unlock(&s->mutex);
     const struct wr_pipeline *p = s->outlet->p;
     if (at != INT64_MAX && (atomic_load(&p->draining) || atomic_load(&p->flushing) ||
+                            atomic_load(&s->outlet->leaves) ||
                             atomic_load(&s->outlet->buffer->wanted)))
         at = now; /* nothing comes that it could wait for */
     return at;
@@ -277,7 +278,7 @@ static struct wr_instance *swap_instance(struct wr_shard *s, struct wr_instance 
 static bool reopen(struct wr_shard *s, int64_t now)
 {
     struct weir_error err = {0};
-    if ((s->outlet->unit->comp->traits & WEIR_TRAIT_SHARED) != 0) {
+    if ((s->outlet->unit->comp->traits & WEIR_TRAIT_SHARED) != 0 && s->outlet->n_shards > 1) {
         s->reopen = false; /* other shards write through it: it must help itself */
         return true;
     }
@@ -295,11 +296,33 @@ static bool reopen(struct wr_shard *s, int64_t now)
     return true;
 }
 
+/* By a reload: another instance takes over when the last write of this one has ended. */
+static bool take_over(struct wr_shard *s, int64_t now)
+{
+    if (s->n_active != 0 && now >= s->cancel_at) {
+        s->cancel_at = INT64_MAX;
+        wr_shard_cancel(s); /* what its server owes us is written again by the new one */
+    }
+    if (s->n_active != 0)
+        return false;
+    s->replaced = s->reopen = false;
+    s->hold_until = 0;
+    s->fail_streak = 0;
+    if (s->next_inst != NULL)
+        wr_instance_close(swap_instance(s, s->next_inst));
+    else
+        s->reopen = !reopen(s, now);
+    s->next_inst = NULL;
+    return true;
+}
+
 int64_t wr_shard_start_writes(struct wr_shard *s, int64_t now)
 {
     const struct wr_sink_options *opt = wr_outlet_options(s->outlet);
     struct wr_write *w;
     for (;;) {
+        if (s->replaced && !take_over(s, now))
+            return s->cancel_at;
         if (s->dead != NULL || wr_shard_leaves(s))
             return INT64_MAX; /* the dead-letter buffer calls; or this is the end */
         if (s->n_active == 0)

@@ -14,6 +14,8 @@
 #include <model/diag.h>
 #include <weir/plugin.h>
 
+#include <stdatomic.h>
+
 struct wr_replay;
 
 /* An edge out of a component. */
@@ -86,6 +88,7 @@ struct wr_component {
     struct wr_edge *outs; /* in the order of the readers in the file */
     uint32_t n_outs;
     uint32_t n_ins;
+    uint64_t files_print; /* of the content of the files that belong to its options */
     int32_t dead_letter; /* component that takes what this one could not, -1 = none */
     bool is_dead_letter; /* some other component's dead_letter */
     union {
@@ -96,6 +99,7 @@ struct wr_component {
 };
 
 struct wr_plan {
+    _Atomic uint32_t refs;
     struct weir_str name;
     struct weir_str description;
     struct weir_str file;
@@ -105,6 +109,7 @@ struct wr_plan {
     struct weir_arena *arena;
     struct wr_replay *replay; /* not NULL: dead letters come in the place of sources (replay.h) */
     const struct wr_secret *secrets; /* of all components: never shown */
+    struct wr_content_file *files; /* all that it was made of: where one changes it may be another */
     int64_t shutdown_timeout; /* ns, option `shutdown_timeout`, default 30s */
     int64_t drain_delay;      /* ns, option `drain_delay`, default 0 */
 };
@@ -119,6 +124,9 @@ struct wr_plan *wr_plan_load(const char *path, struct wr_loader *loader, struct 
 /* The same from memory: `name` for messages, `dir` for relative paths. For tests and fuzzers. */
 struct wr_plan *wr_plan_parse(const char *name, const char *dir, struct weir_str text,
                               struct wr_loader *loader, struct wr_diags *d);
-void wr_plan_free(struct wr_plan *p);
+/* One more that needs it. */
+const struct wr_plan *wr_plan_ref(const struct wr_plan *p);
+/* With the last of them. NULL is allowed. */
+void wr_plan_free(const struct wr_plan *take_p);
 
 #endif

@@ -213,6 +213,14 @@ static bool bind_without_type(struct wr_planner *p, struct wr_draft *draft)
     return false;
 }
 
+static void keep_files(struct wr_planner *p, struct wr_draft *draft,
+                       const struct wr_content_file *files)
+{
+    draft->c.files_print = wr_content_print(files);
+    for (const struct wr_content_file *f = files; f != NULL; f = f->next)
+        wr_plan_watch(p->plan, f->path, f->modules);
+}
+
 static bool bind_with_type(struct wr_planner *p, struct wr_draft *draft)
 {
     const struct weir_type *type = draft->c.type;
@@ -234,6 +242,7 @@ static bool bind_with_type(struct wr_planner *p, struct wr_draft *draft)
                          draft->field->pos);
     draft->bound = true;
     p->plan->secrets = b.secrets;
+    keep_files(p, draft, b.files);
     keep_conditions(&list, &draft->c);
     draft->c.needs = b.needs;
     return ok;

@@ -107,6 +107,8 @@ bool wr_plan_is_name(struct weir_str s); /* an id or a port */
 /* Where a component's options name one of its ports: a key or an item; else its id. */
 struct wr_pos wr_plan_port_pos(const struct wr_draft *d, struct weir_str port);
 
+/* The plan depends on what that file holds. */
+void wr_plan_watch(struct wr_plan *p, struct weir_str path, bool modules);
 void wr_plan_component(struct wr_planner *p, struct wr_draft *draft);
 void wr_plan_dead_letters(struct wr_planner *p); /* before the wiring: who is one */
 void wr_plan_failures(struct wr_planner *p);     /* on_error, on_reject, on_unavailable */

@@ -461,6 +461,7 @@ struct wr_plan *wr_replay_plan(const struct wr_plan *of, struct wr_loader *loade
                                struct wr_replay *r)
 {
     struct wr_plan *plan = wr_xalloc(sizeof(*plan));
+    atomic_init(&plan->refs, 1);
     plan->arena = wr_xalloc(sizeof(*plan->arena));
     wr_arena_init(plan->arena, 16384);
     plan->name = of->name;

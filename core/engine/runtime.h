@@ -26,10 +26,17 @@ struct wr_shared {
     void (*destroy)(void *take_shared);
 };
 
-/* The run-time side of one component. */
+/* The run-time side of one component. A reload that leaves the component as it is leaves its unit too,
+ * with the new plan's `comp`. It goes with the last of the pipeline and its instances. */
 struct wr_unit {
+    _Atomic uint32_t refs;
+    const struct weir_type *type;
     const struct wr_component *comp;
+    const struct wr_plan *plan; /* that `comp` is of */
+    const struct wr_plan *born; /* whose secrets its log hides: where it stays they are the same */
     struct wr_pipeline *pipeline;
+    uint32_t index;             /* in the plan and the pipeline's units */
+    struct weir_str id;         /* its own, as `type`: for threads that know nothing of a reload */
     struct wr_log_scope *log;
     struct wr_shared shared;
     struct wr_outlet *outlet; /* of a sink */
@@ -43,6 +50,7 @@ struct wr_unit {
 struct wr_instance {
     struct weir_host host;
     struct wr_unit *unit;
+    const struct wr_plan *plan; /* that its config is of */
     struct wr_clock *clock;
     void *self;
     struct weir_arena scratch;
@@ -55,6 +63,7 @@ struct wr_instance {
     uint32_t memory_use;        /* of the budget; 0: it has reported nothing */
     size_t memory_bytes;        /* what it reported */
     int64_t next_tick, tick_ns; /* tick_ns 0: never */
+    uint32_t n_watched;         /* events on their way that it wants to hear of. [lane] */
 };
 
 /* An event that a transform keeps past its call. */
@@ -73,13 +82,31 @@ struct wr_gone {
     struct weir_result result;
 };
 
-struct wr_pipeline {
+/* A plan and what runs of it. */
+struct wr_graph {
     const struct wr_plan *plan;
+    struct wr_unit **units; /* by component */
+};
+
+struct wr_swap;
+
+struct wr_pipeline {
+    struct weir_str name;
     struct wr_runtime rt;
     struct wr_log_scope *log;
-    struct wr_unit *units;
+    /* Changed by a reload only, while all lanes and shards rest. Who is neither of them holds `parts`. */
+    pthread_mutex_t parts;
+    const struct wr_plan *plan; /* these two are a struct wr_graph */
+    const struct wr_plan *born; /* the first one, whose secrets its log hides */
+    struct wr_unit **units;
     struct wr_lane **lanes;
     uint32_t n_lanes;
+    struct wr_outlet **outlets; /* also of sinks that the plan has no more */
+    uint32_t n_outlets;
+    _Atomic(struct wr_swap *) swap; /* lanes and shards are to rest */
+    pthread_mutex_t swap_mutex;
+    pthread_cond_t swap_changed;    /* one more rests, or has ended; or the swap is over */
+    _Atomic bool reloading;         /* lanes may come and go: none of them is the last */
     void (*notify)(void *arg);
     void *notify_arg;
     bool started;
@@ -101,13 +128,16 @@ struct wr_pipeline {
     _Atomic uint64_t n_left;  /* events that ended as failed */
 };
 
-/* ---- instance.c ---- */
+/* ---- unit.c ---- */
 
-/* Opens instance index of count. NULL with err (context in front). */
-struct wr_instance *wr_instance_open(struct wr_unit *unit, uint32_t index, uint32_t count,
-                                     struct wr_lane *lane, struct wr_shard *shard,
-                                     struct weir_error *err);
-void wr_instance_close(struct wr_instance *take_inst);
+/* One reference, the caller's. */
+struct wr_unit *wr_unit_new(struct wr_pipeline *p, const struct wr_plan *plan, uint32_t index);
+struct wr_unit *wr_unit_ref(struct wr_unit *unit);
+void wr_unit_unref(struct wr_unit *take_unit);
+/* The component is another plan's from now on, which says the same of it. */
+/* What its instances said of their readiness goes. */
+void wr_unit_forget_unready(const struct wr_unit *unit);
+void wr_unit_follow(struct wr_unit *unit, const struct wr_plan *plan, uint32_t index);
 #define WR_UNIT_LABELS 4u
 /* Fills in the labels that every metric of a component has. */
 void wr_unit_labels(const struct wr_unit *unit, struct wr_label ret[WR_UNIT_LABELS]);
@@ -123,6 +153,16 @@ void wr_unit_plugin_bug(struct wr_unit *unit, const char *message, const struct 
 void wr_unit_log_failure(struct wr_unit *unit, const char *message, const struct weir_event *ev,
                          const struct weir_result *r, uint32_t attempts);
 
+/* ---- instance.c ---- */
+
+/* Opens instance index of count. NULL with err (context in front). */
+struct wr_instance *wr_instance_open(struct wr_unit *unit, uint32_t index, uint32_t count,
+                                     struct wr_lane *lane, struct wr_shard *shard,
+                                     struct weir_error *err);
+/* What it watches may end later: nobody hears of it then. */
+void wr_instance_close(struct wr_instance *take_inst);
+/* An event that it watched has ended. [lane] */
+void wr_instance_unwatch(struct wr_instance *inst);
 /* ---- pipeline.c ---- */
 
 /* The pipeline stops by itself: what is left fails. [any] */
@@ -134,6 +174,12 @@ void wr_pipeline_abort(struct wr_pipeline *p);
 /* A lane has given out everything; its acks may still be open. */
 void wr_pipeline_lane_flushed(struct wr_pipeline *p);
 void wr_pipeline_lane_ended(struct wr_pipeline *p);
+void wr_pipeline_add_outlet(struct wr_pipeline *p, struct wr_outlet *take_o);
+void wr_pipeline_add_lane(struct wr_pipeline *p, struct wr_lane *take_lane);
+/* Each sink knows the unit that takes what it cannot. */
+void wr_pipeline_bind_dead_letters(struct wr_pipeline *p);
+/* Lanes may have been the last ones while a reload went on. */
+void wr_pipeline_lanes_changed(struct wr_pipeline *p);
 void wr_pipeline_shard_ended(struct wr_pipeline *p, bool dead_letter);
 
 /* ---- unready.c ---- */
@@ -149,8 +195,15 @@ void wr_held_next_call(struct wr_instance *inst);
 
 /* ---- lane.c ---- */
 
-struct wr_lane *wr_lane_new(struct wr_pipeline *p, uint32_t component, uint32_t index,
-                            uint32_t count, struct weir_error *err);
+/* Of component `component` of that graph. */
+struct wr_lane *wr_lane_new(struct wr_pipeline *p, const struct wr_graph *g, uint32_t component,
+                            uint32_t index, uint32_t count, struct weir_error *err);
+bool wr_plan_reaches(const struct wr_plan *plan, uint32_t from, uint32_t to);
+bool wr_plan_reads_ids(const struct wr_plan *plan);
+/* A lane of that source has an instance of that transform. */
+bool wr_lane_has(const struct wr_plan *plan, uint32_t source, uint32_t transform);
+/* Its source stops, what it gave is delivered, and the lane ends. [control] */
+void wr_lane_leave(struct wr_lane *lane);
 void wr_lane_start(struct wr_lane *lane);
 void wr_lane_join(struct wr_lane *lane);
 void wr_lane_close_transforms(struct wr_lane *lane);
@@ -166,9 +219,20 @@ struct wr_acks *wr_lane_acks(struct wr_lane *lane);
 /* True on the lane's own thread, and before its first step on any. */
 bool wr_lane_is_here(const struct wr_lane *lane);
 
+/* ---- reload_swap.c ---- */
+
+/* The thread rests until the swap is over. */
+void wr_swap_wait(struct wr_pipeline *p, const struct wr_swap *swap);
+
 /* ---- outlet.c ---- */
 
-struct wr_outlet *wr_outlet_new(struct wr_unit *unit, struct weir_error *err);
+/* With `later` its instances are opened by wr_outlet_open. */
+struct wr_outlet *wr_outlet_new(struct wr_unit *unit, bool later, struct weir_error *err);
+/* Opens those that are not open. */
+bool wr_outlet_open(struct wr_outlet *o, struct weir_error *err);
+bool wr_outlet_is_dead_letter(const struct wr_outlet *o);
+/* NULL: there is none. */
+void wr_outlet_dead_letters_to(struct wr_outlet *o, struct wr_unit *unit);
 void wr_outlet_start(struct wr_outlet *o);
 void wr_outlet_join(struct wr_outlet *o);
 void wr_outlet_free(struct wr_outlet *take_o);

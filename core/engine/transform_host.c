@@ -254,6 +254,7 @@ bool wr_host_event_watch(const struct weir_host *h, struct weir_batch *b, struct
     if (child == NULL)
         return false;
     ev->host_ack = child; /* the event's reference on its parent is the child's now */
+    inst->n_watched++;
     return true;
 }
 

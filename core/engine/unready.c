@@ -47,8 +47,21 @@ void wr_unit_unready(struct wr_unit *unit, uint32_t index, const char *reason)
         u->unit = unit;
         u->index = index;
         snprintf(u->text, sizeof(u->text), "%s '%.*s': %s", wr_kind_name(unit->comp->type->kind),
-                 WR_STR(unit->comp->id), reason);
+                 WR_STR(unit->id), reason);
     }
+    atomic_store(&p->any_unready, p->unready != NULL);
+    pthread_mutex_unlock(&p->mutex);
+}
+
+void wr_unit_forget_unready(const struct wr_unit *unit)
+{
+    struct wr_pipeline *p = unit->pipeline;
+    pthread_mutex_lock(&p->mutex);
+    for (struct wr_unready **at = &p->unready; *at != NULL;)
+        if ((*at)->unit == unit)
+            drop(at);
+        else
+            at = &(*at)->next;
     atomic_store(&p->any_unready, p->unready != NULL);
     pthread_mutex_unlock(&p->mutex);
 }

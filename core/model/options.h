@@ -10,6 +10,7 @@
 
 #include <base/secret.h>
 #include <model/conf.h>
+#include <model/content.h>
 #include <weir/option.h>
 
 /* An option that the table only knows by name: its owner reads the located node by itself. Options
@@ -37,6 +38,7 @@ struct wr_binder {
     uint32_t needs; /* WEIR_NEEDS_* of the templates */
     uint32_t n_errors;
     const struct wr_secret *secrets; /* what SECRET options and ${file:...} hold, in front of what was there */
+    struct wr_content_file *files; /* that options with CONTENT name */
     bool in_default;
 };
 

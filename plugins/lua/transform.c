@@ -34,6 +34,7 @@ static const char *const allow_words[] = {"io", "os", "debug", "loadlib", NULL};
 static const struct weir_option options[] = {
     {.name = "script",
      .type = WEIR_OPT_PATH,
+     .flags = WEIR_OPT_CONTENT | WEIR_OPT_MODULES,
      .offset = offsetof(struct script_config, script),
      .doc = "File with the hooks; `require` finds modules beside it. Either this or `code`.",
      .example = "../scripts/lua/enrich.lua"},

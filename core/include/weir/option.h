@@ -63,6 +63,9 @@ struct weir_host;
 #define WEIR_OPT_MEMORY 128u
 #define WEIR_OPT_SHARED 256u     /* with MEMORY: so much for all instances of the component together */
 #define WEIR_OPT_ALONG 512u      /* SIZE: lowered by as much as those with MEMORY are, and not counted */
+#define WEIR_OPT_CONTENT 1024u   /* PATH: what the file holds is part of the configuration; where it has
+                                    changed a reload opens the component anew */
+#define WEIR_OPT_MODULES 2048u   /* with CONTENT: files beside it with the same ending belong to it */
 
 /* One option. `min` and `max` hold for INT, SIZE (bytes), DURATION (ns) and, as whole numbers,
  * FLOAT; both 0 = no limits; for LIST and MAP they hold for each element. `def` NULL: not given

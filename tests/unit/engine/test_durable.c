@@ -125,7 +125,7 @@ static void put_in(struct store *st, struct rig *r)
     static const struct weir_source reader = {.size = sizeof(reader), .commit = forget};
     static const struct wr_acks_ops acks_ops = {.wake = store_wake};
     static const struct weir_origin origin = {{"store", 5}, 0};
-    struct wr_outlet *o = r->p->units[1].outlet;
+    struct wr_outlet *o = r->p->units[1]->outlet;
     *st = (struct store){.base = {.ops = &ops, .durable = true, .filled = o->buffer->filled,
                                   .arg = o->buffer->arg}};
     st->acks = wr_acks_new(&reader, &acks_ops, st);

@@ -126,16 +126,16 @@ static void test_few_held_events_keep_little_alive(void **state)
     wr_pool_trim();
     assert_int_equal(n_held, 20);
     size_t kept = wr_mem_used() - before;
-    assert_in_range(atomic_load(&r.p->units[1].held_events), 20, 20);
-    size_t charged = atomic_load(&r.p->units[1].held_bytes);
+    assert_in_range(atomic_load(&r.p->units[1]->held_events), 20, 20);
+    size_t charged = atomic_load(&r.p->units[1]->held_bytes);
     assert_in_range(charged, 20 * PAYLOAD, 20 * 16 * 1024);
     assert_true(kept < 20 * BATCH * PAYLOAD / 4); /* not the batches they came in */
     wr_pipeline_drain(r.p, r.now + 100 * WEIR_NS_PER_S);
     run_and_forget(&r, 10);
     assert_int_equal(wr_pipeline_state(r.p), WR_PIPELINE_DONE);
     assert_int_equal(r.script[0].committed, 21 * BATCH);
-    assert_int_equal(atomic_load(&r.p->units[1].held_bytes), 0);
-    assert_int_equal(atomic_load(&r.p->units[1].held_events), 0);
+    assert_int_equal(atomic_load(&r.p->units[1]->held_bytes), 0);
+    assert_int_equal(atomic_load(&r.p->units[1]->held_events), 0);
     rig_done(&r);
 }
 

@@ -25,7 +25,7 @@ static void bind_options(struct bind_rig *t, const char *yaml)
     t->c = (struct fake_config){0};
     conf_read(&t->r, yaml);
     assert_true(t->r.ok);
-    (void)wr_conf_interpolate(&t->r.a, &t->r.conf, "/pipes", t->r.d);
+    (void)wr_conf_interpolate(&t->r.a, &t->r.conf, "/pipes", t->r.d, NULL);
     t->b = (struct wr_binder){
         .arena = &t->r.a, .diags = t->r.d, .dir = "/pipes", .origin = t->r.conf.root->pos};
     t->r.ok = wr_options_bind(&t->b, &target, 1, t->r.conf.root, NULL, t->r.conf.root->pos);
@@ -159,7 +159,7 @@ static void bind_document(struct bind_rig *t, struct document *c, const char *ya
     *c = (struct document){0};
     conf_read(&t->r, yaml);
     assert_true(t->r.ok);
-    (void)wr_conf_interpolate(&t->r.a, &t->r.conf, "/pipes", t->r.d);
+    (void)wr_conf_interpolate(&t->r.a, &t->r.conf, "/pipes", t->r.d, NULL);
     t->b = (struct wr_binder){.arena = &t->r.a, .diags = t->r.d, .dir = "/pipes"};
     t->r.ok = wr_options_bind(&t->b, &target, 1, t->r.conf.root, NULL, t->r.conf.root->pos);
 }

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * app/reload.c: one pipeline's reloads. A look compares the places, times and sizes of all files that the
+ * plan was made of, through symbolic links, since a ConfigMap is swapped by one; a change counts once it
+ * has stood for a look, so that a file is not read while it is written. What is wrong with the new files
+ * is said, and the old pipeline goes on.
+ */
+#include <app/reload.h>
+
+#include <app/files.h>
+#include <base/str.h>
+
+static struct weir_metric *count(const struct wr_reloader *r, struct weir_str name, const char *result)
+{
+    const struct wr_label labels[] = {{"pipeline", name}, {"result", weir_cstr(result)}};
+    return wr_metric(r->rt.metrics, WR_COUNTER, "config_reloads_total", "Reloads, by how they ended.",
+                     labels, 2);
+}
+
+void wr_reloader_init(struct wr_reloader *r, const struct wr_plan *plan)
+{
+    const struct wr_label label = {"pipeline", plan->name};
+    r->print = wr_content_print(plan->files);
+    r->stamp = r->seen = wr_content_stamp(plan->files);
+    r->ok = count(r, plan->name, "ok");
+    r->failed = count(r, plan->name, "failed");
+    r->successful = wr_metric(r->rt.metrics, WR_GAUGE, "config_last_reload_successful",
+                              "1 where the files are those that the pipeline runs by.", &label, 1);
+    r->success_time = wr_metric(r->rt.metrics, WR_GAUGE,
+                                "config_last_reload_success_timestamp_seconds",
+                                "When the pipeline began to run by its files.", &label, 1);
+    wr_metric_set(r->successful, 1);
+    wr_metric_set(r->success_time, (double)r->rt.clock->wall(r->rt.clock) / 1e9);
+}
+
+bool wr_reloader_look(struct wr_reloader *r, const struct wr_plan *plan)
+{
+    uint64_t stamp = wr_content_stamp(plan->files);
+    bool stands = stamp == r->seen;
+    r->seen = stamp;
+    if (!stands || stamp == r->stamp)
+        return false;
+    r->stamp = stamp;
+    uint64_t print = wr_content_print(plan->files);
+    bool changed = print != r->print;
+    r->print = print;
+    return changed;
+}
+
+static void refused(struct wr_reloader *r, const char *why)
+{
+    wr_metric_add(r->failed, 1);
+    wr_metric_set(r->successful, 0);
+    WR_LOG(r->log, WEIR_LOG_ERROR, "reload failed, the pipeline goes on as it was",
+           weir_kv_text("reason", why));
+}
+
+/* NULL where the files are wrong: every mistake is logged. */
+static struct wr_plan *read_files(struct wr_reloader *r, const struct wr_plan *plan)
+{
+    struct wr_diags *d = wr_diags_new();
+    struct wr_plan *new = wr_plan_load(plan->file.ptr, r->loader, d);
+    uint32_t n_errors = wr_diags_count(d, WR_ERROR), n = n_errors + wr_diags_count(d, WR_WARNING);
+    for (uint32_t i = 0; i < n; i++)
+        wr_files_log(r->rt.log, wr_diags_at(d, i));
+    wr_diags_free(d);
+    if (new == NULL)
+        refused(r, n_errors == 1 ? "the file has a mistake, see the line before"
+                                 : "the file has mistakes, see the lines before");
+    else if (r->shutdown_timeout >= 0)
+        new->shutdown_timeout = r->shutdown_timeout;
+    return new;
+}
+
+const struct wr_plan *wr_reloader_run(struct wr_reloader *r, struct wr_pipeline *p,
+                                      const struct wr_plan *plan, const struct wr_reload_wait *wait)
+{
+    struct wr_plan *new = read_files(r, plan);
+    struct wr_reloaded done;
+    struct weir_error err = {0};
+    if (new == NULL)
+        return NULL;
+    if (!wr_str_eq(new->name, plan->name)) {
+        refused(r, "its name has changed: metrics, logs and groups go by it; start it anew");
+        wr_plan_free(new);
+        return NULL;
+    }
+    if (!wr_pipeline_reload(p, new, wait, &done, &err)) {
+        refused(r, err.text);
+        wr_plan_free(new);
+        return NULL;
+    }
+    /* The new plan may be made of other files. */
+    r->print = wr_content_print(new->files);
+    r->stamp = r->seen = wr_content_stamp(new->files);
+    wr_metric_add(r->ok, 1);
+    wr_metric_set(r->successful, 1);
+    wr_metric_set(r->success_time, (double)r->rt.clock->wall(r->rt.clock) / 1e9);
+    WR_LOG(r->log, WEIR_LOG_INFO, "pipeline reloaded", weir_kv_str("file", new->file),
+           weir_kv_u64("kept", done.kept), weir_kv_u64("changed", done.changed),
+           weir_kv_u64("added", done.added), weir_kv_u64("removed", done.removed));
+    return new;
+}

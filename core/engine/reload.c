@@ -1,0 +1,468 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A reload, step by step: what the new plan keeps is found, what it changes is opened beside it, sources
+ * that change or go are ended, all threads come to rest, the graphs change places (reload_swap.c), and all
+ * goes on. Up to the rest everything can be taken back.
+ */
+#include <engine/reload_impl.h>
+
+#include <base/error.h>
+#include <base/mem.h>
+#include <base/str.h>
+#include <engine/shares.h>
+
+#include <stdio.h>
+
+#define LOOK_NS (50 * WEIR_NS_PER_MS) /* how often the caller is asked whether to give up */
+
+/* ---- What both plans have ---- */
+
+static uint32_t find(const struct wr_plan *plan, const struct wr_component *comp)
+{
+    for (uint32_t i = 0; i < plan->n_components; i++)
+        if (plan->components[i].type->kind == comp->type->kind &&
+            wr_str_eq(plan->components[i].id, comp->id))
+            return i;
+    return WR_NOWHERE;
+}
+
+static bool is_same(const struct wr_component *a, const struct wr_component *b)
+{
+    return wr_component_same(a, b) && (a->type->kind != WEIR_SINK || wr_outlet_fits(a, b));
+}
+
+static void match(struct wr_swap *s, const struct wr_plan *plan)
+{
+    struct wr_pipeline *p = s->p;
+    uint32_t n_old = p->plan->n_components, n_new = plan->n_components;
+    s->old = (struct wr_graph){p->plan, p->units};
+    s->new = (struct wr_graph){plan, wr_xalloc((n_new + 1) * sizeof(struct wr_unit *))};
+    s->new_of = wr_xalloc((n_old + 1) * sizeof(*s->new_of));
+    s->old_of = wr_xalloc((n_new + 1) * sizeof(*s->old_of));
+    s->same = wr_xalloc(n_new + 1);
+    s->sinks = wr_xalloc((n_new + 1) * sizeof(*s->sinks));
+    for (uint32_t i = 0; i < n_old; i++)
+        s->new_of[i] = find(plan, &p->plan->components[i]);
+    for (uint32_t i = 0; i < n_new; i++) {
+        uint32_t was = s->old_of[i] = find(p->plan, &plan->components[i]);
+        s->same[i] = was != WR_NOWHERE && is_same(&p->plan->components[was], &plan->components[i]);
+        s->new.units[i] = s->same[i] ? p->units[was] : wr_unit_new(p, plan, i);
+    }
+}
+
+static void count(const struct wr_swap *s, struct wr_reloaded *ret)
+{
+    *ret = (struct wr_reloaded){0};
+    for (uint32_t i = 0; i < s->new.plan->n_components; i++) {
+        ret->kept += s->same[i];
+        ret->added += s->old_of[i] == WR_NOWHERE;
+        ret->changed += !s->same[i] && s->old_of[i] != WR_NOWHERE;
+    }
+    for (uint32_t i = 0; i < s->old.plan->n_components; i++)
+        ret->removed += s->new_of[i] == WR_NOWHERE;
+}
+
+/* ---- Opening ---- */
+
+/* It cannot be opened beside the one in whose place it comes: so behind it. A server that is away, or an
+ * option that is wrong, is no such reason. */
+static bool opens_later(const struct weir_error *err)
+{
+    return err->status == WEIR_E_RETRY;
+}
+
+static bool open_outlet(struct wr_swap *s, uint32_t i, struct weir_error *err)
+{
+    uint32_t was = s->old_of[i];
+    struct wr_outlet *o = wr_outlet_new(s->new.units[i], false, err);
+    if (o == NULL && was != WR_NOWHERE && opens_later(err))
+        o = wr_outlet_new(s->new.units[i], true, err);
+    if (o != NULL && was != WR_NOWHERE)
+        o->waits_for = s->old.units[was]->outlet;
+    s->sinks[i].outlet = o;
+    return o != NULL;
+}
+
+static bool open_sink(struct wr_swap *s, uint32_t i, struct weir_error *err)
+{
+    const struct wr_component *comp = &s->new.plan->components[i];
+    uint32_t was = s->old_of[i];
+    if (s->same[i])
+        return true;
+    if (was == WR_NOWHERE || !wr_outlet_fits(&s->old.plan->components[was], comp))
+        return open_outlet(s, i, err);
+    struct wr_outlet *o = s->old.units[was]->outlet;
+    s->sinks[i].inst = wr_xalloc(o->n_shards * sizeof(struct wr_instance *));
+    for (uint32_t k = 0; k < o->n_shards; k++) {
+        s->sinks[i].inst[k] =
+            wr_instance_open(s->new.units[i], k, o->n_shards, NULL, &o->shards[k], err);
+        if (s->sinks[i].inst[k] == NULL && !opens_later(err))
+            return false;
+    }
+    return true;
+}
+
+static bool open_transforms(struct wr_swap *s, struct wr_lane_swap *mine, struct weir_error *err)
+{
+    struct wr_lane *lane = mine->lane;
+    uint32_t source = s->new_of[lane->source], n_old = s->old.plan->n_components;
+    mine->goes = wr_xalloc(n_old + 1);
+    mine->inst = wr_xalloc((s->new.plan->n_components + 1) * sizeof(struct wr_instance *));
+    for (uint32_t i = 0; i < n_old; i++) {
+        uint32_t is = s->new_of[i];
+        mine->goes[i] = i != lane->source && lane->inst[i] != NULL &&
+                        (is == WR_NOWHERE || !s->same[is] || !wr_lane_has(s->new.plan, source, is));
+    }
+    for (uint32_t i = 0; i < s->new.plan->n_components; i++) {
+        uint32_t was = s->old_of[i];
+        bool there = s->same[i] && lane->inst[was] != NULL;
+        if (there || !wr_lane_has(s->new.plan, source, i))
+            continue;
+        mine->inst[i] = wr_instance_open(s->new.units[i], lane->index, lane->count, lane, NULL, err);
+        if (mine->inst[i] == NULL)
+            return false;
+    }
+    return true;
+}
+
+static bool stays(const struct wr_swap *s, const struct wr_lane *lane)
+{
+    uint32_t is = lane->source != WR_NOWHERE ? s->new_of[lane->source] : WR_NOWHERE;
+    return is != WR_NOWHERE && s->same[is] && !atomic_load(&lane->leaves);
+}
+
+static bool open_beside(struct wr_swap *s, struct weir_error *err)
+{
+    struct wr_pipeline *p = s->p;
+    for (uint32_t i = 0; i < s->new.plan->n_components; i++)
+        if (s->new.plan->components[i].type->kind == WEIR_SINK && !open_sink(s, i, err))
+            return false;
+    s->lanes = wr_xalloc((p->n_lanes + 1) * sizeof(*s->lanes));
+    for (uint32_t i = 0; i < p->n_lanes; i++) {
+        if (!stays(s, p->lanes[i]))
+            continue;
+        struct wr_lane_swap *mine = &s->lanes[s->n_lanes++];
+        mine->lane = p->lanes[i];
+        if (!open_transforms(s, mine, err))
+            return false;
+    }
+    return true;
+}
+
+static bool open_lanes(struct wr_swap *s, const struct wr_graph *g, uint32_t source,
+                       struct weir_error *err)
+{
+    uint32_t count = wr_lanes_of(&g->plan->components[source]);
+    for (uint32_t k = 0; k < count; k++) {
+        struct wr_lane *lane = wr_lane_new(s->p, g, source, k, count, err);
+        if (lane == NULL)
+            return false;
+        s->added = wr_xrealloc(s->added, (s->n_added + 1) * sizeof(struct wr_lane *));
+        s->added[s->n_added++] = lane;
+    }
+    return true;
+}
+
+static bool open_sources(struct wr_swap *s, struct weir_error *err)
+{
+    for (uint32_t i = 0; i < s->new.plan->n_components; i++)
+        if (s->new.plan->components[i].type->kind == WEIR_SOURCE && !s->same[i] &&
+            !open_lanes(s, &s->new, i, err))
+            return false;
+    return true;
+}
+
+/* ---- Waiting ---- */
+
+/* Until `done` says so. False at the deadline, or where the caller gives up, or the pipeline ends. */
+static bool wait_for(struct wr_swap *s, bool (*done)(struct wr_swap *s), const struct wr_reload_wait *wait)
+{
+    struct wr_pipeline *p = s->p;
+    struct wr_clock *clock = p->rt.clock;
+    bool ok;
+    pthread_mutex_lock(&p->swap_mutex);
+    while (!(ok = done(s))) {
+        int64_t now = wr_now(clock);
+        if (now >= wait->deadline_ns || atomic_load(&p->draining) ||
+            (wait->give_up != NULL && wait->give_up(wait->arg)))
+            break;
+        int64_t until = now + LOOK_NS;
+        clock->wait(clock, &p->swap_changed, &p->swap_mutex,
+                    until < wait->deadline_ns ? until : wait->deadline_ns);
+    }
+    pthread_mutex_unlock(&p->swap_mutex);
+    return ok;
+}
+
+static bool sources_ended(struct wr_swap *s)
+{
+    for (uint32_t i = 0; i < s->p->n_lanes; i++)
+        if (atomic_load(&s->p->lanes[i]->leaves) && !atomic_load(&s->p->lanes[i]->finished))
+            return false;
+    return true;
+}
+
+static bool all_rest(struct wr_swap *s)
+{
+    struct wr_pipeline *p = s->p;
+    return s->n_resting >= atomic_load(&p->lanes_left) + atomic_load(&p->sinks_left) +
+                               atomic_load(&p->dead_sinks_left);
+}
+
+static void wake_threads(struct wr_pipeline *p)
+{
+    for (uint32_t i = 0; i < p->n_lanes; i++)
+        wr_lane_wake(p->lanes[i]);
+    for (uint32_t i = 0; i < p->n_outlets; i++)
+        wr_outlet_wake(p->outlets[i]);
+}
+
+static void let_go_on(struct wr_pipeline *p)
+{
+    pthread_mutex_lock(&p->swap_mutex);
+    atomic_store(&p->swap, NULL);
+    pthread_cond_broadcast(&p->swap_changed);
+    pthread_mutex_unlock(&p->swap_mutex);
+}
+
+/* ---- Taking it back ---- */
+
+static void close_lane(struct wr_lane *lane)
+{
+    wr_lane_close_transforms(lane);
+    wr_lane_free(lane);
+}
+
+static void free_swap(struct wr_swap *s)
+{
+    for (uint32_t i = 0; i < s->n_lanes; i++) {
+        wr_free(s->lanes[i].goes);
+        wr_free(s->lanes[i].inst);
+    }
+    for (uint32_t i = 0; i < s->new.plan->n_components; i++)
+        wr_free(s->sinks[i].inst);
+    wr_free(s->lanes);
+    wr_free(s->sinks);
+    wr_free(s->added);
+    wr_free(s->same);
+    wr_free(s->old_of);
+    wr_free(s->new_of);
+    wr_free(s->new.units);
+    wr_free(s);
+}
+
+static void close_opened(struct wr_swap *s)
+{
+    const struct wr_plan *new = s->new.plan;
+    while (s->n_added != 0)
+        close_lane(s->added[--s->n_added]);
+    for (uint32_t i = 0; i < s->n_lanes; i++)
+        for (uint32_t k = 0; s->lanes[i].inst != NULL && k < new->n_components; k++)
+            wr_instance_close(s->lanes[i].inst[k]);
+    for (uint32_t i = 0; i < new->n_components; i++) {
+        uint32_t was = s->old_of[i];
+        wr_outlet_free(s->sinks[i].outlet);
+        uint32_t n = s->sinks[i].inst != NULL ? s->old.units[was]->outlet->n_shards : 0;
+        for (uint32_t k = 0; k < n; k++)
+            wr_instance_close(s->sinks[i].inst[k]);
+        if (!s->same[i])
+            wr_unit_unref(s->new.units[i]);
+    }
+}
+
+/* Sources that were ended for the reload begin anew, as they were. */
+static void reopen_sources(struct wr_swap *s)
+{
+    struct wr_pipeline *p = s->p;
+    struct weir_error err = {0};
+    for (uint32_t i = 0; i < s->old.plan->n_components; i++) {
+        bool ended = false;
+        for (uint32_t k = 0; k < p->n_lanes; k++)
+            ended |= p->lanes[k]->source == i && atomic_load(&p->lanes[k]->leaves);
+        if (ended && !open_lanes(s, &s->old, i, &err))
+            wr_pipeline_fail_source(p, "source '%.*s' could not go on after a reload that failed: %s",
+                                    WR_STR(s->old.units[i]->id), err.text);
+    }
+}
+
+/* ---- The reload ---- */
+
+static void start_added(struct wr_swap *s)
+{
+    for (uint32_t i = 0; i < s->n_added; i++) {
+        wr_pipeline_add_lane(s->p, s->added[i]);
+        if (s->p->started)
+            wr_lane_start(s->added[i]);
+    }
+    s->n_added = 0;
+}
+
+static void end_leaving(struct wr_swap *s)
+{
+    for (uint32_t i = 0; i < s->p->n_lanes; i++)
+        if (!stays(s, s->p->lanes[i]))
+            wr_lane_leave(s->p->lanes[i]);
+}
+
+/* False with err where somebody does not come to rest. */
+static bool rest(struct wr_swap *s, const struct wr_reload_wait *wait, struct weir_error *err)
+{
+    struct wr_pipeline *p = s->p;
+    atomic_store(&p->swap, s);
+    wake_threads(p);
+    if (!p->started || wait_for(s, all_rest, wait))
+        return true;
+    let_go_on(p);
+    (void)wr_error(err, WEIR_E_UNAVAILABLE, "busy",
+                   "events of components that change did not end in time");
+    return false;
+}
+
+static void go_on(struct wr_swap *s)
+{
+    struct wr_pipeline *p = s->p;
+    for (uint32_t i = 0; i < s->new.plan->n_components; i++) {
+        struct wr_outlet *o = s->sinks[i].outlet;
+        if (o == NULL)
+            continue;
+        wr_pipeline_add_outlet(p, o);
+        if (p->started && o->waits_for == NULL)
+            wr_outlet_start(o);
+    }
+    let_go_on(p);
+    start_added(s);
+}
+
+static bool prepare(struct wr_swap *s, const struct wr_reload_wait *wait, struct weir_error *err)
+{
+    if (!open_beside(s, err))
+        return false;
+    end_leaving(s);
+    if (s->p->started)
+        (void)wait_for(s, sources_ended, wait); /* what has not ended by then ends beside the new one */
+    return open_sources(s, err) && rest(s, wait, err);
+}
+
+static bool is_free(const struct wr_pipeline *p, struct weir_error *err)
+{
+    for (uint32_t i = 0; i < p->n_outlets; i++)
+        if (p->outlets[i]->waits_for != NULL) {
+            (void)wr_error(err, WEIR_E_UNAVAILABLE, "busy",
+                           "sink '%.*s' still delivers what it had before the last reload",
+                           WR_STR(p->outlets[i]->unit->id));
+            return false;
+        }
+    if (atomic_load(&p->draining) == 0)
+        return true;
+    (void)wr_error(err, WEIR_E_UNAVAILABLE, "ending", "the pipeline ends");
+    return false;
+}
+
+bool wr_pipeline_reload(struct wr_pipeline *p, const struct wr_plan *plan,
+                        const struct wr_reload_wait *wait, struct wr_reloaded *ret,
+                        struct weir_error *err)
+{
+    wr_pipeline_reap(p);
+    if (!is_free(p, err))
+        return false;
+    struct wr_swap *s = wr_xalloc(sizeof(*s));
+    s->p = p;
+    match(s, plan);
+    count(s, ret);
+    atomic_store(&p->reloading, true);
+    bool ok = prepare(s, wait, err);
+    if (ok) {
+        wr_swap_apply(s);
+        go_on(s);
+    } else {
+        close_opened(s);
+        reopen_sources(s);
+        start_added(s);
+    }
+    free_swap(s);
+    atomic_store(&p->reloading, false);
+    wr_pipeline_lanes_changed(p);
+    wr_pipeline_reap(p);
+    return ok;
+}
+
+/* ---- What it leaves behind ---- */
+
+static bool all_finished(struct wr_outlet *o)
+{
+    for (uint32_t i = 0; i < o->n_shards; i++)
+        if (!atomic_load(&o->shards[i].finished))
+            return false;
+    return true;
+}
+
+/* Dead-letter sinks that go, after the sinks that go. */
+static void tell_going(struct wr_pipeline *p)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < p->n_outlets; i++)
+        any |= p->outlets[i]->going && !p->outlets[i]->is_dead_letter;
+    for (uint32_t i = 0; i < p->n_outlets; i++) {
+        struct wr_outlet *o = p->outlets[i];
+        if (!o->going || (o->is_dead_letter && any) || atomic_exchange(&o->leaves, true))
+            continue;
+        wr_outlet_wake(o);
+    }
+}
+
+static void start_waiting(struct wr_pipeline *p, const struct wr_outlet *gone)
+{
+    struct weir_error err = {0};
+    for (uint32_t i = 0; i < p->n_outlets; i++) {
+        struct wr_outlet *o = p->outlets[i];
+        if (o->waits_for != gone)
+            continue;
+        o->waits_for = NULL;
+        if (!wr_outlet_open(o, &err))
+            wr_pipeline_fail(p, "%s", err.text);
+        if (p->started)
+            wr_outlet_start(o);
+    }
+}
+
+static void reap_outlets(struct wr_pipeline *p)
+{
+    for (uint32_t i = 0; i < p->n_outlets;) {
+        struct wr_outlet *o = p->outlets[i];
+        if (!o->going || !all_finished(o)) {
+            i++;
+            continue;
+        }
+        wr_outlet_join(o);
+        pthread_mutex_lock(&p->parts);
+        p->outlets[i] = p->outlets[--p->n_outlets];
+        pthread_mutex_unlock(&p->parts);
+        wr_outlet_free(o);
+        start_waiting(p, o);
+        i = 0;
+    }
+}
+
+static void reap_lanes(struct wr_pipeline *p)
+{
+    for (uint32_t i = 0; i < p->n_lanes;) {
+        struct wr_lane *lane = p->lanes[i];
+        if (!atomic_load(&lane->leaves) || !atomic_load(&lane->finished)) {
+            i++;
+            continue;
+        }
+        wr_lane_join(lane);
+        pthread_mutex_lock(&p->parts);
+        p->lanes[i] = p->lanes[--p->n_lanes];
+        pthread_mutex_unlock(&p->parts);
+        close_lane(lane);
+    }
+}
+
+void wr_pipeline_reap(struct wr_pipeline *p)
+{
+    tell_going(p);
+    reap_outlets(p);
+    reap_lanes(p);
+    tell_going(p);
+}

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * engine/reload_impl.h: what reload.c, reload_swap.c and lane_swap.c share.
+ */
+#ifndef WR_ENGINE_RELOAD_IMPL_H
+#define WR_ENGINE_RELOAD_IMPL_H
+
+#include <engine/lane_impl.h>
+#include <engine/outlet_impl.h>
+#include <engine/reload.h>
+
+/* What becomes of one lane that stays. */
+struct wr_lane_swap {
+    struct wr_lane *lane;
+    bool *goes;                /* by old component: its instance here is closed */
+    struct wr_instance **inst; /* by new component: opened for it; NULL: none, or the old one stays */
+};
+
+/* What becomes of one sink of the new plan. */
+struct wr_sink_swap {
+    struct wr_outlet *outlet;  /* a new one; NULL: the old one stays */
+    struct wr_instance **inst; /* by shard: to take over in the old outlet; NULL: they stay */
+};
+
+struct wr_swap {
+    struct wr_pipeline *p;
+    struct wr_graph old, new;
+    uint32_t *new_of;           /* by old component; WR_NOWHERE: gone, or another one of the same id */
+    uint32_t *old_of;           /* by new component: what it was, be it that it changed; WR_NOWHERE: new */
+    bool *same;                 /* by new component: goes on as it is */
+    struct wr_lane_swap *lanes;
+    uint32_t n_lanes;
+    struct wr_sink_swap *sinks; /* by new component */
+    struct wr_lane **added;     /* of sources that changed or are new */
+    uint32_t n_added;
+    uint32_t n_resting;         /* threads; under the pipeline's swap_mutex */
+};
+
+/* The sink of that outlet is no more, or another one. */
+bool wr_swap_goes(const struct wr_swap *swap, const struct wr_outlet *o);
+/* NULL: it leaves. */
+const struct wr_lane_swap *wr_swap_of_lane(const struct wr_swap *swap, const struct wr_lane *lane);
+
+/* ---- reload_swap.c ---- */
+
+/* Puts the new graph in place. Every lane and shard rests, or there are no threads. */
+void wr_swap_apply(struct wr_swap *swap);
+
+/* ---- plan_same.c ---- */
+
+/* The same type with the same options, and what those name reads the same. */
+bool wr_component_same(const struct wr_component *a, const struct wr_component *b);
+/* What a sink's outlet is built for: it can go on with other options of the type. */
+bool wr_outlet_fits(const struct wr_component *a, const struct wr_component *b);
+
+#endif

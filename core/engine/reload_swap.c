@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The moment of a reload in which nothing moves: every lane and shard rests, and one thread puts the new
+ * graph in the place of the old one.
+ */
+#include <engine/reload_impl.h>
+
+#include <base/mem.h>
+
+#define TAKE_OVER_NS (5 * WEIR_NS_PER_S) /* until a changed sink's old writes are cancelled */
+
+void wr_swap_wait(struct wr_pipeline *p, const struct wr_swap *swap)
+{
+    pthread_mutex_lock(&p->swap_mutex);
+    if (atomic_load(&p->swap) == swap) {
+        ((struct wr_swap *)(uintptr_t)swap)->n_resting++;
+        pthread_cond_broadcast(&p->swap_changed);
+    }
+    while (atomic_load(&p->swap) == swap)
+        pthread_cond_wait(&p->swap_changed, &p->swap_mutex);
+    pthread_mutex_unlock(&p->swap_mutex);
+}
+
+const struct wr_lane_swap *wr_swap_of_lane(const struct wr_swap *swap, const struct wr_lane *lane)
+{
+    for (uint32_t i = 0; i < swap->n_lanes; i++)
+        if (swap->lanes[i].lane == lane)
+            return &swap->lanes[i];
+    return NULL;
+}
+
+bool wr_swap_goes(const struct wr_swap *swap, const struct wr_outlet *o)
+{
+    for (uint32_t i = 0; i < swap->old.plan->n_components; i++) {
+        uint32_t is = swap->new_of[i];
+        if (swap->old.units[i]->outlet == o)
+            return is == WR_NOWHERE || swap->sinks[is].outlet != NULL;
+    }
+    return true; /* of an earlier reload */
+}
+
+/* ---- Lanes ---- */
+
+static void close_going(struct wr_lane *lane, const bool *goes)
+{
+    for (uint32_t i = 0; i < lane->n_inst; i++)
+        if (lane->inst[i] != NULL && lane->inst[i] != lane->src && (goes == NULL || goes[i])) {
+            wr_instance_close(lane->inst[i]);
+            lane->inst[i] = NULL;
+        }
+}
+
+static void swap_lane(const struct wr_swap *swap, const struct wr_lane_swap *mine)
+{
+    struct wr_lane *lane = mine->lane;
+    uint32_t n = swap->new.plan->n_components;
+    close_going(lane, mine->goes);
+    for (uint32_t i = 0; i < lane->n_inst; i++)
+        if (lane->inst[i] != NULL)
+            mine->inst[swap->new_of[i]] = lane->inst[i];
+    for (uint32_t i = 0; i < lane->n_work; i++) {
+        struct wr_work *w = &lane->stack[i];
+        w->component = swap->new_of[w->component];
+    }
+    wr_free(lane->inst);
+    lane->inst = wr_xalloc(n * sizeof(struct wr_instance *));
+    for (uint32_t i = 0; i < n; i++)
+        lane->inst[i] = mine->inst[i];
+    lane->n_inst = n;
+    lane->source = swap->new_of[lane->source];
+    lane->make_ids = wr_plan_reads_ids(swap->new.plan);
+    lane->final_at = lane->swap_at = 0;
+}
+
+/* It has given everything, and only hears what becomes of it. */
+static void leave_graph(struct wr_lane *lane)
+{
+    close_going(lane, NULL);
+    lane->source = WR_NOWHERE;
+    lane->n_inst = 1;
+    lane->inst[0] = lane->src;
+}
+
+static void swap_lanes(const struct wr_swap *swap)
+{
+    struct wr_pipeline *p = swap->p;
+    for (uint32_t i = 0; i < p->n_lanes; i++) {
+        struct wr_lane *lane = p->lanes[i];
+        const struct wr_lane_swap *mine = wr_swap_of_lane(swap, lane);
+        bool owned = lane->owned;
+        lane->owned = false; /* its transforms close on this thread */
+        if (mine != NULL)
+            swap_lane(swap, mine);
+        else
+            leave_graph(lane);
+        lane->owned = owned;
+    }
+}
+
+/* ---- Sinks ---- */
+
+static void change_sink(struct wr_outlet *o, struct wr_unit *unit, struct wr_instance **inst, int64_t now)
+{
+    struct wr_unit *before = o->unit;
+    o->unit = wr_unit_ref(unit);
+    unit->outlet = o;
+    before->outlet = NULL;
+    wr_unit_unref(before);
+    for (uint32_t i = 0; i < o->n_shards; i++) {
+        struct wr_shard *s = &o->shards[i];
+        wr_instance_close(s->next_inst); /* of a reload before that has not taken over yet */
+        s->next_inst = inst[i];
+        s->replaced = true;
+        s->cancel_at = now + TAKE_OVER_NS;
+        inst[i] = NULL;
+    }
+}
+
+static void swap_sinks(const struct wr_swap *swap, int64_t now)
+{
+    for (uint32_t i = 0; i < swap->new.plan->n_components; i++) {
+        struct wr_sink_swap *to = &swap->sinks[i];
+        uint32_t was = swap->old_of[i];
+        if (swap->new.plan->components[i].type->kind != WEIR_SINK)
+            continue;
+        if (to->outlet != NULL) {
+            swap->new.units[i]->outlet = to->outlet;
+            continue; /* what was there of that id leaves */
+        }
+        struct wr_outlet *o = swap->old.units[was]->outlet;
+        if (!swap->same[i])
+            change_sink(o, swap->new.units[i], to->inst, now);
+        if (!o->buffer->durable)
+            o->buffer->cap_bytes = (size_t)swap->new.plan->components[i].opt.sink.buffer.size;
+    }
+    for (uint32_t i = 0; i < swap->old.plan->n_components; i++) {
+        struct wr_unit *unit = swap->old.units[i];
+        uint32_t is = swap->new_of[i];
+        if (unit->outlet != NULL && unit->outlet->unit == unit &&
+            (is == WR_NOWHERE || swap->new.units[is]->outlet != unit->outlet))
+            unit->outlet->going = true;
+    }
+}
+
+/* A sink that goes hands its dead letters to what has the place now of the one that it named, else to that
+ * one, which then goes after it. */
+static void dead_letters_of_going(const struct wr_swap *swap)
+{
+    for (uint32_t i = 0; i < swap->old.plan->n_components; i++) {
+        struct wr_outlet *o = swap->old.units[i]->outlet;
+        int32_t to = swap->old.plan->components[i].dead_letter;
+        if (o == NULL || !o->going || to < 0)
+            continue;
+        uint32_t is = swap->new_of[to];
+        if (is != WR_NOWHERE && swap->new.units[is]->outlet == swap->old.units[to]->outlet)
+            wr_outlet_dead_letters_to(o, swap->new.units[is]);
+    }
+}
+
+/* ---- All of it ---- */
+
+void wr_swap_apply(struct wr_swap *swap)
+{
+    struct wr_pipeline *p = swap->p;
+    const struct wr_plan *new = swap->new.plan, *old = swap->old.plan;
+    pthread_mutex_lock(&p->parts);
+    swap_lanes(swap);
+    swap_sinks(swap, wr_now(p->rt.clock));
+    for (uint32_t i = 0; i < new->n_components; i++)
+        if (swap->same[i])
+            wr_unit_follow(swap->new.units[i], new, i);
+    dead_letters_of_going(swap);
+    p->plan = wr_plan_ref(new);
+    p->units = swap->new.units;
+    wr_pipeline_bind_dead_letters(p);
+    pthread_mutex_unlock(&p->parts);
+    for (uint32_t i = 0; i < old->n_components; i++)
+        if (swap->new_of[i] == WR_NOWHERE || !swap->same[swap->new_of[i]])
+            wr_unit_unref(swap->old.units[i]);
+    wr_free(swap->old.units);
+    wr_plan_free(old);
+    swap->old.units = swap->new.units = NULL;
+}
