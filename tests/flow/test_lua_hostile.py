@@ -199,7 +199,6 @@ def check(dead, passed, name, code, reason):
 
 
 @pytest.mark.long(40)
-@pytest.mark.sanitize
 def test_work_that_no_instruction_shows(hook, weir):  # noqa: F811
     dead, passed = run_all(hook, weir, SLOW, "instructions: 1000000\nmemory: 32MiB")
     for name in SLOW:
