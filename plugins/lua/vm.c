@@ -4,9 +4,10 @@
  *
  * The budget: a count hook adds up instructions, the allocator and long-running C functions add
  * charges. An instruction can take long all the same, one that compares two texts of megabytes say: where
- * instructions are slow, the microseconds that they compute are counted in their place. When it is used up the hook raises an error at every further instruction, and what could
- * catch errors (sandbox.c: pcall, xpcall, coroutine.resume, coroutine.close, load) raises it again,
- * so that nothing of the script runs on.
+ * instructions are slow, the quarters of a microsecond that they compute are counted in their place. When the
+ * budget is used up the hook raises an error at every further instruction, and what could catch errors
+ * (sandbox.c: pcall, xpcall, coroutine.resume, coroutine.close, load) raises it again, so that nothing of the
+ * script runs on.
  */
 #include "vm.h"
 
