@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * engine/broken.h: builds that break one promise on purpose (cmake -DWEIR_BREAK=NAME), by which
- * scripts/chaos --self-test shows that it would notice. Any other build has nothing of this: each function
- * here is then what stands in its place anyway.
+ * scripts/chaos --self-test shows that it would notice. Any other build has nothing of this: each
+ * function here is then what stands in its place anyway.
  */
 #ifndef WR_ENGINE_BROKEN_H
 #define WR_ENGINE_BROKEN_H
