@@ -105,6 +105,13 @@ static void delivered(struct sink *s, const struct slot *slot)
         client_bar(&s->client, BAR_RIGHT, "");
 }
 
+/* What is queued behind a message that the producer gave up must not overtake it. */
+static void give_up_queue(struct sink *s)
+{
+    s->broken = true;
+    rd_kafka_purge(s->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_NON_BLOCKING);
+}
+
 void on_report(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque)
 {
     (void)rk;
@@ -122,6 +129,8 @@ void on_report(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque)
         r = failed(s, m, slot);
     else
         delivered(s, slot);
+    if (r.verdict == WEIR_VERDICT_REOPEN && !s->broken)
+        give_up_queue(s);
     slot_put(s, slot);
     if (s->writing != NULL && s->writing_ticket == ticket)
         *weir_result_at(s->writing, index) = r;
@@ -336,6 +345,8 @@ static void sink_write(void *self, struct weir_batch *b, int64_t deadline_ns,
         struct weir_result *r = weir_result_at(results, i);
         if (refusal.verdict == WEIR_VERDICT_NONE && atomic_load(&s->cancelled))
             refusal = verdict_of(RD_KAFKA_RESP_ERR__PURGE_QUEUE, NULL, true, true);
+        if (refusal.verdict == WEIR_VERDICT_NONE && s->broken)
+            refusal = verdict_of(RD_KAFKA_RESP_ERR__FATAL, NULL, true, true);
         if (refusal.verdict != WEIR_VERDICT_NONE) {
             *r = refusal;
             continue;

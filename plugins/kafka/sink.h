@@ -122,6 +122,7 @@ struct sink {
     struct server server;
     uint64_t n_pending; /* messages of which no report has come */
     uint32_t n_denied;  /* topics */
+    bool broken;        /* to be made anew: nothing more is handed over */
     struct slot *free_slots;
     struct slot_chunk *chunks;
     struct weir_results *writing; /* the write that runs: reports for it go here */

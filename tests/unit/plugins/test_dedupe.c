@@ -83,7 +83,7 @@ static void test_a_duplicate_waits_for_its_first(void **state)
     rig_step(r, 3); /* the lane does not wait with it */
     assert_true(flow_metric(r, "component_sent_events_total", "component=\"t\"") == 3);
     assert_string_equal(seen(r, 2), "ab");
-    assert_int_equal(atomic_load(&r->p->units[1].held_events), 2);
+    assert_int_equal(atomic_load(&r->p->units[1]->held_events), 2);
     assert_int_equal(r->script[0].committed, -1);
     r->script[2].verdict = NULL;
     rig_complete(&r->script[2], 0);
@@ -91,7 +91,7 @@ static void test_a_duplicate_waits_for_its_first(void **state)
     rig_step(r, 3);
     assert_string_equal(seen(r, 2), "abc");
     assert_true(flow_discarded(r, "duplicate") == 2);
-    assert_int_equal(atomic_load(&r->p->units[1].held_events), 0);
+    assert_int_equal(atomic_load(&r->p->units[1]->held_events), 0);
     rig_done(r);
     assert_true(r->script[0].committed >= 2002);
 }
@@ -254,7 +254,7 @@ static void test_what_could_not_leave_is_no_duplicate_of_itself(void **state)
     assert_string_equal(seen(r, 2), "a");
     r->script[2].verdict = NULL;
     rig_complete_as(&r->script[2], r->script[2].last_ticket, 0, WEIR_VERDICT_REJECTED, 0);
-    (void)wr_shard_step(wr_outlet_shard(r->p->units[2].outlet, 0), r->now);
+    (void)wr_shard_step(wr_outlet_shard(r->p->units[2]->outlet, 0), r->now);
     no_batches = 1;
     rig_step(r, 4);
     assert_int_equal(no_batches, 0);

@@ -99,7 +99,7 @@ static void run_any(uint64_t seed)
     double dropped = flow_discarded(r, "duplicate"), rejected = flow_discarded(r, "scripted");
     assert_true(n_emitted > 200 && n_delivered + dropped + rejected == n_emitted);
     assert_true(n_delivered == KEYS);
-    assert_int_equal(atomic_load(&r->p->units[2].held_events), 0);
+    assert_int_equal(atomic_load(&r->p->units[2]->held_events), 0);
     rig_done(r);
 }
 

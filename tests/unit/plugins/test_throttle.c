@@ -206,7 +206,7 @@ static void test_a_high_rate_wakes_the_lane_for_many_at_once(void **state)
     int64_t begin = r->now, n_calls = 0;
     while (r->script[0].committed < 0 || n_seen(r, 2) < 900) {
         int64_t next = wr_lane_step(r->p->lanes[0], r->now);
-        (void)wr_shard_step(wr_outlet_shard(r->p->units[2].outlet, 0), r->now);
+        (void)wr_shard_step(wr_outlet_shard(r->p->units[2]->outlet, 0), r->now);
         if (next > r->now && next != INT64_MAX)
             r->now = next;
         n_calls++;
