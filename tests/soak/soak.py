@@ -32,7 +32,7 @@ TELL_EVERY = 10  # samples
 PIPELINE = """
 name: soak
 sources:
-  in: {{type: http, address: "127.0.0.1:{port}", max_wait: 1s, lanes: 2}}
+  in: {{type: http, address: "127.0.0.1:{port}", lanes: 2{wait}}}
 transforms:
   hook:
     type: lua
@@ -52,9 +52,12 @@ sinks:
     url: "http://127.0.0.1:{sink}/"
     format: array
     batch: {{events: 100, timeout: 20ms}}
-    buffer: {{size: 512KiB}}
     on_reject: stop
+    {buffer}
 """
+# Little room and little patience, so that what is refused is refused soon; else the defaults.
+OVERLOAD = {"wait": ", max_wait: 1s", "buffer": "buffer: {size: 512KiB}"}
+NORMAL = {"wait": "", "buffer": ""}
 
 
 # ---- The process -------------------------------------------------------------------------------
@@ -73,7 +76,8 @@ def look(pid):
 class Weir:
     def __init__(self, run, folder, port, sink):
         self.file = folder / "soak.yaml"
-        self.file.write_text(PIPELINE.format(port=port, sink=sink))
+        more = OVERLOAD if run["mode"] == "overload" else NORMAL
+        self.file.write_text(PIPELINE.format(port=port, sink=sink, **more))
         self.log = open(folder / "weir.log", "ab")
         self.process = subprocess.Popen(
             [str(BUILD / "bin/weir"), "run", str(self.file), "--plugin-dir", str(BUILD / "plugins"),
