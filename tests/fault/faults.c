@@ -104,6 +104,13 @@ static int fail_with(int error)
     return -1;
 }
 
+/* As a peer that has gone: nothing comes any more either. */
+static ssize_t broken(int fd)
+{
+    (void)shutdown(fd, SHUT_RDWR);
+    return fail_with(ECONNRESET);
+}
+
 /* Every lane starts once all is open. */
 struct wr_lane;
 void __real_wr_lane_start(struct wr_lane *lane);
@@ -176,7 +183,7 @@ EXPORT ssize_t write(int fd, const void *data, size_t n)
         return next(fd, data, n);
     if (is_short() && n > 1)
         return next(fd, data, n / 2);
-    return fail_with(kind == WRITE ? ENOSPC : ECONNRESET);
+    return kind == WRITE ? fail_with(ENOSPC) : broken(fd);
 }
 
 EXPORT ssize_t pwrite64(int fd, const void *data, size_t n, off64_t at)
@@ -195,7 +202,7 @@ EXPORT ssize_t writev(int fd, const struct iovec *parts, int n)
         return next(fd, parts, n);
     if (is_short() && parts[0].iov_len > 1)
         return write(fd, parts[0].iov_base, parts[0].iov_len / 2);
-    return fail_with(kind == WRITE ? ENOSPC : ECONNRESET);
+    return kind == WRITE ? fail_with(ENOSPC) : broken(fd);
 }
 
 EXPORT int fsync(int fd)
@@ -228,9 +235,10 @@ EXPORT int renameat(int from_dir, const char *from, int to_dir, const char *to)
     return fails(RENAME) ? fail_with(EIO) : next(from_dir, from, to_dir, to);
 }
 
-static ssize_t no_bytes(void)
+static ssize_t no_bytes(int fd)
 {
-    return strcmp(how, "end") == 0 ? 0 : fail_with(ECONNRESET);
+    ssize_t n = broken(fd);
+    return strcmp(how, "end") == 0 ? 0 : n;
 }
 
 EXPORT ssize_t read(int fd, void *data, size_t n)
@@ -239,7 +247,7 @@ EXPORT ssize_t read(int fd, void *data, size_t n)
     enum kind kind = kind_of(fd, READ, RECV);
     if (kind == N_KINDS || !fails(kind))
         return next(fd, data, n);
-    return kind == READ ? fail_with(EIO) : no_bytes();
+    return kind == READ ? fail_with(EIO) : no_bytes(fd);
 }
 
 EXPORT ssize_t pread64(int fd, void *data, size_t n, off64_t at)
@@ -257,13 +265,13 @@ EXPORT ssize_t pread(int fd, void *data, size_t n, off_t at)
 EXPORT ssize_t recv(int fd, void *data, size_t n, int flags)
 {
     NEXT(recv);
-    return fails(RECV) ? no_bytes() : next(fd, data, n, flags);
+    return fails(RECV) ? no_bytes(fd) : next(fd, data, n, flags);
 }
 
 EXPORT ssize_t recvmsg(int fd, struct msghdr *message, int flags)
 {
     NEXT(recvmsg);
-    return fails(RECV) ? no_bytes() : next(fd, message, flags);
+    return fails(RECV) ? no_bytes(fd) : next(fd, message, flags);
 }
 
 EXPORT ssize_t send(int fd, const void *data, size_t n, int flags)
@@ -271,7 +279,7 @@ EXPORT ssize_t send(int fd, const void *data, size_t n, int flags)
     NEXT(send);
     if (!fails(SEND))
         return next(fd, data, n, flags);
-    return is_short() && n > 1 ? next(fd, data, n / 2, flags) : fail_with(ECONNRESET);
+    return is_short() && n > 1 ? next(fd, data, n / 2, flags) : broken(fd);
 }
 
 EXPORT ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
@@ -281,7 +289,7 @@ EXPORT ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
         return next(fd, message, flags);
     if (is_short() && message->msg_iovlen > 0 && message->msg_iov[0].iov_len > 1)
         return send(fd, message->msg_iov[0].iov_base, message->msg_iov[0].iov_len / 2, flags);
-    return fail_with(ECONNRESET);
+    return broken(fd);
 }
 
 EXPORT int connect(int fd, const struct sockaddr *address, socklen_t n)
