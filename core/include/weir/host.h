@@ -67,7 +67,8 @@ struct weir_host {
      * [any] */
     enum weir_status (*error)(struct weir_error *err, enum weir_status status, const char *code,
                               const char *fmt, ...) WEIR_PRINTF(4, 5);
-    /* Heap memory, zeroed, counted in the process's budget. NULL when it is used up. [any] */
+    /* Heap memory, counted in the process's budget. NULL when it is used up. What alloc gives is zeroed,
+     * what realloc adds is not; realloc of NULL gives a new block. [any] */
     void *(*alloc)(size_t size);
     void *(*realloc)(void *take_p, size_t size);
     void (*free)(void *take_p);
