@@ -149,7 +149,13 @@ int __wrap_openat(int dir, const char *name, int flags, ...)
         errno = ENOSPC;
         return -1;
     }
-    return __real_openat(dir, name, flags, mode);
+    struct stat st;
+    bool born = (flags & O_CREAT) != 0 && fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) != 0;
+    int fd = __real_openat(dir, name, flags, mode);
+    /* It may have the number of a file that was deleted: that is the file system's chance, not the seed's. */
+    if (fd >= 0 && born && fstat(fd, &st) == 0)
+        *file_of(st.st_ino) = (struct file){.ino = st.st_ino};
+    return fd;
 }
 
 static void all_well(void)
@@ -233,6 +239,18 @@ static void settle_some(uint32_t percent)
     }
 }
 
+/* A cleaner of /tmp that takes the folder away meanwhile looks like a buffer that has lost all it had. */
+static void close_buffer(void)
+{
+    struct wr_disk *d = wr_disk_of(disk.buf);
+    struct stat folder, named, cursor;
+    assert_int_equal(fstat(d->dir, &folder), 0);
+    assert_int_equal(fstat(d->cursor_fd, &cursor), 0);
+    if (stat(disk.path, &named) != 0 || named.st_ino != folder.st_ino || cursor.st_nlink == 0)
+        fail_msg("%s: somebody else deleted the folder of the test, or files in it", disk.path);
+    disk_close();
+}
+
 static void open_again(void)
 {
     model.last = -1;
@@ -242,7 +260,7 @@ static void open_again(void)
 static void restart(void)
 {
     give_back_all();
-    disk_close();
+    close_buffer();
     wr_acks_collect(disk.acks);
     open_again();
 }
@@ -268,53 +286,77 @@ static void copy_file(const char *from, const char *to, int64_t keep, int64_t ga
     }
     assert_int_equal(fwrite(bytes, 1, n, out), n);
     fclose(in);
-    fclose(out);
+    assert_int_equal(fclose(out), 0);
+}
+
+static int is_visible(const struct dirent *e)
+{
+    return e->d_name[0] != '.';
+}
+
+/* The names in a folder in an order that is the same on every disk, dot files left out. */
+static int names_in(const char *path, struct dirent ***ret_names)
+{
+    int n = scandir(path, ret_names, is_visible, alphasort);
+    if (n < 0)
+        fail_msg("%s: somebody else deleted the folder of the test", path);
+    return n;
+}
+
+static void copy_of_power_loss(const char *name, const char *to_folder)
+{
+    char from[DISK_PATH], to[DISK_PATH];
+    struct stat st;
+    (void)disk_join(from, disk.path, name);
+    (void)disk_join(to, to_folder, name);
+    assert_int_equal(stat(from, &st), 0);
+    const struct file *f = file_of(st.st_ino);
+    bool is_cursor = strcmp(name, "cursor") == 0;
+    if (!f->named && !is_cursor && below(2) == 0)
+        return;
+    if (strstr(name, ".segment") == NULL) {
+        copy_file(from, to, st.st_size, is_cursor && below(4) == 0 ? 0 : -1);
+        return;
+    }
+    int64_t loose = st.st_size - f->durable;
+    int64_t keep = f->durable + (loose > 0 ? (int64_t)(disk_random() % (uint64_t)(loose + 1)) : 0);
+    copy_file(from, to, keep, below(3) == 0 ? f->durable : -1);
 }
 
 /* What the disk has after the power went: all that is durable, and of the rest whatever it likes. */
 static void power_loss_image(const char *to)
 {
     char from[DISK_PATH], name[DISK_PATH];
-    DIR *d = opendir(disk.path);
-    for (struct dirent *e; (e = readdir(d)) != NULL;) {
-        struct stat st;
-        (void)disk_join(from, disk.path, e->d_name);
-        (void)disk_join(name, to, e->d_name);
-        if (stat(from, &st) != 0 || !S_ISREG(st.st_mode))
-            continue;
-        struct file *f = file_of(st.st_ino);
-        if (!f->named && strcmp(e->d_name, "cursor") != 0 && below(2) == 0)
-            continue;
-        if (strstr(e->d_name, ".segment") == NULL) {
-            copy_file(from, name, st.st_size, strcmp(e->d_name, "cursor") == 0 && below(4) == 0 ? 0 : -1);
-            continue;
-        }
-        int64_t loose = st.st_size - f->durable;
-        int64_t keep = f->durable + (loose > 0 ? (int64_t)(disk_random() % (uint64_t)(loose + 1)) : 0);
-        copy_file(from, name, keep, below(3) == 0 ? f->durable : -1);
+    struct dirent **names;
+    int n = names_in(disk.path, &names);
+    for (int i = 0; i < n; i++) {
+        copy_of_power_loss(names[i]->d_name, to);
+        free(names[i]);
     }
-    closedir(d);
-    d = opendir(sim.graveyard);
-    for (struct dirent *e; (e = readdir(d)) != NULL;) {
-        (void)disk_join(from, sim.graveyard, e->d_name);
-        (void)disk_join(name, to, e->d_name);
-        if (e->d_name[0] != '.' && below(2) == 0)
+    free(names);
+    n = names_in(sim.graveyard, &names);
+    for (int i = 0; i < n; i++) {
+        (void)disk_join(from, sim.graveyard, names[i]->d_name);
+        (void)disk_join(name, to, names[i]->d_name);
+        if (below(2) == 0)
             copy_file(from, name, INT64_MAX, -1);
+        free(names[i]);
     }
-    closedir(d);
+    free(names);
 }
 
 static void kill_image(const char *to)
 {
     char from[DISK_PATH], name[DISK_PATH];
-    DIR *d = opendir(disk.path);
-    for (struct dirent *e; (e = readdir(d)) != NULL;) {
-        (void)disk_join(from, disk.path, e->d_name);
-        (void)disk_join(name, to, e->d_name);
-        if (e->d_name[0] != '.')
-            copy_file(from, name, INT64_MAX, -1);
+    struct dirent **names;
+    int n = names_in(disk.path, &names);
+    for (int i = 0; i < n; i++) {
+        (void)disk_join(from, disk.path, names[i]->d_name);
+        (void)disk_join(name, to, names[i]->d_name);
+        copy_file(from, name, INT64_MAX, -1);
+        free(names[i]);
     }
-    closedir(d);
+    free(names);
 }
 
 static void begin_folder(void)
@@ -347,7 +389,7 @@ static void crash(void)
         kill_image(image);
     all_well();
     give_back_all();
-    disk_close(); /* what it still does, it does to the old folder */
+    close_buffer(); /* what it still does, it does to the old folder */
     wr_acks_collect(disk.acks);
     /* What nobody heard before the crash, nobody hears of. */
     for (uint64_t i = 0; i < disk.next; i++)
@@ -461,7 +503,7 @@ static void one_step(bool flips)
         all_well();
         if (flips && below(2) == 0) {
             give_back_all();
-            disk_close();
+            close_buffer();
             wr_acks_collect(disk.acks);
             flip();
             open_again();
@@ -541,7 +583,7 @@ static void run(uint64_t seed, uint32_t steps, bool flips)
     restart();
     assert_false(take_one()); /* the cursor knows that all has ended */
     assert_int_equal(atomic_load(&disk.buf->events), 0);
-    disk_close();
+    close_buffer();
     check_all(seed);
     assert_true(model.n_given > steps / 10);
     disk_remove(sim.graveyard);
