@@ -138,14 +138,14 @@ def test_once_counts_right_though_connections_break(weir, own_redis):
     server, n = own_redis(), 20_000
     r = weir.start(copied(generated(
         server.url, 'command: [HINCRBY, "count:users", "{{ user_id }}", 1], once: {ttl: 600s}',
-        f"count: {n}, rate: {n / 4}, users: 20")))
+        f"count: {n}, rate: {n / 8}, users: 20")))  # so long that a slow machine finds time for the kills
     kills = 0
     while r.alive:
         kills += server.client().client_kill_filter(_type="normal", skipme=True)
         server.client().script_flush()
         time.sleep(0.15)
     r.wait()
-    assert kills > 2  # on a slow machine each takes its time
+    assert kills > 10
     expected = Counter(event["user_id"] for event in made(weir))
     assert sum(expected.values()) == n
     assert {k: int(v) for k, v in server.client().hgetall("count:users").items()} == expected
