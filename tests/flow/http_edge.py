@@ -10,6 +10,7 @@ import threading
 import pytest
 
 from weirtest import free_port
+from weirtest.tools import each_closed
 
 JSON = {"Content-Type": "application/json"}
 NDJSON = {"Content-Type": "application/x-ndjson"}
@@ -172,12 +173,4 @@ def plain(edge):
 
 @pytest.fixture
 def receiver():
-    made = []
-
-    def start(*args):
-        made.append(Receiver(*args))
-        return made[-1]
-
-    yield start
-    for r in made:
-        r.close()
+    yield from each_closed(Receiver)

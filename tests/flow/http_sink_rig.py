@@ -9,6 +9,8 @@ import time
 
 import pytest
 
+from weirtest.tools import each_closed
+
 Request = collections.namedtuple("Request", "method path headers body client")
 
 
@@ -80,15 +82,7 @@ class Server:
 
 @pytest.fixture
 def server():
-    made = []
-
-    def start(*args, **kwargs):
-        made.append(Server(*args, **kwargs))
-        return made[-1]
-
-    yield start
-    for s in made:
-        s.close()
+    yield from each_closed(Server)
 
 
 def pipeline(weir, events, url, options="", more="  dead: {type: file, path: dead.ndjson}\ndead_letter: dead",

@@ -15,6 +15,7 @@ import urllib.parse
 import pytest
 
 from http_sink_rig import dead_letters, ns, numbers, pipeline, server  # noqa: F401
+from weirtest.tools import each_closed
 
 # ---- Secrets and TLS ---------------------------------------------------------------------------
 
@@ -192,15 +193,7 @@ class Proxy:
 
 @pytest.fixture
 def proxy():
-    made = []
-
-    def start(*args):
-        made.append(Proxy(*args))
-        return made[-1]
-
-    yield start
-    for p in made:
-        p.close()
+    yield from each_closed(Proxy)
 
 
 def test_through_a_proxy(weir, server, proxy):
@@ -286,15 +279,7 @@ class RawServer:
 
 @pytest.fixture
 def raw_server():
-    made = []
-
-    def start(first):
-        made.append(RawServer(first))
-        return made[-1]
-
-    yield start
-    for s in made:
-        s.close()
+    yield from each_closed(RawServer)
 
 
 OK = b"HTTP/1.1 200 OK\r\n"

@@ -93,3 +93,16 @@ def events(n, start=0, **fields):
         event.update(fields)
         made.append(event)
     return made
+
+
+def each_closed(make):
+    """The body of a fixture: gives a function that makes one, and closes what it made after the test."""
+    made = []
+
+    def start(*args, **kwargs):
+        made.append(make(*args, **kwargs))
+        return made[-1]
+
+    yield start
+    for one in made:
+        one.close()
