@@ -13,7 +13,6 @@ extern const struct weir_type type_file_source;
 extern const struct weir_type type_file_sink;
 extern const struct weir_type type_stdout_sink;
 
-
 /* ---- Blocks: memory that lines point into (lines.c) ------------------------------------------ */
 
 struct pool;
