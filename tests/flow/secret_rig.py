@@ -130,12 +130,12 @@ class Part:
         self.kind, self.type, self.covers, self.options = kind, type, covers.split(), options
 
 
-def redis_parts(kind, rest, ports, secret):
+def redis_parts(kind, type, rest, ports, secret):
     address = f"127.0.0.1:{ports.redis}"
-    yield Part(kind, "redis", "url", f'url: "redis://me:{secret.url("redis.url")}@{address}", {rest}')
-    yield Part(kind, "redis", "password", f'url: "redis://{address}", user: me, '
-                                          f'password: "{secret("redis.password")}", {rest}')
-    yield Part(kind, "redis", "sentinel.password",
+    yield Part(kind, type, "url", f'url: "redis://me:{secret.url("redis.url")}@{address}", {rest}')
+    yield Part(kind, type, "password", f'url: "redis://{address}", user: me, '
+                                       f'password: "{secret("redis.password")}", {rest}')
+    yield Part(kind, type, "sentinel.password",
                f'url: "redis://{address}", sentinel: {{master: m, user: me, '
                f'password: "{secret("sentinel.password")}"}}, {rest}')
 
@@ -169,8 +169,10 @@ def parts(ports, secret, folder, source_port):
                f'basic: {{me: "{secret("basic")}"}}, hmac: {{secrets: ["{secret("hmac")}"]}}')
     yield from kafka_parts("source", "topics: [t], group: g", ports, secret, folder)
     yield Part("transform", "map", "hash.key", f'hash: {{fields: [user_id], key: "{secret("hash.key")}"}}')
-    yield from redis_parts("transform", 'key: "k:{{ id }}", target: t, on_unavailable: error', ports, secret)
-    yield from redis_parts("sink", 'set: {key: "k:{{ id }}"}', ports, secret)
+    yield from redis_parts("transform", "redis", 'key: "k:{{ id }}", target: t, on_unavailable: error',
+                           ports, secret)
+    yield from redis_parts("transform", "redis_dedupe", 'key: "k:{{ id }}"', ports, secret)
+    yield from redis_parts("sink", "redis", 'set: {key: "k:{{ id }}"}', ports, secret)
     yield from http_sink_parts(ports, secret)
     yield from kafka_parts("sink", "topic: t", ports, secret, folder)
     yield Part("sink", "mongodb", "uri",
