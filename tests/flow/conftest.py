@@ -115,6 +115,16 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: -weights[_group(item)])
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_collection_finish(session):
+    """Not with every pytest does pytest-xdist know the groups; without them each process starts all servers."""
+    lone = [item.nodeid for item in session.items
+            if session.config.getoption("loadgroup", False) and "@" not in item.nodeid
+            and any(item.iter_markers("xdist_group"))]
+    if lone:
+        raise pytest.UsageError(f"this pytest-xdist cannot group tests with this pytest: {lone[0]}")
+
+
 def _shared_in_module(item):
     """Fixtures of the test's own module that live longer than one test."""
     return sorted(name for name, found in item._fixtureinfo.name2fixturedefs.items()
