@@ -192,7 +192,10 @@ static uint64_t limit_of(const struct wr_disk_segment *seg)
 
 static int look(struct picture *p)
 {
-    p->has_cursor = wr_cursor_load(p->dir, &p->cursor);
+    if (!wr_cursor_load(p->dir, &p->has_cursor, &p->cursor)) {
+        fprintf(stderr, "weir buffer: cannot open %s/cursor: %s\n", p->path, strerror(errno));
+        return WR_EXIT_PROBLEMS;
+    }
     if (!wr_segments_list(p->dir, &p->first)) {
         fprintf(stderr, "weir buffer: cannot list %s: %s\n", p->path, strerror(errno));
         return WR_EXIT_PROBLEMS;

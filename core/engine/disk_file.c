@@ -167,26 +167,25 @@ ssize_t wr_disk_read(int fd, void *to, size_t len, int64_t at, bool *ret_bad)
 #define PLACE 4096 /* of one of the two: never in one sector */
 #define CURSOR_BYTES 20
 
-bool wr_cursor_load(int dir, uint64_t *ret_seq)
+bool wr_cursor_load(int dir, bool *ret_found, uint64_t *ret_seq)
 {
+    *ret_found = false;
     int fd = openat(dir, "cursor", O_RDONLY | O_CLOEXEC);
-    uint64_t best = 0;
-    bool found = false, bad = false;
-    for (int place = 0; fd >= 0 && place < 2; place++) {
+    if (fd < 0)
+        return errno == ENOENT;
+    bool bad = false;
+    for (int place = 0; place < 2; place++) {
         uint8_t in[CURSOR_BYTES];
         if (wr_disk_read(fd, in, sizeof(in), (int64_t)place * PLACE, &bad) != CURSOR_BYTES ||
             wr_get64(in) != CURSOR_MAGIC || wr_get32(in + 16) != wr_crc32c(0, in, 16) ||
             wr_get64(in + 8) >= WR_SEQ_MAX)
             continue;
         uint64_t seq = wr_get64(in + 8);
-        best = !found || seq > best ? seq : best;
-        found = true;
+        *ret_seq = !*ret_found || seq > *ret_seq ? seq : *ret_seq;
+        *ret_found = true;
     }
-    if (fd >= 0)
-        close(fd);
-    if (found)
-        *ret_seq = best;
-    return found;
+    close(fd);
+    return true;
 }
 
 int wr_cursor_open(int dir)

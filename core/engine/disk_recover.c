@@ -249,18 +249,24 @@ static bool remove_ended(struct recovery *r)
     return true;
 }
 
-static void place_cursor(struct recovery *r)
+static bool place_cursor(struct recovery *r)
 {
     struct wr_disk_state *state = r->state;
     const struct wr_disk_segment *first = state->first;
     uint64_t begin = first != NULL ? first->first_seq : 0;
-    bool found = wr_cursor_load(r->dir, &state->cursor);
+    bool found;
+    if (!wr_cursor_load(r->dir, &found, &state->cursor)) {
+        (void)wr_error(r->err, WEIR_E_FATAL, "disk", "buffer '%s': cannot open its cursor: %s", r->path,
+                       strerror(errno));
+        return false;
+    }
     if (!found && first != NULL)
         tell(r, WR_FIND_NO_CURSOR, NULL, 0, 0);
     if (!found || state->cursor < begin)
         state->cursor = begin;
     if (state->next_seq < state->cursor)
         state->next_seq = state->cursor;
+    return true;
 }
 
 bool wr_disk_recover(int dir, const char *path, struct wr_disk_state *ret,
@@ -279,10 +285,8 @@ bool wr_disk_recover(int dir, const char *path, struct wr_disk_state *ret,
     while (ok && last != NULL && last->next != NULL)
         last = last->next;
     ok = ok && (last == NULL || end_of_last(&r, last));
-    if (ok) {
-        place_cursor(&r);
-        ok = remove_ended(&r) && (ret->first == NULL || find_cursor(&r, ret->first));
-    }
+    ok = ok && place_cursor(&r) && remove_ended(&r) &&
+         (ret->first == NULL || find_cursor(&r, ret->first));
     if (!ok) {
         wr_segments_free(ret->first);
         ret->first = NULL;

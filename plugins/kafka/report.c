@@ -99,6 +99,15 @@ static struct weir_result invalid_time(rd_kafka_resp_err_t code, bool alone)
                   "the option timestamp");
 }
 
+struct weir_result wrong_clock(rd_kafka_resp_err_t code)
+{
+    return result(
+        code, WEIR_VERDICT_UNAVAILABLE, "clock",
+        "the broker refuses the time of this machine (timestamp: now): one of the two clocks "
+        "is wrong, or the topic's message.timestamp.before.max.ms or "
+        "message.timestamp.after.max.ms is too small; waiting until it is taken");
+}
+
 static struct weir_result too_large(rd_kafka_resp_err_t code, const rd_kafka_message_t *m,
                                     bool alone)
 {

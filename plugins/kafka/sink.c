@@ -61,6 +61,11 @@ static void forget_denied(struct sink *s, struct topic *t)
     t->denied = false;
 }
 
+static bool is_clock(const struct sink *s, rd_kafka_resp_err_t code)
+{
+    return code == RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP && s->cfg->timestamp == TIMESTAMP_NOW;
+}
+
 /* The verdict on an event that failed; `m` as verdict_of(). The text names the topic. */
 static struct weir_result judge(struct sink *s, rd_kafka_resp_err_t code,
                                 const rd_kafka_message_t *m, const struct slot *slot)
@@ -68,7 +73,8 @@ static struct weir_result judge(struct sink *s, rd_kafka_resp_err_t code,
     const struct weir_host *h = s->client.host;
     char text[WEIR_ERROR_TEXT / 2];
     struct weir_arena *a = h->scratch(h);
-    struct weir_result r = verdict_of(code, m, slot->alone, s->literal != NULL);
+    struct weir_result r = is_clock(s, code) ? wrong_clock(code)
+                                             : verdict_of(code, m, slot->alone, s->literal != NULL);
     rd_kafka_resp_err_t fatal = rd_kafka_fatal_error(s->rk, text, sizeof(text));
     if (code == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED)
         note_denied(s, slot->topic);
@@ -91,7 +97,7 @@ static struct weir_result failed(struct sink *s, const rd_kafka_message_t *m,
                      m->err == RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE;
     if (too_large && !slot->alone)
         topic_shrink(slot->topic, slot->limit);
-    else if (is_of_any_record(m->err) && !slot->alone)
+    else if (is_of_any_record(m->err) && !slot->alone && !is_clock(s, m->err))
         topic_isolate(slot->topic);
     return judge(s, m->err, m, slot);
 }

@@ -78,6 +78,9 @@ void topics_done(struct topics *t, const struct weir_host *h);
  * event. Texts are static. */
 struct weir_result verdict_of(rd_kafka_resp_err_t code, const rd_kafka_message_t *m, bool alone,
                               bool literal);
+/* What RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP means where the time is that of the writing: no event is
+ * to blame. */
+struct weir_result wrong_clock(rd_kafka_resp_err_t code);
 bool is_unknown_topic(rd_kafka_resp_err_t code);
 /* True where one record of the request is to blame and this librdkafka does not say which. */
 bool is_of_any_record(rd_kafka_resp_err_t code);

@@ -8,6 +8,7 @@ import time
 
 import confluent_kafka
 import pytest
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from kafka_rig import python_library
 from weirtest import free_port, unique_name, wait_until
@@ -92,6 +93,22 @@ def test_time_is_that_of_the_writing_unless_told(weir, kafka, unique):
                           f"brokers: {kafka.brokers}\n    topic: {target}\n    on_reject: drop{more}"))
     assert abs(kafka.consume(now)[0].time_ms - time.time() * 1000) < 60000
     assert kafka.consume(old)[0].time_ms == 1_500_000_000_123
+
+
+def test_a_clock_that_the_broker_refuses_is_waited_for(weir, kafka, unique):
+    """A topic that takes nothing older than a millisecond makes the clock of weir a wrong one."""
+    source, target = kafka.topic(), kafka.topic(message_timestamp_before_max_ms=1)
+    kafka.produce(source, [b'{"n": %d}' % n for n in range(50)])
+    running = weir.start(pipeline(kafka, source, unique("g"), f"brokers: {kafka.brokers}\n    topic: {target}\n"
+                                                              "    linger: 50ms"))
+    running.wait_log("the broker refuses the time of this machine", component="out")
+    entry = ConfigEntry("message.timestamp.before.max.ms", str(10**13),
+                        incremental_operation=AlterConfigOpType.SET)
+    (done,) = kafka.admin.incremental_alter_configs(
+        [ConfigResource(ResourceType.TOPIC, target, incremental_configs=[entry])]).values()
+    done.result(20)
+    running.wait()
+    assert sorted(m.json["n"] for m in kafka.consume(target)) == list(range(50))
 
 
 @pytest.mark.parametrize("compression", ["none", "gzip", "snappy", "lz4", "zstd"])

@@ -5,6 +5,7 @@
 #include "disk_rig.h"
 
 #include <base/crc32c.h>
+#include <errno.h>
 
 static struct weir_arena arena;
 static int dir;
@@ -354,16 +355,27 @@ static void half_a_cursor_is_no_cursor(void **state)
 {
     (void)state;
     uint64_t seq = 0;
-    assert_false(wr_cursor_load(dir, &seq));
+    bool there;
+    assert_true(wr_cursor_load(dir, &there, &seq) && !there);
     int fd = wr_cursor_open(dir);
-    assert_false(wr_cursor_load(dir, &seq));
+    assert_true(wr_cursor_load(dir, &there, &seq) && !there);
     assert_true(wr_cursor_store(fd, 7, 0) && wr_cursor_store(fd, 9, 1));
-    assert_true(wr_cursor_load(dir, &seq));
+    assert_true(wr_cursor_load(dir, &there, &seq) && there);
     assert_int_equal(seq, 9);
     assert_true(wr_disk_write(fd, "\xff", 1, 4096 + 9)); /* the newer one is torn */
-    assert_true(wr_cursor_load(dir, &seq));
+    assert_true(wr_cursor_load(dir, &there, &seq) && there);
     assert_int_equal(seq, 7);
     close(fd);
+}
+
+static void a_cursor_that_cannot_be_opened_is_not_taken_for_none(void **state)
+{
+    (void)state;
+    uint64_t seq = 0;
+    bool there;
+    assert_int_equal(symlinkat("cursor", dir, "cursor"), 0);
+    assert_false(wr_cursor_load(dir, &there, &seq));
+    assert_int_equal(errno, ELOOP);
 }
 
 static void damage_in_the_cursors_place_is_met_again(void **state)
@@ -432,6 +444,7 @@ int main(void)
         TEST(segments_behind_the_cursor_go),
         TEST(without_a_cursor_all_is_given_again),
         TEST(half_a_cursor_is_no_cursor),
+        TEST(a_cursor_that_cannot_be_opened_is_not_taken_for_none),
         TEST(damage_in_the_cursors_place_is_met_again),
         TEST(a_folder_has_one_user),
         TEST(folders_are_made_with_those_above),
