@@ -5,6 +5,8 @@
  */
 #include <app/commands.h>
 #include <app/files.h>
+#include <app/memory.h>
+#include <app/process.h>
 #include <app/replay_report.h>
 #include <app/supervise.h>
 #include <base/check.h>
@@ -28,7 +30,8 @@ struct args {
     const char *pipeline, *at, *dead_letter;
     struct wr_cli_list components, codes, plugin_dirs;
     const char *since, *until, *limit, *rate;
-    bool from_start, dry_run, again;
+    bool from_start, dry_run, again, core_dumps;
+    int64_t memory;
     int format, log_level, log_format;
 };
 
@@ -67,6 +70,10 @@ static const struct wr_cli_option options[] = {
      "take the dead letters of the pipeline that had this name"},
     {"format", WR_CLI_CHOICE, AT(format), NULL, report_words, "text",
      "the report: text for people, json for scripts"},
+    {"memory", WR_CLI_SIZE, AT(memory), "SIZE", NULL, NULL,
+     "most memory of the process; without it the control group's, or 3/4 of all"},
+    {"core-dumps", WR_CLI_FLAG, AT(core_dumps), NULL, NULL, NULL,
+     "let a crash leave a core dump, and debuggers in: both see every secret"},
     {"plugin-dir", WR_CLI_LIST, AT(plugin_dirs), "DIR", NULL, NULL, "look for plugins here first"},
     {"log-level", WR_CLI_CHOICE, AT(log_level), NULL, level_words, "warn",
      "least important lines to log"},
@@ -197,17 +204,21 @@ static bool check_file(const char *path, bool dry_run)
 
 /* ---- Running ---- */
 
-static int run_plan(const struct args *args, struct wr_plan *plan)
+static int run_plan(const struct args *args, struct wr_plan *plan, struct wr_memory *memory)
 {
     signal(SIGPIPE, SIG_IGN); /* a log that nobody reads ends nobody */
     struct wr_runtime rt = {.clock = wr_clock_system(), .metrics = wr_metrics_new(SERIES_MAX)};
     rt.log = wr_log_new(STDERR_FILENO, (enum wr_log_format)args->log_format,
                         (enum weir_log_level)args->log_level, rt.clock);
+    struct wr_log_scope *log = wr_log_scope_new(rt.log, NULL, 0);
+    wr_memory_begin(memory, rt.metrics, log);
     const struct wr_files files = {.plans = &plan, .n = 1};
     const struct wr_supervise_options how = {.exit_on_stop = true, .shutdown_timeout = -1};
     struct wr_supervisor *s = wr_supervisor_new(&files, &rt, &how);
     int code = wr_supervisor_run(s);
     wr_supervisor_free(s);
+    wr_memory_done(memory);
+    wr_log_scope_free(log);
     wr_log_free(rt.log);
     wr_metrics_free(rt.metrics);
     return code;
@@ -227,21 +238,37 @@ static void print_report(const struct args *args, struct wr_replay *r, struct we
     wr_buf_done(&text);
 }
 
+/* False where it does not fit into the memory; *ret_code is then what to end with. */
+static bool fits(const struct wr_files *f, struct wr_plan *plan, struct wr_memory *memory, int *ret_code)
+{
+    struct wr_files only = {.plans = &plan, .n = 1, .loader = f->loader, .diags = f->diags};
+    bool usage = false;
+    if (wr_memory_fit(memory, "replay", &only, &usage))
+        return true;
+    *ret_code = usage ? WR_EXIT_USAGE : WR_EXIT_PROBLEMS;
+    if (!usage)
+        wr_files_print(f, stderr);
+    return false;
+}
+
 static int replay(const struct args *args, const struct wr_files *f,
                   const struct wr_replay_from *from, const struct wr_replay_options *opt)
 {
     struct wr_replay *r = wr_replay_new(opt);
     struct wr_plan *plan = wr_replay_plan(f->plans[0], f->loader, f->diags, from, r);
+    struct wr_memory memory;
     int code = WR_EXIT_PROBLEMS;
+    wr_memory_find(args->memory, &memory);
     if (plan == NULL) {
         wr_files_print(f, stderr);
-    } else {
-        code = run_plan(args, plan);
+    } else if (fits(f, plan, &memory, &code)) {
+        code = run_plan(args, plan, &memory);
         if (code == WR_EXIT_OK || wr_replay_totals(r).read != 0)
             print_report(args, r, f->plans[0]->name); /* else it could not start, which was said */
         if (!wr_replay_report_is_good(r))
             code = WR_EXIT_PROBLEMS;
     }
+    wr_memory_done(&memory);
     wr_plan_free(plan);
     wr_replay_free(r);
     return code;
@@ -271,6 +298,8 @@ static int run(const void *args_, const struct wr_cli_list *operands)
         opt.place = "standard input";
     if (!ok)
         return WR_EXIT_PROBLEMS;
+    if (!args->core_dumps)
+        wr_process_close_memory(); /* before any secret is read */
     if (!wr_files_load("replay", &args->plugin_dirs, &pipeline, &f))
         return WR_EXIT_USAGE;
     int code = WR_EXIT_PROBLEMS;

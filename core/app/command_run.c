@@ -7,6 +7,7 @@
 #include <app/files.h>
 #include <app/folders.h>
 #include <app/memory.h>
+#include <app/process.h>
 #include <app/supervise.h>
 #include <app/version.h>
 #include <base/check.h>
@@ -14,7 +15,6 @@
 #include <base/str.h>
 #include <signal.h>
 #include <stdio.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -151,13 +151,6 @@ static void raise_file_limit(void)
     (void)setrlimit(RLIMIT_NOFILE, &files);
 }
 
-/* Memory holds passwords and events. The kernel then gives it to nobody but root: no core dump, whatever the
- * limits and the core pattern say, no debugger, no /proc/PID/environ for other processes of the same user. */
-static void close_memory(void)
-{
-    (void)prctl(PR_SET_DUMPABLE, 0);
-}
-
 static int with_runtime(const struct args *args, struct wr_files *f, struct wr_memory *memory)
 {
     raise_file_limit();
@@ -185,7 +178,7 @@ static int run(const void *args_, const struct wr_cli_list *operands)
     struct wr_files f;
     struct wr_memory memory;
     if (!args.core_dumps)
-        close_memory(); /* before any secret is read */
+        wr_process_close_memory(); /* before any secret is read */
     if (!wr_files_load("run", &args.plugin_dirs, operands, &f))
         return WR_EXIT_USAGE;
     int code = WR_EXIT_PROBLEMS;

@@ -27,6 +27,7 @@ struct wr_edge {
 enum wr_codec { WR_CODEC_JSON, WR_CODEC_RAW };
 enum wr_on_failure { WR_ON_DEAD_LETTER, WR_ON_DROP, WR_ON_STOP };
 enum wr_buffer_type { WR_BUFFER_MEMORY, WR_BUFFER_DISK };
+#define WR_BUFFER_MEMORY_SIZE (INT64_C(32) << 20) /* of one in memory, unless told otherwise */
 enum wr_when_full { WR_FULL_BLOCK, WR_FULL_DROP_NEWEST, WR_FULL_DROP_OLDEST };
 enum wr_on_unavailable { WR_UNAVAILABLE_WAIT, WR_UNAVAILABLE_DEAD_LETTER };
 

@@ -12,7 +12,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MEMORY_SIZE (INT64_C(32) << 20)
 #define DISK_SIZE (INT64_C(1) << 30)
 #define DISK_SIZE_MIN (INT64_C(1) << 20)
 
@@ -95,7 +94,7 @@ void wr_plan_buffer(struct wr_planner *p, struct wr_draft *draft)
     bool disk = o->buffer.type == WR_BUFFER_DISK, given = o->buffer.size >= 0;
 
     if (!given)
-        o->buffer.size = disk ? DISK_SIZE : MEMORY_SIZE;
+        o->buffer.size = disk ? DISK_SIZE : WR_BUFFER_MEMORY_SIZE;
     if (!disk) {
         check_memory(p, draft);
         return;

@@ -21,7 +21,7 @@
 
 struct target {
     struct weir_str id;
-    bool is_source;
+    bool is_source, is_raw; /* a source whose payloads nobody reads (`codec: raw`) */
 };
 
 struct wr_replay {
@@ -93,10 +93,12 @@ struct weir_str wr_replay_other(const struct wr_replay *r)
     return r->other;
 }
 
-void wr_replay_add_target(struct wr_replay *r, struct weir_str id, bool is_source)
+void wr_replay_add_target(struct wr_replay *r, const struct wr_component *c)
 {
+    bool is_source = c->type->kind == WEIR_SOURCE;
     r->targets = wr_xrealloc(r->targets, (r->n_targets + 1u) * sizeof(*r->targets));
-    r->targets[r->n_targets++] = (struct target){id, is_source};
+    r->targets[r->n_targets++] = (struct target){
+        c->id, is_source, is_source && c->opt.source.codec == WR_CODEC_RAW};
 }
 
 void wr_replay_set_pipeline(struct wr_replay *r, struct weir_str name)
@@ -314,9 +316,10 @@ static void take_out(struct weir_event *ev, enum weir_outcome outcome, struct wr
     ev->host_why = &taken;
 }
 
-/* The event as it entered the component, or as its source gave it. False when memory is used up. */
+/* The event as it entered the component, or, where `source` is not NULL, as that gave it. False when
+ * memory is used up. */
 static bool become(struct wr_batch *b, struct weir_event *ev, const struct wr_envelope *e,
-                   bool from_start)
+                   const struct target *source)
 {
     struct weir_arena *a = &b->own->arena;
     struct wr_replayed *replayed = wr_arena_alloc(a, sizeof(*replayed));
@@ -325,10 +328,11 @@ static bool become(struct wr_batch *b, struct weir_event *ev, const struct wr_en
         return false;
     *replayed = (struct wr_replayed){e->source, e->replays + 1, e->is_item};
     *origin = e->origin;
-    bool tombstone = from_start ? e->payload.ptr == NULL : e->tombstone;
-    ev->payload = from_start ? e->payload : wr_envelope_entered(e);
+    bool tombstone = source != NULL ? e->payload.ptr == NULL : e->tombstone;
+    bool raw = source != NULL ? source->is_raw : e->raw;
+    ev->payload = source != NULL ? e->payload : wr_envelope_entered(e);
     ev->value = NULL;
-    ev->flags = (tombstone ? WEIR_EVENT_TOMB : 0) | (e->raw ? WEIR_EVENT_RAW : 0);
+    ev->flags = (tombstone ? WEIR_EVENT_TOMB : 0) | (raw ? WEIR_EVENT_RAW : 0);
     ev->key = e->key;
     ev->id = e->id;
     ev->time_ns = e->time_ns;
@@ -349,12 +353,19 @@ static bool enter(struct replayer *self, struct weir_batch *b, struct weir_event
                                                  .code = "no_memory",
                                                  .message = {"no memory to open the envelope", 30}};
     const struct weir_host *h = self->h;
-    if (!h->event_watch(h, b, ev, row) || !become(wr_batch_of(b), ev, e, self->r->opt.from_start)) {
+    const struct target *source = self->r->opt.from_start ? &self->r->targets[target] : NULL;
+    if (!h->event_watch(h, b, ev, row) || !become(wr_batch_of(b), ev, e, source)) {
         h->event_fail(h, b, ev, &no_memory);
         return false;
     }
     h->event_send(h, ev, target);
     return true;
+}
+
+/* It is no dead letter of this pipeline: done, but in a dry run, which keeps no position. */
+static enum weir_outcome done_with(const struct wr_replay *r)
+{
+    return r->opt.dry_run ? WEIR_ABANDONED : WEIR_FILTERED;
 }
 
 static void note_other(struct wr_replay *r, const struct wr_envelope *e)
@@ -422,12 +433,12 @@ static bool open_one(struct replayer *self, struct weir_batch *b, struct weir_ev
         struct place at = place_of(r, b, ev);
         complain(r, &at, at.unfinished ? "the last line has no end yet" : err.text);
         r->totals.broken++;
-        take_out(ev, at.unfinished ? WEIR_ABANDONED : WEIR_FILTERED, ended);
+        take_out(ev, at.unfinished ? WEIR_ABANDONED : done_with(r), ended);
         return false;
     }
     if (!wr_str_eq(e.pipeline, r->pipeline)) {
         note_other(r, &e);
-        take_out(ev, WEIR_FILTERED, ended);
+        take_out(ev, done_with(r), ended);
         return false;
     }
     if (!is_wanted(r, &e)) {

@@ -94,7 +94,7 @@ struct wr_plan *wr_replay_plan(const struct wr_plan *of, struct wr_loader *loade
 extern const struct weir_type wr_replay_type;
 
 /* A way in: a component, or behind a source; its port is the number of the target + 1. */
-void wr_replay_add_target(struct wr_replay *r, struct weir_str id, bool is_source);
+void wr_replay_add_target(struct wr_replay *r, const struct wr_component *c);
 /* Name of the pipeline whose dead letters are wanted, where the options do not say. */
 void wr_replay_set_pipeline(struct wr_replay *r, struct weir_str name);
 

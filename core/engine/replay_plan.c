@@ -366,8 +366,10 @@ static void take_component(struct builder *b, uint32_t i)
         c->dead_letter =
             (int32_t)(b->from->dead_letter != NULL ? b->last : b->place[c->dead_letter]);
     /* A buffer on disk is the running pipeline's, and would answer for what no sink has yet. */
-    if (c->type->kind == WEIR_SINK)
-        c->opt.sink.buffer.type = 0;
+    if (c->type->kind == WEIR_SINK && c->opt.sink.buffer.type != WR_BUFFER_MEMORY) {
+        c->opt.sink.buffer.type = WR_BUFFER_MEMORY;
+        c->opt.sink.buffer.size = WR_BUFFER_MEMORY_SIZE;
+    }
 }
 
 static bool can_enter(const struct wr_component *c)
@@ -390,7 +392,7 @@ static void wire(struct builder *b, struct wr_component *replay)
         bool is_source = c->type->kind == WEIR_SOURCE;
         if (!is_source && !can_enter(c))
             continue;
-        wr_replay_add_target(b->r, c->id, is_source);
+        wr_replay_add_target(b->r, c);
         replay->ports[replay->n_ports++] = c->id;
         if (!is_source)
             replay->outs[replay->n_outs++] = (struct wr_edge){b->place[i], replay->n_ports};

@@ -298,3 +298,45 @@ def test_help_names_each_option(weir):
                    "--limit N", "--rate N", "--at ID", "--from-start", "--again", "--pipeline NAME", "Exit codes:"):
         assert option in text
     assert "Send dead letters through their pipeline again." in weir.command("--help").out
+
+
+def test_a_dry_run_moves_no_position(orders):
+    """Not even behind what is no dead letter of this pipeline: the run behind it tells that again."""
+    orders.write("dead.ndjson", letter(1))
+    orders.replay("dead.ndjson")
+    with open(orders.folder / "dead.ndjson", "a") as file:
+        file.write("no letter\n" + json.dumps(letter(2, pipeline="other")) + "\n" + json.dumps(letter(3)) + "\n")
+    for _ in range(2):
+        report = orders.replay("dead.ndjson", "--dry-run", expect=1)
+        assert (report["read"], report["broken"], report["of_others"]) == (3, 1, 1)
+    report = orders.replay("dead.ndjson", expect=1)
+    assert (report["read"], report["broken"], report["of_others"]) == (3, 1, 1)
+    assert [e["n"] for e in orders.out] == [1, 3]
+
+
+def test_from_the_start_of_a_source_that_reads_nothing_into_payloads(orders):
+    """A hook had made JSON of it; the source's own payload is opaque again, as the next dead letter says."""
+    orders.write("p.yaml", """\
+name: orders
+sources: {in: {type: file, path: in.txt, codec: raw}}
+transforms: {it: {type: lua, inputs: [in], code: "function process(e) error('no') end"}}
+sinks:
+  out: {type: file, inputs: [it], path: out.ndjson}
+  dead: {type: file, path: dead.ndjson}
+dead_letter: dead
+""")
+    orders.write("letters.ndjson", letter(1, component="it", payload="plain text", entered='{"text":"plain text"}'))
+    orders.replay("letters.ndjson", "--from-start", expect=1)
+    assert (orders.dead[0]["payload"], orders.dead[0]["raw"]) == ("plain text", True)
+    orders.replay("letters.ndjson", "--again", expect=1)
+    assert orders.dead[1]["entered"] == '{"text":"plain text"}' and "raw" not in orders.dead[1]
+
+
+def test_memory(orders):
+    """A buffer on disk is not taken along, nor is its size."""
+    orders.write("p.yaml", PIPELINE.replace("path: out.ndjson", "path: out.ndjson, buffer: {type: disk, path: buffer, "
+                                                                "size: 10GiB}"))
+    orders.write("dead.ndjson", letter(1))
+    assert "expected at least 32MiB" in orders.weir.command(
+        "replay", orders.folder / "p.yaml", orders.folder / "dead.ndjson", "--memory", "1MiB").err
+    assert orders.replay("dead.ndjson", "--memory", "200MiB")["replayed"] == 1
