@@ -246,6 +246,8 @@ static void bad_plugins(void **state)
     BAD((p.list[0] = NULL, p.plugin.services = NULL),
         "it offers nothing: no types and no services");
     BAD(p.services[0].table = NULL, "service \"weir.condition/1\" has no table");
+    BAD((p.services[0].name = "two\nlines", p.services[0].table = NULL),
+        "the name of a service is empty or no word of a-z, 0-9, _, -, . and /");
     BAD(p.condition.size = 1,
         "struct weir_condition_service says that it has 1 bytes, expected %zu",
         sizeof(struct weir_condition_service));
@@ -355,10 +357,18 @@ static void bad_options(void **state)
         "sink \"snk\": option \"text\": it is required and has a default");
     BAD(p.options[1].deprecated_by = "gone",
         "sink \"snk\": option \"text\": `deprecated_by` names \"gone\", which is not in the table");
+    BAD(p.options[1].deprecated_by = "a\nb",
+        "sink \"snk\": option \"text\": `deprecated_by` is no name of an option");
+    BAD(p.options[1].fields = p.fields, "sink \"snk\": option \"text\": `fields` are for a TABLE");
+    BAD(p.options[3].of = WEIR_OPT_INT,
+        "sink \"snk\": option \"list\": `fields` are for a TABLE");
     BAD(p.options[2].choices = NULL, "sink \"snk\": option \"choice\": an ENUM needs `choices`");
     BAD(p.options[4].fields = NULL, "sink \"snk\": option \"nested\": a TABLE needs `fields`");
     BAD(p.options[3].fields_size = 0,
         "sink \"snk\": option \"list\": `fields_size` is 0, expected sizeof the nested struct");
+    BAD(p.options[3].fields_size = sizeof(struct nested) + 4,
+        "sink \"snk\": option \"list\": `fields_size` is 12, expected sizeof the nested struct, a "
+        "multiple of 8");
     BAD(p.fields[0].offset = 8,
         "sink \"snk\": option \"list.a\": its offset 8 with 8 bytes lies outside "
         "the config struct of 8 bytes");
@@ -369,6 +379,56 @@ static void bad_options(void **state)
     BAD((p.fields[0].type = WEIR_OPT_TABLE, p.fields[0].fields = p.fields,
          p.fields[0].n_fields = 1),
         "sink \"snk\": option \"list.a.a.a.a.a.a.a\": tables are nested more than 8 deep");
+}
+
+/* A text without an end, in memory of just the size that is looked at. */
+static void endless_texts(void **state)
+{
+    size_t n = (size_t)64 << 10;
+    char *endless = malloc(n), *name = malloc(65);
+    (void)state;
+    memset(endless, 'a', n);
+    memset(name, 'a', 65);
+    BAD(p.plugin.name = name, "its plugin name is empty or no word of a-z, 0-9, _, - and .");
+    BAD(p.plugin.summary = endless, "plugin \"good\" lacks its version, summary or license");
+    BAD(p.plugin.license = endless, "plugin \"good\" lacks its version, summary or license");
+    BAD(p.types[0].name = name, "type 0: its name is empty or no word of a-z, 0-9, _, - and .");
+    BAD(p.types[0].summary = endless, "source \"src\": it has no `summary`");
+    BAD(p.types[0].doc = endless, "source \"src\": its `doc` has no end within 65536 bytes");
+    BAD(p.options[1].doc = endless,
+        "sink \"snk\": option \"text\": it has no `doc`, which `weir plugins` shows");
+    BAD(p.options[1].def = endless,
+        "sink \"snk\": option \"text\": its `def` has no end within 65536 bytes");
+    BAD(p.options[1].example = endless,
+        "sink \"snk\": option \"text\": its `example` has no end within 65536 bytes");
+    BAD(p.options[1].deprecated_by = name,
+        "sink \"snk\": option \"text\": `deprecated_by` is no name of an option");
+    BAD(p.options[2].choices = ((const char *const[]){endless, NULL}),
+        "sink \"snk\": option \"choice\": choice 0 is empty, or the list has no NULL at its end");
+    BAD(p.services[0].name = name,
+        "the name of a service is empty or no word of a-z, 0-9, _, -, . and /");
+    free(endless);
+    free(name);
+}
+
+/* Eight tables of eight, each in the one before: 8^8 ways lead to the last one. */
+static void tables_that_multiply(void **state)
+{
+    static const char *const names[] = {"a", "b", "c", "d", "e", "f", "g", "h"};
+    struct weir_option tables[7][8];
+    (void)state;
+    memset(tables, 0, sizeof(tables));
+    for (unsigned i = 0; i < 7; i++) {
+        for (unsigned k = 0; k < 8; k++)
+            tables[i][k] = (struct weir_option){.name = names[k],
+                                                .type = i == 6 ? WEIR_OPT_BOOL : WEIR_OPT_TABLE,
+                                                .fields = i == 6 ? NULL : tables[i + 1],
+                                                .n_fields = i == 6 ? 0 : 8,
+                                                .doc = "M."};
+    }
+    BAD((p.options[4].fields = tables[0], p.options[4].n_fields = 8),
+        "sink \"snk\": option \"nested.a.a.d.d.h.e\": with all tables in each other there are more "
+        "than 16384 options");
 }
 
 /* ---- Files ---- */
@@ -711,6 +771,8 @@ int main(void)
         cmocka_unit_test(bad_types),
         cmocka_unit_test(bad_tables),
         cmocka_unit_test(bad_options),
+        cmocka_unit_test(endless_texts),
+        cmocka_unit_test(tables_that_multiply),
         FILE_TEST(a_good_file),
         FILE_TEST(files_that_are_none),
         FILE_TEST(an_unreadable_file),
