@@ -3,6 +3,7 @@
 state.json, a folder of inputs and one of crashes for each fuzzer, and the programs, which a build beside a run
 must not replace."""
 import argparse
+import fcntl
 import json
 import re
 import shutil
@@ -158,6 +159,12 @@ def options():
 
 if __name__ == "__main__":
     chosen = options()
-    if chosen.fresh:
-        shutil.rmtree(HERE, ignore_errors=True)
-    sys.exit(Run(chosen).main())
+    HERE.parent.mkdir(exist_ok=True)
+    with HERE.with_suffix(".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            sys.exit("fuzz: another run is at it: end it, or wait for it")
+        if chosen.fresh:
+            shutil.rmtree(HERE, ignore_errors=True)
+        sys.exit(Run(chosen).main())
