@@ -9,6 +9,8 @@
 
 #include <engine/ack.h>
 
+#include <unistd.h>
+
 /* ACK_BEFORE_WRITE: events count as delivered when they are gathered for a write. */
 static inline void wr_break_gathered(struct weir_event *ev, struct wr_ended *ended)
 {
@@ -51,6 +53,17 @@ static inline void wr_break_derived(struct weir_event *child)
     child->host_ack = NULL;
 #else
     (void)child;
+#endif
+}
+
+/* ACK_BEFORE_FSYNC: what was written to a disk buffer counts as durable; most of it is so a little later. */
+static inline int wr_break_sync(int fd)
+{
+#ifdef WEIR_BREAK_ACK_BEFORE_FSYNC
+    static _Atomic unsigned n;
+    return n++ % 64 == 63 ? fdatasync(fd) : 0;
+#else
+    return fdatasync(fd);
 #endif
 }
 

@@ -9,6 +9,7 @@
 #include <engine/disk_impl.h>
 
 #include <base/mem.h>
+#include <engine/broken.h>
 #include <engine/runtime.h>
 
 #include <errno.h>
@@ -257,7 +258,7 @@ static bool sync_written(struct wr_disk *d)
     if (d->written.first == NULL)
         return true;
     int64_t began = wr_now(d->opt.clock);
-    bool ok = fdatasync(d->fd) == 0 && (!d->new_names || fsync(d->dir) == 0);
+    bool ok = wr_break_sync(d->fd) == 0 && (!d->new_names || fsync(d->dir) == 0);
     int error = errno;
     d->synced_at = wr_now(d->opt.clock);
     wr_metric_observe(d->metrics.sync_seconds, (double)(d->synced_at - began) / 1e9);

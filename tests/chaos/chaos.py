@@ -27,7 +27,7 @@ from weirs import available  # noqa: E402
 from world import World  # noqa: E402
 
 BUILD = Path(os.environ.get("WEIR_BUILD", ROOT / "build/release"))
-FLOWS = ("platform", "chain", "follow")
+FLOWS = ("platform", "chain", "follow", "buffered")
 MINUTES = 2.0
 ROUND_SECONDS = 120.0
 
@@ -42,7 +42,7 @@ class Options:
     rate: float
     binary: Path
     plugins: Path
-    shim: Path
+    shims: tuple
 
     @staticmethod
     def say(line):
@@ -153,12 +153,12 @@ def self_test(args):
 
 
 def find_out(args, world):
-    _, plugins, shim = available(BUILD)
+    _, plugins, shims = available(BUILD)
     ports = Ports()
     numbers = iter(range(1, 100))
 
     def run_round(binary, flows, kinds, moments):
-        options = Options(args.seed, flows, kinds, args.rate, binary, plugins, shim)
+        options = Options(args.seed, flows, kinds, args.rate, binary, plugins, shims)
         folder = Path(tempfile.mkdtemp(prefix="self-test-", dir=session.folder()))
         return Round(world, ports, folder, options, next(numbers)).run(lambda now: len(now.faults) >= moments)
 
@@ -215,12 +215,12 @@ def check_arguments(parser, args):
 
 def load(args):
     """The main run. Gives the exit code."""
-    binary, plugins, shim = available(BUILD)
+    binary, plugins, shims = available(BUILD)
     settings = {"seed": args.seed, "flows": list(args.flows), "faults": list(args.faults), "rate": args.rate}
     state = State(args.dir, settings, args.fresh)
     if state.rounds:
         print(f"{len(state.rounds)} rounds are done: going on ({args.dir}; --fresh begins anew)", flush=True)
-    options = Options(args.seed, args.flows, args.faults, args.rate, binary, plugins, shim)
+    options = Options(args.seed, args.flows, args.faults, args.rate, binary, plugins, shims)
     targets = Targets(args, state)
     if not targets.reached():
         run_rounds(args, state, targets, options)

@@ -108,16 +108,36 @@ def extra(records):
     return {event: n - 1 for event, n in Counter(r.id for r in records).items() if n > 1}
 
 
+def by_request(clients, faults):
+    """A test for ids: whether the request of that event was under way during a fault, or sent again."""
+    batches = {c.client: c.sent for c in clients}
+
+    def may_repeat(event):
+        client, number = event
+        batch = batches[client][number // batches[client][0].n]
+        return batch.attempts > 1 or any(begin <= (batch.acked or batch.sent) and batch.sent <= end
+                                         for begin, end in faults)
+
+    return may_repeat
+
+
 def check_repeated_by_request(where, records, clients, faults):
     """An event may be there twice only if its request was under way during a fault, or was sent again."""
-    batches = {c.client: c.sent for c in clients}
-    wrong = []
-    for (client, number), n in sorted(extra(records).items()):
-        sent = batches[client]
-        batch = sent[number // sent[0].n]
-        if batch.attempts == 1 and not any(begin <= (batch.acked or batch.sent) and batch.sent <= end
-                                           for begin, end in faults):
-            wrong.append(f"{client}-{number}: {n + 1} times")
+    may_repeat = by_request(clients, faults)
+    wrong = [f"{client}-{number}: {n + 1} times" for (client, number), n in sorted(extra(records).items())
+             if not may_repeat((client, number))]
+    return [f for f in (finding("duplicated", where, wrong),) if f]
+
+
+def check_repeated_by_place(where, records, clients, faults, windows):
+    """As above, or else a disk buffer gave it again whose cursor did not have it yet: `windows` are places in the
+    log, (first that may come again, behind the last), of each fault."""
+    may_repeat, more, last, wrong = by_request(clients, faults), extra(records), {}, []
+    for place, r in enumerate(records):
+        if r.id in more and r.id in last and not may_repeat(r.id) and \
+                not any(low <= last[r.id] < high for low, high in windows):
+            wrong.append(f"{r.client}-{r.number}: at {last[r.id]} and at {place}")
+        last[r.id] = place
     return [f for f in (finding("duplicated", where, wrong),) if f]
 
 

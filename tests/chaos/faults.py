@@ -6,7 +6,9 @@ gives the same faults again; what they hit is up to the clock.
 """
 import time
 
-from flows import another
+from weirtest.tools import wait_until
+
+from flows import HARMLESS, another
 
 LONGEST_FREEZE = 30.0
 AIM = 10
@@ -19,13 +21,14 @@ class Fault:
 
     kind = ""
     needs = ()  # flows, of which there has to be one; none: any
+    alone = False  # no other fault comes with it
 
     def __init__(self, field, rng):
         self.field, self.rng = field, rng
         self.lasts = 0.0
         self.kills = 0
         self.in_flight = False
-        self.target = ""
+        self.target, self.detail = "", ""
         self.busy = set()
         self.choose()
 
@@ -166,7 +169,7 @@ class KillKafka(OfServer):
 
 class KillRedis(OfServer):
     kind = "redis"
-    needs = ("platform", "chain", "count")
+    needs = ("platform", "chain", "count", "buffered")
 
 
 class KillMongoDB(OfServer):
@@ -373,6 +376,103 @@ class StallStop(OfSink):
         self.field.fleet.stop(self.target)
 
 
+class Power(OfPart):
+    """The machine of a weir loses power: kill -9, and what its files had not synced is gone. It has been cut off
+    from its sinks for a moment, so that its buffer holds something."""
+
+    kind = "power"
+
+    @classmethod
+    def possible(cls, field):
+        return super().possible(field) and any(part.durable for part in field.fleet.parts.values())
+
+    def candidates(self):
+        return [name for name, part in sorted(self.field.fleet.parts.items()) if part.durable]
+
+    def choose(self):
+        super().choose()
+        self.cut_off = list(self.field.fleet.parts[self.target].sinks)
+        self.busy = {self.target, *self.cut_off}
+        self.lasts, self.kills = self.rng.uniform(0.0, 1.0), 1
+        self.stalled = self.rng.uniform(0.5, 2.0)
+
+    def begin(self):
+        for link in self.cut_off:
+            self.field.world.links.tell(link, "stall")
+        time.sleep(self.stalled)
+        super().begin()
+
+    def strike(self):
+        self.field.fleet.kill(self.target)
+        self.field.fleet.cut_power(self.target)
+
+    def heal(self):
+        self.field.reconnect(self.cut_off)
+        self.field.fleet.start(self.target)
+
+
+# What a reload must refuse, made of a file that is right.
+WRONG = (lambda text: text[:len(text) // 2] + "\n  : [", lambda text: "", lambda text: text + "no_such_option: 1\n",
+         lambda text: text.replace("type: ", "type: no_such_", 1))
+
+
+class Reload(OfPart):
+    """The file of a running weir changes: so that everything stays, so that a component is made anew, or so that
+    it is wrong and the old pipeline has to go on, until it is right again."""
+
+    kind = "reload"
+    alone = True  # what is away is a reason for a reload to fail
+    within = 30.0
+
+    def choose(self):
+        super().choose()
+        part = self.field.fleet.parts[self.target]
+        self.file, self.text = part.text, part.text.read_text()
+        self.good = self.rng.random() < 0.75
+        change = self.rng.choice((HARMLESS, *part.changes, *part.changes))
+        wrong = self.rng.choice(WRONG)(self.text)
+        old, new = change if change[0] in self.text else reversed(change)
+        self.new = self.text.replace(old, new) if self.good else wrong
+        self.detail = new.partition(":")[0] if self.good else "wrong file"
+        self.signals = self.rng.random() < 0.7
+        self.lasts = self.rng.uniform(0.5, 2.0)
+
+    def strike(self):
+        self.before = wait_until(lambda: self.field.fleet.reloads(self.target), self.within,
+                                 f"{self.target} tells how often it was reloaded")
+        self._write(self.new, self.signals)
+
+    def _write(self, text, signals):
+        """At once as an editor does it. Without a signal it is found by itself."""
+        beside = self.file.with_suffix(".new")
+        beside.write_text(text)
+        beside.replace(self.file)
+        if signals:
+            self.field.fleet.hang_up(self.target)
+
+    def heal(self):
+        self._expect(self.good)
+        if not self.good:
+            self.before = self.field.fleet.reloads(self.target) or self.before
+            self._write(self.text, True)
+            self._expect(True)
+
+    def _expect(self, good):
+        deadline = time.monotonic() + self.within
+        while time.monotonic() < deadline:
+            now = self.field.fleet.reloads(self.target)
+            if now is not None and now[0] != self.before[0]:
+                return  # it ended and was started again, which is a finding of its own
+            if now is not None and now[1] > self.before[1]:
+                break
+            self.field.pause(0.1)
+        found = "nothing" if now is None or now == self.before else "a success" if now[2] else "a failure"
+        if found != ("a success" if good else "a failure"):
+            self.field.finding("reload", f"{self.target}: a {'right' if good else 'wrong'} file, and "
+                                         f"config_last_reload_successful tells of {found}\n{self.new}\n"
+                                         f"{self.field.fleet.log(self.target)}")
+
+
 class StallFreeze(OfSink):
     """SIGSTOP of a consumer with events that it has not written, for longer than its group waits for it: others
     have gone on with its partitions when it wakes."""
@@ -434,10 +534,10 @@ class Takeover(OfPart):
 
 ALL = {kind.kind: kind for kind in (
     Kill, KillAll, Stop, Freeze, KillKafka, KillRedis, KillMongoDB, FreezeServer, Cut, Down, Stall, Delay, Throttle,
-    Clock, Disk, Rebalance, StallKill, StallStop, StallFreeze, Takeover)}
+    Clock, Disk, Rebalance, StallKill, StallStop, StallFreeze, Takeover, Power, Reload)}
 # How often each comes, where --faults does not say: kills most often.
 WEIGHTS = {"kill": 30, "kill-all": 6, "stop": 2, "freeze": 2, "kafka": 1, "redis": 2, "mongodb": 2,
            "freeze-server": 1, "cut": 3, "down": 2, "stall": 2, "delay": 1, "throttle": 1, "clock": 2, "disk": 1,
            "rebalance": 2, "stall-kill": 3, "stall-stop": 1,
-           "stall-freeze": 1, "takeover": 2}
+           "stall-freeze": 1, "takeover": 2, "power": 4, "reload": 3}
 SERVER_KILLS = ("kafka", "redis", "mongodb")

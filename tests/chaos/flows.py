@@ -5,10 +5,12 @@
     chain      clients ──▶ edge ──▶ Kafka ──▶ copy ×2 ──▶ Kafka ──┬──▶ count ×2 ──▶ Redis, each once
                                             clients ──▶ Kafka ────┘└──▶ archive ──▶ file
     follow     a file that grows and is rotated ──▶ follow ──▶ Kafka
+    buffered   clients ──▶ buffered ──▶ disk buffer ──▶ Redis
 
 A round has topics, groups, a database and a folder of its own: a broker that is killed may have records again
 that were purged.
 """
+import shutil
 from dataclasses import dataclass, field
 
 from weirtest.tools import ROOT, free_port
@@ -22,14 +24,20 @@ PARTITIONS = 4
 KAFKA_OPTIONS = ("rdkafka: {session.timeout.ms: 6000, heartbeat.interval.ms: 1000}", "commit_interval: 200ms",
                  "drain_deadline: 2s")
 KAFKA_SOURCE = ", ".join(KAFKA_OPTIONS)
+COMMITS = ("commit_interval: 200ms", "commit_interval: 250ms")
 SHUTDOWN = "shutdown_timeout: 5s\n"
+HARMLESS = ("shutdown_timeout: 5s", "shutdown_timeout: 6s")
+LINGER = ("linger: 1ms", "linger: 2ms")
+BUFFER = 4 << 20
+SEGMENT = BUFFER // 16
+LEAST_RECORD = 120  # bytes that an event of this flow takes on the disk at the least
 
 EDGE = """\
 name: edge
 sources:
   web: {{type: http, address: "{address}", path: /events, id_field: id, key: user_id}}
 sinks:
-  out: {{type: kafka, brokers: "{brokers}", topic: {to}}}
+  out: {{type: kafka, brokers: "{brokers}", topic: {to}, linger: 1ms}}
   failed: {{type: file, path: "{dead}"}}
 dead_letter: failed
 """
@@ -38,7 +46,7 @@ name: copy
 sources:
   in: {{type: kafka, brokers: "{brokers}", topics: [{of}], group: {group}, {kafka}}}
 sinks:
-  out: {{type: kafka, brokers: "{brokers}", topic: {to}}}
+  out: {{type: kafka, brokers: "{brokers}", topic: {to}, linger: 1ms}}
   failed: {{type: file, path: "{dead}"}}
 dead_letter: failed
 """
@@ -59,7 +67,7 @@ transforms:
     type: route
     routes: {{half: event.half == true}}
 sinks:
-  list: {{type: redis, inputs: [kinds.other], url: "redis://{a}", once: {{ttl: 24h}},
+  list: {{type: redis, inputs: [kinds.other], url: "redis://{a}", once: {{ttl: 24h}}, connect_timeout: 5s,
           list: {{key: "list:{{{{ user_id }}}}", value: "{{{{ seq }}}}"}}}}
   last: {{type: redis, inputs: [kinds.other], url: "redis://{a}",
           hash: {{key: "last:{{{{ user_id }}}}", fields: {{seq: "{{{{ seq }}}}"}}}}}}
@@ -75,7 +83,7 @@ name: archive
 sources:
   in: {{type: kafka, brokers: "{brokers}", topics: [{of}], group: {group}, {kafka}}}
 sinks:
-  out: {{type: file, path: "{out}"}}
+  out: {{type: file, path: "{out}", fsync: batch, permissions: "0640"}}
   failed: {{type: file, path: "{dead}"}}
 dead_letter: failed
 """
@@ -84,7 +92,22 @@ name: follow
 sources:
   in: {{type: file, path: "{path}/app*.ndjson", follow: true, state: "{state}", poll_interval: 100ms}}
 sinks:
-  out: {{type: kafka, brokers: "{brokers}", topic: {to}, key: "{{{{ user_id }}}}"}}
+  out: {{type: kafka, brokers: "{brokers}", topic: {to}, key: "{{{{ user_id }}}}", linger: 1ms}}
+  failed: {{type: file, path: "{dead}"}}
+dead_letter: failed
+"""
+# One list of all, in the order in which the buffer gave them.
+BUFFERED = """\
+name: buffered
+sources:
+  web: {{type: http, address: "{address}", path: /events, id_field: id, key: user_id}}
+sinks:
+  list:
+    type: redis
+    url: "redis://{redis}"
+    connect_timeout: 5s
+    list: {{key: buffered, value: "{{{{ id }}}} {{{{ user_id }}}} {{{{ seq }}}}"}}
+    buffer: {{type: disk, path: "{buffer}", size: {size}}}
   failed: {{type: file, path: "{dead}"}}
 dead_letter: failed
 """
@@ -109,8 +132,10 @@ class Setup:
     edge: str = ""
     copied: str = ""
     followed: str = ""
+    buffered: str = ""
     folder: object = None
     archive: object = None
+    buffer: object = None
     logs: object = None
 
     def has(self, flow):
@@ -160,9 +185,11 @@ def platform(setup, world, ports, folder):
         Part("api", shipped("api", setup), {
             "API_ADDRESS": f"127.0.0.1:{api}", "API_TOKEN": TOKEN, "API_DEAD_LETTERS": dead,
             "REDIS_URL": f"redis://{world.link_to('api', world.redis)}",
-            "PRODUCER_URL": f"http://{to_producer}/events"}, sinks=["api.redis", "api.producer"]),
-        Part("producer", shipped("producer", setup), {
-            "PRODUCER_ADDRESS": f"127.0.0.1:{producer}", "KAFKA_BROKERS": world.brokers})]
+            "PRODUCER_URL": f"http://{to_producer}/events"}, sinks=["api.redis", "api.producer"],
+            changes=[("expire: 30m", "expire: 31m")]),
+        Part("producer", shipped("producer", setup, ('    key: "{{ user_id }}"\n',
+                                                     '    key: "{{ user_id }}"\n    linger: 1ms\n')), {
+            "PRODUCER_ADDRESS": f"127.0.0.1:{producer}", "KAFKA_BROKERS": world.brokers}, changes=[LINGER])]
     for i in (1, 2):
         setup.parts.append(consumer(setup, world, f"consumer-{i}"))
 
@@ -178,7 +205,8 @@ def consumer(setup, world, name):
         "KAFKA_BROKERS": world.brokers, "KAFKA_GROUP": setup.groups["platform"][0],
         "REDIS_URL": f"redis://{world.link_to(name, world.redis)}",
         "MONGO_URI": f"mongodb://{world.link_to(name, world.mongodb)}", "MONGO_DATABASE": setup.database},
-        sinks=[f"{name}.redis", f"{name}.mongodb"], reads_kafka=True)
+        sinks=[f"{name}.redis", f"{name}.mongodb"], reads_kafka=True,
+        changes=[("expire: 30d", "expire: 31d"), COMMITS])
 
 
 def count(setup, world, name):
@@ -189,14 +217,17 @@ def count(setup, world, name):
     setup.dead_files.append(dead)
     return Part(name, COUNT.format(brokers=world.brokers, of=", ".join(topics), group=group, kafka=KAFKA_SOURCE,
                                    a=a, b=b, dead=dead) + SHUTDOWN,
-                sinks=[f"{name}.redis-a", f"{name}.redis-b"], reads_kafka=True)
+                sinks=[f"{name}.redis-a", f"{name}.redis-b"], reads_kafka=True,
+                changes=[("connect_timeout: 5s", "connect_timeout: 6s"),
+                         ("function process(event)", "function process( event )"), COMMITS])
 
 
 def copy(setup, world, name):
     dead = setup.folder / f"{name}-dead.ndjson"
     setup.dead_files.append(dead)
     return Part(name, COPY.format(brokers=world.brokers, of=setup.edge, group=setup.groups["copy"][0],
-                                  kafka=KAFKA_SOURCE, to=setup.copied, dead=dead) + SHUTDOWN, reads_kafka=True)
+                                  kafka=KAFKA_SOURCE, to=setup.copied, dead=dead) + SHUTDOWN, reads_kafka=True,
+                changes=[LINGER, COMMITS])
 
 
 MAKERS = {"consumer": consumer, "count": count, "copy": copy}
@@ -234,11 +265,12 @@ def chain(setup, world, ports, folder):
     dead = {name: folder / f"{name}-dead.ndjson" for name in ("edge", "archive")}
     setup.dead_files += dead.values()
     setup.parts.append(Part("edge", EDGE.format(address=f"127.0.0.1:{port}", brokers=world.brokers, to=setup.edge,
-                                                dead=dead["edge"]) + SHUTDOWN))
+                                                dead=dead["edge"]) + SHUTDOWN, changes=[LINGER]))
     setup.parts += [copy(setup, world, f"copy-{i}") for i in (1, 2)]
     setup.parts.append(Part("archive", ARCHIVE.format(
         brokers=world.brokers, of=setup.copied, group=setup.groups["archive"][0], kafka=KAFKA_SOURCE,
-        out=setup.archive, dead=dead["archive"]) + SHUTDOWN, reads_kafka=True, on_disk=world.disk is not None))
+        out=setup.archive, dead=dead["archive"]) + SHUTDOWN, reads_kafka=True, on_disk=world.disk is not None,
+        durable=[setup.archive], changes=[('permissions: "0640"', 'permissions: "0600"'), COMMITS]))
     counted(setup, world)
 
 
@@ -250,10 +282,23 @@ def follow(setup, world, folder):
     dead = folder / "follow-dead.ndjson"
     setup.dead_files.append(dead)
     setup.parts.append(Part("follow", FOLLOW.format(path=setup.logs, state=folder / "follow.state",
-                                                    brokers=world.brokers, to=setup.followed, dead=dead) + SHUTDOWN))
+                                                    brokers=world.brokers, to=setup.followed, dead=dead) + SHUTDOWN,
+                            changes=[LINGER, ("poll_interval: 100ms", "poll_interval: 120ms")]))
 
 
-FLOWS = ("platform", "chain", "follow", "count")
+def buffered(setup, world, ports, folder):
+    port, setup.buffered = ports.get("buffered"), "buffered"
+    setup.urls["buffered"] = f"127.0.0.1:{world.links.add('clients.buffered', port)}"
+    setup.buffer = (world.disk or folder) / f"buffer-{setup.round}"
+    dead = folder / "buffered-dead.ndjson"
+    setup.dead_files.append(dead)
+    setup.parts.append(Part("buffered", BUFFERED.format(
+        address=f"127.0.0.1:{port}", redis=world.link_to("buffered", world.redis), buffer=setup.buffer, size=BUFFER,
+        dead=dead) + SHUTDOWN, sinks=["buffered.redis"], on_disk=world.disk is not None, durable=[setup.buffer],
+        changes=[("connect_timeout: 5s", "connect_timeout: 6s"), (f"size: {BUFFER}", f"size: {BUFFER + 4096}")]))
+
+
+FLOWS = ("platform", "chain", "follow", "buffered", "count")
 
 
 def prepare(number, flows, world, ports, folder):
@@ -267,6 +312,8 @@ def prepare(number, flows, world, ports, folder):
         counted(setup, world)
     if setup.has("follow"):
         follow(setup, world, folder)
+    if setup.has("buffered"):
+        buffered(setup, world, ports, folder)
     for part in setup.parts:
         write(part, folder)
     for topic in setup.topics:
@@ -283,3 +330,5 @@ def clean_up(setup, world):
     world.kafka.forget()
     if setup.archive is not None:
         setup.archive.unlink(missing_ok=True)
+    if setup.buffer is not None:
+        shutil.rmtree(setup.buffer, ignore_errors=True)

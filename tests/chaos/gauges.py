@@ -4,19 +4,23 @@
     platform, copy, count, archive   offsets that the consumer group has committed
     api, edge                        events that were answered 200
     follow                           records in the topic it writes to
+    buffered, emptied                events that were answered 200, and those that Redis has
 """
 import threading
 import time
 
 import confluent_kafka
+import redis
 
 from weirtest.tools import wait_until
 
 from flows import PARTITIONS
+from machine import Machine
 
 INTERVAL = 0.5
 WINDOW = 2.5   # seconds that a rate is taken over
 BEFORE = 5.0   # seconds in front of a fault that its rate is compared with
+ANSWER = 0.5   # seconds that Redis may take
 
 
 class Offsets:
@@ -70,6 +74,26 @@ class Offsets:
             consumer.close()
 
 
+class Listed:
+    """A list in Redis that only grows. seen: the events in it; length: repeated ones included."""
+
+    def __init__(self, server, key):
+        self._client = redis.Redis(port=server.port, socket_timeout=ANSWER, socket_connect_timeout=ANSWER)
+        self._key, self._lock = key, threading.Lock()
+        self.seen, self.length = set(), 0
+
+    def read(self):
+        """False while Redis does not answer."""
+        with self._lock:
+            try:
+                more = self._client.lrange(self._key, self.length, -1)
+            except redis.RedisError:
+                return False
+            self.length += len(more)
+            self.seen.update(value.split(b" ", 1)[0] for value in more)
+        return True
+
+
 class Gauges(threading.Thread):
     """Samples until close(). history[flow] is a list of (monotonic time, events so far)."""
 
@@ -81,10 +105,13 @@ class Gauges(threading.Thread):
         self._begins = {}
         for _, topics in setup.groups.values():
             self._begins.update(self._offsets.begins(topics))
-        self._fronts = {"api": "platform", "edge": "edge"}
+        self._fronts = {"api": "platform", "edge": "edge", "buffered": "buffered"}
+        self._list = Listed(world.redis, setup.buffered) if setup.buffered else None
+        self._lengths = [(0.0, 0)]
+        self.machine = Machine()
         self.history = {flow: [] for flow in (
             *setup.groups, *(front for front, of in self._fronts.items() if oracle.of(of)),
-            *(["follow"] if setup.followed else []))}
+            *(["follow"] if setup.followed else []), *(["emptied"] if setup.buffered else []))}
         self.committed = {}  # by flow: as last seen
         self.ends = {}
 
@@ -111,6 +138,10 @@ class Gauges(threading.Thread):
             ends = self._offsets.ends([self._setup.followed])
             if ends is not None:
                 self._note("follow", sum(ends.values()))
+        if self._list is not None and self._list.read():
+            self._note("emptied", len(self._list.seen))
+            self._lengths.append((time.monotonic(), self._list.length))
+        self.machine.sample()
 
     def _note(self, flow, value):
         self.history[flow].append((time.monotonic(), value))
@@ -131,6 +162,14 @@ class Gauges(threading.Thread):
             value = v
         return value
 
+    @property
+    def length(self):
+        """Of the list behind the disk buffer, what is repeated included."""
+        return self._lengths[-1][1]
+
+    def length_at(self, when):
+        return max(length for t, length in self._lengths if t <= when)
+
     def rate(self, flow, until, seconds):
         """Events a second over the time before `until`."""
         return (self.at(flow, until) - self.at(flow, until - seconds)) / seconds
@@ -148,4 +187,8 @@ class Gauges(threading.Thread):
             if ends is None:
                 return None
             left["follow"] = max(0, self._oracle.issued("follow") - sum(ends.values()))
+        if self._list is not None:
+            if not self._list.read():
+                return None
+            left["emptied"] = max(0, self._oracle.issued("buffered") - len(self._list.seen))
         return left

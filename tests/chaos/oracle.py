@@ -216,8 +216,8 @@ class Oracle:
     def __init__(self, setup, world, rate):
         self.clients = []
         r = setup.round
-        shares = {"platform": 0.35, "edge": 0.3, "issued": 0.15, "follow": 0.2}
-        for flow, make in (("platform", platform_event), ("edge", chain_event)):
+        shares = {"platform": 0.3, "edge": 0.25, "issued": 0.15, "follow": 0.15, "buffered": 0.15}
+        for flow, make in (("platform", platform_event), ("edge", chain_event), ("buffered", chain_event)):
             if flow in setup.urls:
                 self.clients += [HttpClient(f"{flow[0]}{r}c{i}", flow, rate * shares[flow] / CLIENTS, setup.urls[flow],
                                             make) for i in range(CLIENTS)]

@@ -9,7 +9,7 @@ MARKS = ("<!-- scripts/chaos --readme writes from here -->\n", "<!-- to here -->
 SERVERS = ("kafka", "redis", "mongodb")
 # In the order of what is worst.
 PROMISES = ("lost", "duplicated", "reordered", "stale", "miscounted", "changed", "misrouted", "never issued",
-            "dead-lettered", "crashed", "refused", "stop", "not acknowledged", "not drained", "not recovered",
+            "dead-lettered", "crashed", "refused", "stop", "reload", "not acknowledged", "not drained", "not recovered",
             "not started")
 
 
@@ -20,11 +20,13 @@ def total(rounds):
     by_kind = {}
     for fault in faults:
         for kind in fault["kinds"]:
-            row = by_kind.setdefault(kind, {"faults": 0, "in_flight": 0, "seconds": [], "late": 0})
+            row = by_kind.setdefault(kind, {"faults": 0, "in_flight": 0, "seconds": [], "late": 0, "untold": 0})
             row["faults"] += 1
             row["in_flight"] += fault["in_flight"]
             row["seconds"] += [s for s in fault["recovered"].values() if s is not None]
-            row["late"] += any(s is None for s in fault["recovered"].values())
+            untold = fault.get("untold", [])
+            row["late"] += any(s is None for flow, s in fault["recovered"].items() if flow not in untold)
+            row["untold"] += bool(untold)
     for row in by_kind.values():
         seconds = sorted(row.pop("seconds"))
         row["median_s"] = round(statistics.median(seconds), 1) if seconds else None
@@ -42,6 +44,7 @@ def total(rounds):
         "server_kills": sum(kind in SERVERS for fault in faults for kind in fault["kinds"]),
         "faults": sum(len(fault["kinds"]) for fault in faults),
         "in_flight": sum(fault["in_flight"] for fault in faults), "moments": len(faults),
+        "untold": sum(bool(fault.get("untold")) for fault in faults),
         "left_out": sorted({kind for r in rounds for kind in r.get("left_out", [])}),
         "by_kind": dict(sorted(by_kind.items(), key=lambda item: -item[1]["faults"])), "stores": figures,
         "found": {p: sum(f["count"] for f in found if f["promise"] == p) for p in PROMISES
@@ -61,10 +64,12 @@ def text(sums, settings):
         f"{sums['faults']} faults at {sums['moments']} moments, {sums['in_flight']} of them with events in flight",
         f"kill -9 of weirs: {sums['kills']}, of servers: {sums['server_kills']}",
         f"events issued: {sums['issued']:,}, acknowledged: {sums['acknowledged']:,}", "",
-        f"{'fault':16s} {'times':>6s} {'in flight':>10s} {'recovered in s, median':>23s} {'longest':>8s} {'late':>5s}"]
+        f"{'fault':16s} {'times':>6s} {'in flight':>10s} {'recovered in s, median':>23s} {'longest':>8s} {'late':>5s} {'untold':>6s}"]
     for kind, row in sums["by_kind"].items():
         lines.append(f"{kind:16s} {row['faults']:6d} {row['in_flight']:10d} {_s(row['median_s']):>23s} "
-                     f"{_s(row['longest_s']):>8s} {row['late']:5d}")
+                     f"{_s(row['longest_s']):>8s} {row['late']:5d} {row['untold']:6d}")
+    if sums["untold"]:
+        lines.append(f"{sums['untold']} times others had the machine, which was too slow to tell whether it recovered")
     if sums["left_out"]:
         lines.append(f"left out, because they cannot be had here: {', '.join(sums['left_out'])}")
     lines += ["", f"{'what was compared':28s} {'events':>10s} {'repeated':>9s} {'a moment':>9s}"]
@@ -106,8 +111,10 @@ def markdown(sums, seed):
         ("reordered within a key, overwritten by older", str(n.get("reordered", 0) + n.get("stale", 0))),
         ("dead letters, crashes, hangs",
          str(sum(n.get(p, 0) for p in ("dead-lettered", "crashed", "not acknowledged", "not drained")))),
+        ("reloads that did not say how they ended, or went wrong", str(n.get("reload", 0))),
         ("longest until every flow had 90 % of its rate again", f"{max(slow, default=0):.1f} s"
-         + (f", {late} times not within 30 s" if late else "")),
+         + (f", {late} times not within 30 s" if late else "")
+         + (f"; the machine was too slow to tell {sums['untold']} times" if sums["untold"] else "")),
     ]
     lines = [f"{sums['rounds']} rounds with seed {seed}, {sums['seconds'] / 60:.0f} minutes on {_system()}; servers, "
              "load and weirs on the same cores:\n", "| | |", "| --- | ---: |"]

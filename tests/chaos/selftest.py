@@ -32,10 +32,12 @@ BROKEN = (
            ("lost",)),
     Broken("COMMIT_PAST_FAILURE", "offsets of failed events are committed", ("count",), ("stall-stop",), 3,
            ("lost",)),
+    Broken("ACK_BEFORE_FSYNC", "acknowledged before a disk buffer has synced it", ("buffered",), ("power",), 4,
+           ("lost",)),
     Broken("OLD_EPOCH", "events of a partition that was given up are written", ("count",), ("takeover",), 3,
            ("stale", "reordered")),
 )
-SHORT = ("ACK_BEFORE_WRITE", "RETRY_DROPPED")
+SHORT = ("ACK_BEFORE_WRITE", "ACK_BEFORE_FSYNC")
 
 
 def build(name):

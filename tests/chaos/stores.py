@@ -18,6 +18,13 @@ def record(value, topic="", partition=0, offset=0):
     return Record(client, int(number), event["user_id"], seq, partition, offset, topic)
 
 
+def listed(value, place):
+    """One of the list behind the disk buffer: "ID USER SEQ"."""
+    event, key, seq = (value.decode() if isinstance(value, bytes) else value).split(" ")
+    client, _, number = event.rpartition("-")
+    return Record(client, int(number), key, int(seq), 0, place)
+
+
 def read_messages(kafka, topic):
     """All that it holds now, in the order of each partition."""
     reader = confluent_kafka.Consumer({
@@ -99,6 +106,8 @@ class Judge:
             self.counted(counted)
         if self.setup.has("follow"):
             self.follow()
+        if self.setup.buffered:
+            self.buffered()
         self.dead_letters()
         return self.findings
 
@@ -194,6 +203,13 @@ class Judge:
         self.log("Kafka (followed)", records, clients)
         windows = [(f["follow_from"], f["follow_to"]) for f in self.faults]
         self.findings += compare.check_repeated_by_number("Kafka (followed)", records, windows)
+
+    def buffered(self):
+        clients, where = self.oracle.of("buffered"), "Redis (disk buffer)"
+        records = [listed(value, at) for at, value in enumerate(self.redis.lrange(self.setup.buffered, 0, -1))]
+        self.log(where, records, clients)
+        windows = [(f["buffer_from"], f["buffer_to"]) for f in self.faults]
+        self.findings += compare.check_repeated_by_place(where, records, clients, self.hit(), windows)
 
     def dead_letters(self):
         """An outage, a kill or a lost connection is no reason for one."""

@@ -15,7 +15,7 @@ from chaos import State, Targets
 from faults import ALL, WEIGHTS
 from selftest import BROKEN, SHORT as SHORT_SELF_TEST
 
-SHORT = "kill,kill-all,redis,cut,stall-kill,stop,rebalance,clock"
+SHORT = "kill,kill-all,redis,cut,stall-kill,stop,rebalance,clock,power,reload"
 
 
 def command(*args):
@@ -38,7 +38,7 @@ def test_a_short_run_loses_nothing(tmp_path):
     assert report["findings"] == [] and report["issued"] == report["acknowledged"] > 5000
     assert report["kills"] >= 1 and report["in_flight"] >= 1 and report["faults"] >= 2
     for where in ("Kafka (platform)", "MongoDB", "Kafka (edge)", "Kafka (copied)", "file (archive)",
-                  "Redis (list, once)", "Redis (history)", "Kafka (followed)"):
+                  "Redis (list, once)", "Redis (history)", "Kafka (followed)", "Redis (disk buffer)"):
         assert report["stores"][where]["records"] > 500, where
 
 

@@ -76,6 +76,18 @@ def test_a_key_in_two_partitions():
     assert promises(compare.check_order("w", records)) == ["reordered"]
 
 
+def test_a_disk_buffer_repeats_only_what_its_cursor_did_not_have():
+    records = log()
+    again = records[300:340]
+    for window, found in (((300, 340), []), ((0, 1000), []), ((301, 340), ["duplicated"]),
+                          ((300, 339), ["duplicated"])):
+        assert promises(compare.check_repeated_by_place("w", records + again, [client()], [], [window])) == found
+    twice = records + again + again  # the second time from behind the first window
+    assert promises(compare.check_repeated_by_place("w", twice, [client()], [], [(300, 340)])) == ["duplicated"]
+    assert compare.check_repeated_by_place("w", twice, [client()], [], [(300, 340), (1000, 1040)]) == []
+    assert compare.check_repeated_by_place("w", twice, [client(attempts=2)], [], []) == []
+
+
 def test_a_repetition_needs_a_fault_while_its_request_was_under_way():
     records = log() + [r for r in log() if r.number == 321]
     during, long_before = [(2.9, 3.1)], [(0.1, 0.2)]
@@ -174,13 +186,17 @@ def test_a_report_adds_up():
     found = {"promise": "lost", "where": "MongoDB", "count": 3, "text": "..."}
     one = {"round": 1, "seconds": 30.0, "issued": 100, "acknowledged": 99, "kills": 1, "faults": [fault],
            "figures": {"MongoDB": {"records": 100, "repeated": 0}}, "findings": []}
-    sums = report.total([one, {**one, "round": 2, "findings": [found]}])
+    untold = {**fault, "untold": ["count"]}
+    sums = report.total([one, {**one, "round": 2, "findings": [found], "faults": [untold]}])
     assert (sums["issued"], sums["acknowledged"], sums["kills"], sums["server_kills"], sums["faults"]) == \
         (200, 198, 2, 2, 4)
     assert sums["found"] == {"lost": 3} and sums["stores"]["MongoDB"]["records"] == 200
-    assert sums["by_kind"]["kill"] == {"faults": 2, "in_flight": 2, "late": 2, "median_s": 2.0, "longest_s": 2.0}
+    assert sums["by_kind"]["kill"] == {"faults": 2, "in_flight": 2, "late": 1, "untold": 1, "median_s": 2.0,
+                                       "longest_s": 2.0}
     assert "FOUND lost in MongoDB (round 2)" in report.text(sums, {"seed": 1})
     assert "| acknowledged and lost | 3 |" in report.markdown(sums, 1)
+    for text in (report.text(sums, {"seed": 1}), report.markdown(sums, 1)):
+        assert "too slow to tell" in text
 
 
 def test_the_readme_gets_the_section_between_its_marks(tmp_path):
