@@ -11,6 +11,8 @@ import time
 
 import confluent_kafka
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from weirtest.tools import wait_until
 
@@ -78,7 +80,8 @@ class Listed:
     """A list in Redis that only grows. seen: the events in it; length: repeated ones included."""
 
     def __init__(self, server, key):
-        self._client = redis.Redis(port=server.port, socket_timeout=ANSWER, socket_connect_timeout=ANSWER)
+        self._client = redis.Redis(port=server.port, socket_timeout=ANSWER, socket_connect_timeout=ANSWER,
+                                   retry=Retry(NoBackoff(), 0))  # what is away is told at once
         self._key, self._lock = key, threading.Lock()
         self.seen, self.length = set(), 0
 

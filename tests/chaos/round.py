@@ -46,7 +46,8 @@ class Round:
     def links(self):
         """Links that lead somewhere in this round."""
         names = {link for part in self.fleet.parts.values() for link in part.sinks}
-        return sorted(names | {"kafka"} | {f"clients.{flow}" for flow in ("api", "edge", "buffered")
+        names |= {"kafka"} if self.setup.topics else set()
+        return sorted(names | {f"clients.{flow}" for flow in ("api", "edge", "buffered")
                          if flow in self.fleet.parts})
 
     def reconnect(self, links):
