@@ -32,7 +32,7 @@ BROKEN = (
            ("lost",)),
     Broken("COMMIT_PAST_FAILURE", "offsets of failed events are committed", ("count",), ("stall-stop",), 3,
            ("lost",)),
-    Broken("ACK_BEFORE_FSYNC", "acknowledged before a disk buffer has synced it", ("buffered",), ("power",), 4,
+    Broken("ACK_BEFORE_FSYNC", "acknowledged before a disk buffer has synced it", ("buffered",), ("power",), 3,
            ("lost",)),
     Broken("OLD_EPOCH", "events of a partition that was given up are written", ("count",), ("takeover",), 3,
            ("stale", "reordered")),
