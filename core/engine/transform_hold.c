@@ -122,8 +122,10 @@ struct weir_held *wr_host_event_hold(const struct weir_host *h, struct weir_batc
         return NULL;
     }
     struct weir_held *held = held_new(inst, ev);
-    if (held == NULL)
+    if (held == NULL) {
+        fail_as(h, pub, ev, "no_memory", "no memory to hold the event");
         return NULL;
+    }
     ev->flags |= WEIR_EVENT_GONE;
     ev->host_why = &is_held;
     atomic_fetch_add_explicit(&inst->unit->held_events, 1, memory_order_relaxed);

@@ -161,6 +161,30 @@ static void test_what_a_component_holds_is_bounded(void **state)
     rig_done(&r);
 }
 
+static enum weir_status hold_without_memory(struct rig_script *s, struct weir_batch *b, int64_t *again)
+{
+    (void)again;
+    for (uint32_t i = 0; i < 2; i++) {
+        no_bodies = 1;
+        assert_null(s->h->event_hold(s->h, b, weir_event_at(b, i)));
+        assert_int_equal(no_bodies, 0);
+        assert_true(weir_event_at(b, i)->flags & WEIR_EVENT_GONE);
+    }
+    return WEIR_OK;
+}
+
+static void test_what_cannot_be_held_has_failed(void **state)
+{
+    static struct rig r;
+    (void)state;
+    begin(&r, 1);
+    r.script[1].apply = hold_without_memory;
+    run_and_forget(&r, 6);
+    assert_true(gauge_of(&r, "component_errors_total") == 2);
+    assert_int_equal(r.script[0].committed, 2 * BATCH);
+    rig_done(&r);
+}
+
 static void test_a_final_tick_waits_for_memory(void **state)
 {
     static struct rig r;
@@ -188,6 +212,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_few_held_events_keep_little_alive),
         cmocka_unit_test(test_what_a_component_holds_is_bounded),
+        cmocka_unit_test(test_what_cannot_be_held_has_failed),
         cmocka_unit_test(test_a_final_tick_waits_for_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

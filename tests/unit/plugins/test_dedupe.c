@@ -263,6 +263,34 @@ static void test_what_could_not_leave_is_no_duplicate_of_itself(void **state)
     rig_done(r);
 }
 
+static enum weir_status poll_then_no_memory(struct rig_script *s, struct weir_batch *b, uint32_t room)
+{
+    enum weir_status st = flow_poll(s, b, room);
+    no_batches = st == WEIR_OK;
+    return st;
+}
+
+/* It cannot wait: it has failed, and is not passed on as if it were a first. */
+static void test_a_duplicate_that_cannot_be_held_fails(void **state)
+{
+    struct rig *r = flow_line(BY_K, A " " A " " B);
+    (void)state;
+    r->script[0].poll = poll_then_no_memory;
+    r->script[2].verdict = rig_pending;
+    rig_open(r);
+    rig_step(r, 2);
+    assert_int_equal(no_batches, 0);
+    assert_string_equal(seen(r, 2), "ab");
+    assert_true(flow_metric(r, "component_errors_total", "error_type=\"no_memory\"") == 1);
+    assert_int_equal(atomic_load(&r->p->units[1]->held_events), 0);
+    r->script[2].verdict = NULL;
+    rig_complete(&r->script[2], 0);
+    rig_complete(&r->script[2], 1);
+    rig_step(r, 3);
+    assert_int_equal(r->script[0].committed, 1003);
+    rig_done(r);
+}
+
 static struct weir_held *window[8];
 static uint32_t n_window;
 
@@ -471,6 +499,7 @@ int main(void)
         cmocka_unit_test(test_too_many_that_wait_stop_the_lane),
         cmocka_unit_test(test_keys_on_their_way_alone_stop_the_lane),
         cmocka_unit_test(test_what_could_not_leave_is_no_duplicate_of_itself),
+        cmocka_unit_test(test_a_duplicate_that_cannot_be_held_fails),
         cmocka_unit_test(test_a_window_behind_it_is_no_deadlock),
         cmocka_unit_test(test_lanes_share_the_keys),
         cmocka_unit_test(test_another_lane_is_told_that_its_event_is_the_first),
