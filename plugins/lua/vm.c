@@ -25,7 +25,6 @@
 #define NS_PER_CHARGE 250 /* an instruction takes some 10 */
 #define LONG_TEXT ((size_t)1 << 20)
 #define LARGE_BLOCK ((size_t)256 << 10)
-#define BYTES_PER_CHARGE 64u
 #define TRACE_LEVELS 6
 
 /* ---- Memory ---- */

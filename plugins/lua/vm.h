@@ -29,6 +29,7 @@ struct holder;
 #define VM_ALLOW_LOADLIB 8u
 
 #define VM_TEXT 320
+#define BYTES_PER_CHARGE 64u /* that are allocated, written or compared */
 
 struct vm_options {
     int64_t memory;       /* bytes a state, and bytes that one call may write into events */
