@@ -69,7 +69,8 @@ static const struct weir_option options[] = {
      .def = "64MiB",
      .min = 1 << 20,
      .max = INT64_C(1) << 40,
-     .doc = "Most memory of one Lua state (there is one a lane), and most that one call writes.",
+     .doc = "Most memory of one Lua state (there is one a lane), and most that one call writes, "
+            "or takes out of weir.cache.",
      .example = "256MiB"},
     {.name = "instructions",
      .type = WEIR_OPT_INT,
