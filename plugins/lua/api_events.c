@@ -130,21 +130,27 @@ static const char *check_reason(lua_State *L, int arg, const char *what)
     return text;
 }
 
+/* The event at 1 that is to be ended, by whatever names it. Raises where something else becomes of it. */
+static struct slot *ending_arg(lua_State *L)
+{
+    hold_resolve(L, 1);
+    struct slot *s = handle_slot(L, 1);
+    if (s->held != NULL)
+        hold_use(L, s->holder, HOLD_GIVEN);
+    if (s->wish == WISH_HOLD)
+        (void)luaL_error(L, "the event is held already");
+    return s;
+}
+
 static int weir_drop(lua_State *L)
 {
     static const char what[] =
         "a reason is 1 to 40 letters, digits, '_', '-' or '.': it is a metric's label";
-    struct holder *holder = hold_at(L, 1);
     const char *reason =
         lua_isnoneornil(L, 2) ? NULL : keep_reason(check_reason(L, 2, what), "lua_drop");
-    if (holder != NULL)
-        hold_use(L, holder, HOLD_GIVEN);
-    if (holder != NULL && reason != NULL)
+    struct slot *s = ending_arg(L);
+    if (s->held != NULL && reason != NULL)
         return luaL_error(L, "a held event is dropped without a reason: it ends as filtered");
-    hold_resolve(L, 1);
-    struct slot *s = handle_slot(L, 1);
-    if (s->wish == WISH_HOLD)
-        return luaL_error(L, "the event is held already");
     s->wish = WISH_DROP;
     s->reason = reason;
     return 0;
@@ -163,13 +169,7 @@ static int weir_fail(lua_State *L)
     text.len = utf8_cut(text.ptr, text.len, FAIL_TEXT_MAX);
     const char *code =
         lua_isnoneornil(L, 3) ? "lua_fail" : keep_reason(check_reason(L, 3, what), "lua_fail");
-    struct holder *holder = hold_at(L, 1);
-    if (holder != NULL)
-        hold_use(L, holder, HOLD_GIVEN);
-    hold_resolve(L, 1);
-    struct slot *s = handle_slot(L, 1);
-    if (s->wish == WISH_HOLD)
-        return luaL_error(L, "the event is held already");
+    struct slot *s = ending_arg(L);
     vm_written(L, text.len);
     s->text = vm->h->arena_copy(vm_tmp(vm), text);
     if (s->text.ptr == NULL)

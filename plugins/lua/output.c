@@ -274,64 +274,66 @@ static void fail_event(struct vm *vm, const struct slot *s, uint32_t event)
     vm->h->event_fail(vm->h, vm->b, weir_event_at(vm->b, event), &r);
 }
 
-/* One that was held in an earlier call and is dropped or failed in this one. False: no memory. */
-static bool settle_held(struct vm *vm, const struct slot *s)
+/* Those that were held in an earlier call and fail in this one come back into the batch. False: no memory. */
+static bool fail_held(struct vm *vm)
 {
-    const struct weir_host *h = vm->h;
-    if (s->wish == WISH_FAIL) {
-        uint32_t i = h->held_release(h, vm->b, s->holder->held);
-        if (i == UINT32_MAX)
-            return false;
-        fail_event(vm, s, i);
-    } else if (s->wish == WISH_DROP) {
-        h->held_drop(h, s->holder->held);
-    } else {
-        return true;
-    }
-    s->holder->state = HOLD_OVER;
-    return true;
-}
-
-/* The events that do not go on themselves. */
-static bool settle_rest(struct vm *vm, const struct outputs *o)
-{
-    const struct weir_host *h = vm->h;
     for (uint32_t i = 0; i < vm->n_slots; i++) {
-        struct slot *s = &vm->slots[i];
-        if (s->held != NULL && !settle_held(vm, s))
-            return false;
-        if (s->held != NULL || s->taken)
+        const struct slot *s = &vm->slots[i];
+        if (s->held == NULL || s->wish != WISH_FAIL)
             continue;
-        if (s->wish == WISH_HOLD && !hold_commit(vm, i))
+        uint32_t event = vm->h->held_release(vm->h, vm->b, s->holder->held);
+        if (event == UINT32_MAX)
             return false;
-        if (s->wish == WISH_FAIL)
-            fail_event(vm, s, s->event);
-        else if (s->wish != WISH_HOLD)
-            h->event_drop(h, vm->b, slot_event(vm, s), s->wish == WISH_DROP ? s->reason : NULL);
-    }
-    for (const struct output *out = o->first; out != NULL; out = out->next) {
-        for (uint32_t i = 0; i < out->n_held_parents; i++) {
-            struct holder *holder = out->held_parents[i];
-            if (holder->state != HOLD_KEPT)
-                continue; /* parent of two */
-            h->held_drop(h, holder->held);
-            holder->state = HOLD_OVER;
-        }
+        fail_event(vm, s, event);
+        s->holder->state = HOLD_OVER;
     }
     return true;
 }
 
+static void drop_held(struct vm *vm, struct holder *holder)
+{
+    if (holder->state != HOLD_KEPT)
+        return; /* parent of two */
+    vm->h->held_drop(vm->h, holder->held);
+    holder->state = HOLD_OVER;
+}
+
+/* An event that does not go on itself. */
+static void settle(struct vm *vm, uint32_t slot)
+{
+    struct slot *s = &vm->slots[slot];
+    if (s->held != NULL && s->wish == WISH_DROP)
+        drop_held(vm, s->holder);
+    if (s->held != NULL || s->taken)
+        return;
+    if (s->wish == WISH_HOLD)
+        hold_commit(vm, slot);
+    else if (s->wish == WISH_FAIL)
+        fail_event(vm, s, s->event);
+    else
+        vm->h->event_drop(vm->h, vm->b, slot_event(vm, s),
+                          s->wish == WISH_DROP ? s->reason : NULL);
+}
+
+/* What needs memory comes first: behind it nothing fails any more. */
 bool outputs_apply(struct vm *vm, enum hook_mode mode, struct outputs *o)
 {
     uint32_t first_new = vm->b->n_events;
-    for (struct output *out = o->first; out != NULL; out = out->next) {
+    bool ok = fail_held(vm);
+    for (struct output *out = o->first; ok && out != NULL; out = out->next) {
         uint32_t i = make(vm, mode, out);
-        if (i == UINT32_MAX || !finish(vm, out, i)) {
-            undo(vm, first_new, o);
-            return false;
-        }
+        ok = i != UINT32_MAX && finish(vm, out, i);
     }
-    return settle_rest(vm, o);
+    if (!ok) {
+        undo(vm, first_new, o);
+        return false;
+    }
+    for (uint32_t i = 0; i < vm->n_slots; i++)
+        settle(vm, i);
+    for (const struct output *out = o->first; out != NULL; out = out->next)
+        for (uint32_t i = 0; i < out->n_held_parents; i++)
+            drop_held(vm, out->held_parents[i]);
+    return true;
 }
 
 void outputs_fail(struct vm *vm, const struct weir_result *result)

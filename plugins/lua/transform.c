@@ -294,12 +294,12 @@ static bool take_results(struct vm *vm, enum hook_mode mode)
     return true;
 }
 
-/* The common answers, without a second call: the event itself, or nothing. */
+/* The common answers, without a second call: the event itself, or nothing; where no other event took part. */
 static bool take_simple(struct vm *vm, const void *handle)
 {
     lua_State *L = vm->L;
     struct slot *s = &vm->slots[0];
-    if (!lua_isnil(L, -1) || s->wish != WISH_NONE)
+    if (!lua_isnil(L, -1) || s->wish != WISH_NONE || vm->n_slots != 1)
         return false;
     if (!lua_toboolean(L, -2))
         vm->h->event_drop(vm->h, vm->b, slot_event(vm, s), NULL);

@@ -403,6 +403,44 @@ def test_held_events_can_be_failed(hook):
     assert h.dead[0]["payload"] == '{"n": 0}'
 
 
+@pytest.mark.sanitize
+def test_process_ends_held_events_and_gives_its_own(hook):
+    """Not one of them is forgotten because the hook's answer is a plain one."""
+    h = hook("""
+        local held = {}
+        function process(event)
+          if event.n < 4 then held[#held + 1] = weir.hold(event) return end
+          if event.n == 4 then weir.drop(held[1]) held[1] = false return event end
+          if event.n == 5 then weir.fail(held[2], "the second", "second") held[2] = false return event end
+          if event.n == 6 then weir.drop(held[3]) held[3] = false return nil end
+          collectgarbage()
+          return event
+        end""", [{"n": n} for n in range(1, 9)])
+    assert [e["n"] for e in h.out] == [4, 5, 7, 8]
+    assert [(d["code"], d["payload"]) for d in h.dead] == [("second", '{"n": 2}')]
+
+
+@pytest.mark.sanitize
+def test_a_held_event_ends_once_by_whatever_it_is_named(hook):
+    """What is in it and its metadata stand for the held event, too."""
+    h = hook("""
+        local held = {}
+        function process(event)
+          if event.n < 4 then held[event.n] = weir.hold(event) return end
+          if event.n == 4 then weir.drop(held[1].sub) return held[1] end
+          if event.n == 5 then weir.drop(weir.meta(held[1])) weir.fail(held[1], "x") end
+          if event.n == 6 then weir.fail(held[1].sub, "x") return weir.join({held[1]}, {}) end
+          if event.n == 7 then weir.drop(held[1].sub, "why") end
+          if event.n == 8 then weir.drop(held[1].sub) return end
+          if event.n == 9 then weir.fail(weir.meta(held[2]), "x", "two") return end
+          return held[3]
+        end""", [{"n": n, "sub": {}} for n in range(1, 11)])
+    assert [e["n"] for e in h.out] == [3]
+    assert h.codes == ["lua_error"] * 4 + ["two"]
+    for reason, words in zip(h.reasons, ["given out twice"] * 3 + ["without a reason"]):
+        assert words in reason
+
+
 def test_many_codes_are_not_many_metrics(hook):
     h = hook("""
         function process(event) weir.fail(event, "n", "code" .. event.n) end
