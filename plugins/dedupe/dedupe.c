@@ -28,11 +28,12 @@ static const struct weir_option options[] = {
      .example = "100000"},
     {.name = "memory",
      .type = WEIR_OPT_SIZE,
+     .flags = WEIR_OPT_MEMORY | WEIR_OPT_SHARED,
      .offset = offsetof(struct config, bytes),
      .def = "128MiB",
      .min = 4096,
      .max = INT64_C(1) << 40,
-     .doc = "How many bytes of keys are remembered at most.",
+     .doc = "How many bytes of keys are remembered at most, for all lanes together.",
      .example = "16MiB"},
 };
 

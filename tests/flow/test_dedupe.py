@@ -18,6 +18,15 @@ def test_lines_of_a_file(weir):
     assert read(weir) == events[:1000]
 
 
+def test_its_memory_is_one_of_the_shares_of_the_process(weir):
+    weir.write("", "in.ndjson")
+    checked = weir.command("check", weir.write(pipeline("type: dedupe, memory: 200MiB")), "--memory", "96MiB")
+    assert checked.code == 1 and "at transforms.d.memory" in checked.text, checked
+    assert "transforms.d.memory 200MiB = 200.0 MiB" in checked.text
+    r = weir.run(pipeline("type: dedupe"), args=["--memory", "96MiB"])
+    assert "transforms.d.memory 128MiB -> " in r.find_log("defaults are lowered")[0]["lowered"]
+
+
 def test_what_a_client_sends_again(weir):
     web = Web()
     r = weir.start(pipeline("type: dedupe", web.source))
