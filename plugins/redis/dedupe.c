@@ -18,7 +18,6 @@
 #include <string.h>
 
 #define BUSY_MAX (1u << 20) /* keys on their way, or on theirs to Redis */
-#define BUSY_BYTES_MAX ((size_t)256 << 20)
 #define WRITES_MAX 64u /* keys that are written together */
 
 /* Of all lanes of a component. */
@@ -26,7 +25,7 @@ struct shared {
     struct keys *keys;
     struct client *client;
     void (*free)(void *take_p);
-    int64_t flush_until_ns; /* 0: nobody closes yet */
+    _Atomic int64_t flush_until_ns; /* those that close wait until then, all together; 0: none has so far */
 };
 
 /* Keys that are written, or to be. */
@@ -64,7 +63,7 @@ static void shared_free(void *take_shared)
 static void *shared_new(const struct weir_host *h, const void *config, struct weir_error *err)
 {
     const struct dedupe_config *cf = config;
-    const struct keys_config kc = {BUSY_MAX, BUSY_BYTES_MAX, cf->lane.ttl_ns,
+    const struct keys_config kc = {BUSY_MAX, (size_t)cf->memory, cf->lane.ttl_ns,
                                    (uint32_t)cf->lane.held};
     const struct client_config cc = {.conn = &cf->conn,
                                      .timeout_ns = cf->timeout_ns,
@@ -283,10 +282,10 @@ static void flush_writes(struct dedupe *self)
     struct shared *s = self->shared;
     const struct weir_host *h = self->lane.h;
     submit_writes(self);
-    if (self->first != NULL && s->flush_until_ns == 0)
-        s->flush_until_ns = h->now(h) + self->config->timeout_ns;
+    if (self->first != NULL && atomic_load(&s->flush_until_ns) == 0)
+        atomic_store(&s->flush_until_ns, h->now(h) + self->config->timeout_ns);
     for (const struct writes *w = self->first; w != NULL; w = w->next)
-        client_flush(s->client, w->group, s->flush_until_ns);
+        client_flush(s->client, w->group, atomic_load(&s->flush_until_ns));
     collect_writes(self, true);
 }
 
@@ -364,9 +363,18 @@ static void take_answer(struct dedupe *self, struct weir_batch *b, struct weir_e
     }
 }
 
+/* Lanes that closed in a reload have waited; those that close later do it anew, now that Redis is there. */
+static void redis_answered(struct shared *s)
+{
+    if (atomic_load(&s->flush_until_ns) != 0)
+        atomic_store(&s->flush_until_ns, 0);
+}
+
 static void take_answers(struct dedupe *self, struct weir_batch *b)
 {
     uint32_t q = 0;
+    if (self->asked->questions[0].answer.state != ANSWER_UNAVAILABLE)
+        redis_answered(self->shared);
     for (uint32_t i = 0; q < self->asked->n; i++)
         if (self->lane.items[i].first != NULL)
             take_answer(self, b, weir_event_at(b, i), self->lane.items[i].first,

@@ -35,6 +35,16 @@ static const struct weir_option options[] = {
      .doc = "How long an answer may take before Redis counts as away; at the end of weir, how long it "
             "waits for the last keys to be written.",
      .example = "200ms"},
+    {.name = "memory",
+     .type = WEIR_OPT_SIZE,
+     .flags = WEIR_OPT_ADVANCED | WEIR_OPT_MEMORY | WEIR_OPT_SHARED,
+     .offset = offsetof(struct dedupe_config, memory),
+     .def = "64MiB",
+     .min = 4096,
+     .max = INT64_C(1) << 40,
+     .doc = "How many bytes of keys may be on their way at most, for all lanes together; then the lanes "
+            "take nothing new until some have ended and are written.",
+     .example = "16MiB"},
 };
 
 static void dedupe_check(const void *config, const struct weir_report *report)

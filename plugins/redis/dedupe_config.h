@@ -18,6 +18,7 @@ struct dedupe_config {
     struct weir_str prefix;
     int on_unavailable;
     int64_t timeout_ns;
+    int64_t memory; /* of keys on their way, or on theirs to Redis */
 };
 
 /* dedupe.c: the calls of the type, whose table stands in dedupe_config.c. */

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The transform redis_dedupe, with real Redis servers: what several processes and restarts remember."""
+import signal
 import threading
 import time
 
@@ -189,6 +190,48 @@ def test_at_the_end_it_waits_no_longer_than_the_timeout(weir, own_redis):
     assert r.find_log("a key was not written", code="stopped")
 
 
+def test_at_the_end_it_waits_as_long_whatever_a_reload_waited(weir, own_redis):
+    """The reload takes one of two lanes away, whose last keys wait for Redis, too."""
+    server = own_redis()
+    gone, stays = Web(), Web()
+    text = pipeline(dedupe(server.url, "timeout: 3s"), f"{stays.source}, more: {gone.source}").replace(
+        "inputs: [in]", "inputs: [in, more]")
+    r = weir.start(text)
+    server.client().client_pause(1500, all=False)  # of writes alone
+    assert gone.post([{"n": n} for n in range(100)]).json() == {"accepted": 100}
+    (weir.folder / "pipeline-1.yaml").write_text(pipeline(dedupe(server.url, "timeout: 3s"), stays.source))
+    r.signal(signal.SIGHUP)
+    wait_until(lambda: r.metrics().get("weir_config_reloads_total", result="ok", pipeline="dedupe") == 1, 20)
+    assert len(server.client().keys("*")) == 100
+    time.sleep(3)
+    server.client().client_pause(1500, all=False)
+    assert stays.post([{"n": n} for n in range(100)]).json() == {"accepted": 100}
+    r.stop()
+    assert len(server.client().keys("*")) == 200
+
+
+def test_the_memory_of_keys_on_their_way_is_bounded(weir, own_redis):
+    """Lanes take nothing new while it is used up."""
+    server = own_redis()
+    events = [{"k": f"{n}-{'x' * 100}"} for n in range(5000)]
+    weir.write(lines(events), "in.ndjson")
+    server.client().client_pause(60000, all=False)  # the sink's writes alone
+    r = weir.start(pipeline(dedupe(server.url, "key: '{{ k }}', memory: 64KiB, timeout: 10s"), sink=
+                            f"type: redis, url: '{server.url}', command: [RPUSH, l, '{{{{ k }}}}'], timeout: 60s"))
+    wait_until(lambda: r.metric("weir_dedupe_lookups_total") > 300, 20)
+    time.sleep(1)
+    assert r.metric("weir_component_received_events_total", component="d") < 2000
+    server.client().client_unpause()
+    assert r.wait() == 0
+    assert server.client().llen("l") == 5000
+
+
+def test_its_memory_is_one_of_the_shares_of_the_process(weir):
+    given = pipeline("type: redis_dedupe, url: 'redis://127.0.0.1', memory: 200MiB")
+    checked = weir.command("check", weir.write(given), "--memory", "96MiB")
+    assert checked.code == 1 and "transforms.d.memory 200MiB = 200.0 MiB" in checked.text, checked
+
+
 def test_an_error_reply_fails_the_event_and_its_duplicates(weir, db):
     db.rpush("seen:list", "x")
     weir.write(lines([{"k": "list", "n": n} for n in range(3)] + [{"k": "ok"}]), "in.ndjson")
@@ -264,6 +307,7 @@ def test_hostile_events(weir, db):
     ("timeout: 0s", "too small"),
     ("timeout: 1h", "too large"),
     ("entries: 5", "entries"),
+    ("memory: 1KiB", "too small"),
 ])
 def test_wrong_configurations(weir, options, says):
     checked = weir.check(pipeline("type: redis_dedupe, " + options), expect=1)
