@@ -229,6 +229,17 @@ static int64_t host_cpu(const struct weir_host *h)
     return wr_clock_cpu(clock_of(h));
 }
 
+static void *host_before(const struct weir_host *h)
+{
+    struct wr_unit *before = inst_of(h)->unit->before;
+    if (before == NULL)
+        return NULL;
+    pthread_mutex_lock(&before->shared.mutex);
+    void *object = before->shared.object;
+    pthread_mutex_unlock(&before->shared.mutex);
+    return object;
+}
+
 static void host_ready(const struct weir_host *h, const char *reason)
 {
     wr_unit_unready(inst_of(h)->unit, h->index, reason);
@@ -242,6 +253,7 @@ static const void *host_extension(const struct weir_host *h, const char *name)
     static const struct weir_cpu_extension cpu = {sizeof(cpu), host_cpu};
     static const struct weir_ready_extension ready = {sizeof(ready), host_ready};
     static const struct weir_lease_extension lease = {sizeof(lease), wr_stream_lease};
+    static const struct weir_before_extension before = {sizeof(before), host_before};
     static const struct {
         const char *name;
         const void *table;
@@ -250,6 +262,7 @@ static const void *host_extension(const struct weir_host *h, const char *name)
                 {WEIR_CPU_EXTENSION, &cpu, false},
                 {WEIR_READY_EXTENSION, &ready, true},
                 {WEIR_LEASE_EXTENSION, &lease, false},
+                {WEIR_BEFORE_EXTENSION, &before, true},
                 {WEIR_MEMORY_EXTENSION, &memory, true}};
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
         if (strcmp(name, rows[i].name) == 0)

@@ -546,7 +546,7 @@ int64_t wr_lane_step(struct wr_lane *lane, int64_t wait_until)
         wait_ended(lane, now, min64(next, wait_until));
         return 0;
     }
-    bool room = swap == NULL && lane->n_work == 0 && lane->early == NULL && !wr_acks_full(lane->acks);
+    bool room = (swap == NULL || lane->stopped) && lane->n_work == 0 && lane->early == NULL && !wr_acks_full(lane->acks);
     if (room && memory_is_short(lane, now)) {
         room = false;
         next = min64(next, now + WR_BUDGET_LOOK_NS);

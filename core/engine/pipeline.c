@@ -333,6 +333,7 @@ void wr_pipeline_lane_ended(struct wr_pipeline *p)
     if (atomic_fetch_sub(&p->lanes_left, 1) == 1 && !atomic_load(&p->reloading))
         atomic_store(&p->draining, 1);
     end_phase(p);
+    tell(p); /* one that a reload has ended is to be closed */
 }
 
 void wr_pipeline_lanes_changed(struct wr_pipeline *p)

@@ -40,6 +40,7 @@ static void match(struct wr_swap *s, const struct wr_plan *plan)
     s->new_of = wr_xalloc((n_old + 1) * sizeof(*s->new_of));
     s->old_of = wr_xalloc((n_new + 1) * sizeof(*s->old_of));
     s->same = wr_xalloc(n_new + 1);
+    s->beside = wr_xalloc(n_new + 1);
     s->sinks = wr_xalloc((n_new + 1) * sizeof(*s->sinks));
     for (uint32_t i = 0; i < n_old; i++)
         s->new_of[i] = find(plan, &p->plan->components[i]);
@@ -131,22 +132,10 @@ static bool stays(const struct wr_swap *s, const struct wr_lane *lane)
     return is != WR_NOWHERE && s->same[is] && !atomic_load(&lane->leaves);
 }
 
-static bool open_beside(struct wr_swap *s, struct weir_error *err)
+static void close_lane(struct wr_lane *lane)
 {
-    struct wr_pipeline *p = s->p;
-    for (uint32_t i = 0; i < s->new.plan->n_components; i++)
-        if (s->new.plan->components[i].type->kind == WEIR_SINK && !open_sink(s, i, err))
-            return false;
-    s->lanes = wr_xalloc((p->n_lanes + 1) * sizeof(*s->lanes));
-    for (uint32_t i = 0; i < p->n_lanes; i++) {
-        if (!stays(s, p->lanes[i]))
-            continue;
-        struct wr_lane_swap *mine = &s->lanes[s->n_lanes++];
-        mine->lane = p->lanes[i];
-        if (!open_transforms(s, mine, err))
-            return false;
-    }
-    return true;
+    wr_lane_close_transforms(lane);
+    wr_lane_free(lane);
 }
 
 static bool open_lanes(struct wr_swap *s, const struct wr_graph *g, uint32_t source,
@@ -163,10 +152,47 @@ static bool open_lanes(struct wr_swap *s, const struct wr_graph *g, uint32_t sou
     return true;
 }
 
+/* A source that takes something over from the running one, such as a socket that must go on listening. */
+static bool open_source_beside(struct wr_swap *s, uint32_t i, struct weir_error *err)
+{
+    uint32_t was = s->old_of[i], before = s->n_added;
+    const struct wr_component *comp = &s->new.plan->components[i];
+    if (s->same[i] || was == WR_NOWHERE || comp->type != s->old.plan->components[was].type ||
+        (comp->traits & WEIR_TRAIT_BESIDE) == 0)
+        return true;
+    s->new.units[i]->before = s->old.units[was];
+    s->beside[i] = open_lanes(s, &s->new, i, err);
+    s->new.units[i]->before = NULL;
+    while (!s->beside[i] && s->n_added > before)
+        close_lane(s->added[--s->n_added]);
+    return s->beside[i] || opens_later(err);
+}
+
+static bool open_beside(struct wr_swap *s, struct weir_error *err)
+{
+    struct wr_pipeline *p = s->p;
+    for (uint32_t i = 0; i < s->new.plan->n_components; i++)
+        if (s->new.plan->components[i].type->kind == WEIR_SINK && !open_sink(s, i, err))
+            return false;
+    s->lanes = wr_xalloc((p->n_lanes + 1) * sizeof(*s->lanes));
+    for (uint32_t i = 0; i < p->n_lanes; i++) {
+        if (!stays(s, p->lanes[i]))
+            continue;
+        struct wr_lane_swap *mine = &s->lanes[s->n_lanes++];
+        mine->lane = p->lanes[i];
+        if (!open_transforms(s, mine, err))
+            return false;
+    }
+    for (uint32_t i = 0; i < s->new.plan->n_components; i++)
+        if (s->new.plan->components[i].type->kind == WEIR_SOURCE && !open_source_beside(s, i, err))
+            return false;
+    return true;
+}
+
 static bool open_sources(struct wr_swap *s, struct weir_error *err)
 {
     for (uint32_t i = 0; i < s->new.plan->n_components; i++)
-        if (s->new.plan->components[i].type->kind == WEIR_SOURCE && !s->same[i] &&
+        if (s->new.plan->components[i].type->kind == WEIR_SOURCE && !s->same[i] && !s->beside[i] &&
             !open_lanes(s, &s->new, i, err))
             return false;
     return true;
@@ -194,10 +220,19 @@ static bool wait_for(struct wr_swap *s, bool (*done)(struct wr_swap *s), const s
     return ok;
 }
 
+/* Where what has its place is open already, the last acks can come later. */
+static bool has_left(const struct wr_swap *s, const struct wr_lane *lane)
+{
+    if (!atomic_load(&lane->leaves) || lane->source == WR_NOWHERE) /* or of an earlier reload */
+        return true;
+    uint32_t is = s->new_of[lane->source];
+    return atomic_load(is != WR_NOWHERE && s->beside[is] ? &lane->flushed : &lane->finished);
+}
+
 static bool sources_ended(struct wr_swap *s)
 {
     for (uint32_t i = 0; i < s->p->n_lanes; i++)
-        if (atomic_load(&s->p->lanes[i]->leaves) && !atomic_load(&s->p->lanes[i]->finished))
+        if (!has_left(s, s->p->lanes[i]))
             return false;
     return true;
 }
@@ -227,12 +262,6 @@ static void let_go_on(struct wr_pipeline *p)
 
 /* ---- Taking it back ---- */
 
-static void close_lane(struct wr_lane *lane)
-{
-    wr_lane_close_transforms(lane);
-    wr_lane_free(lane);
-}
-
 static void free_swap(struct wr_swap *s)
 {
     for (uint32_t i = 0; i < s->n_lanes; i++) {
@@ -244,6 +273,7 @@ static void free_swap(struct wr_swap *s)
     wr_free(s->lanes);
     wr_free(s->sinks);
     wr_free(s->added);
+    wr_free(s->beside);
     wr_free(s->same);
     wr_free(s->old_of);
     wr_free(s->new_of);

@@ -28,6 +28,7 @@ struct wr_swap {
     uint32_t *new_of;           /* by old component; WR_NOWHERE: gone, or another one of the same id */
     uint32_t *old_of;           /* by new component: what it was, be it that it changed; WR_NOWHERE: new */
     bool *same;                 /* by new component: goes on as it is */
+    bool *beside;               /* by new component: a source that is open though the old one still runs */
     struct wr_lane_swap *lanes;
     uint32_t n_lanes;
     struct wr_sink_swap *sinks; /* by new component */

@@ -39,6 +39,7 @@ struct wr_unit {
     struct weir_str id;         /* its own, as `type`: for threads that know nothing of a reload */
     struct wr_log_scope *log;
     struct wr_shared shared;
+    struct wr_unit *before;   /* in whose place it comes, while a reload opens it beside that. [control] */
     struct wr_outlet *outlet; /* of a sink */
     struct weir_metric *received_events, *received_bytes, *sent_events, *sent_bytes;
     int64_t idle_before, scraped_at; /* of its threads at the last scrape */

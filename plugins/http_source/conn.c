@@ -177,6 +177,7 @@ static enum go answered(struct conn *c)
     }
     inbuf_drop_empty(c);
     c->scanned = 0;
+    c->used = true;
     c->phase = PHASE_HEAD;
     deadline_set(c, DEADLINE_IDLE);
     return GO_LATER;
@@ -371,7 +372,7 @@ static enum go body_done(struct conn *c)
     struct request *q = c->request;
     c->phase = PHASE_WAIT;
     reading_end(c);
-    if (q->refusal.status == 0 && c->lane->stopping)
+    if (q->refusal.status == 0 && !lane_takes(c->lane))
         refuse(&q->refusal, HTTP_UNAVAILABLE, "stopping",
                "this server is stopping: send the request again, on a new connection");
     if (q->refusal.status == 0 && cors_is_preflight(q))
@@ -528,29 +529,70 @@ void conn_work(struct conn *c)
     conn_later(c);
 }
 
+/* ---- Lanes ---- */
+
+void conn_discard(struct conn *take_c, void (*free)(void *take_p))
+{
+    if (take_c->ssl != NULL)
+        SSL_free(take_c->ssl);
+    close(take_c->fd);
+    free(take_c->in);
+    free(take_c);
+}
+
+void conn_leave(struct conn *c)
+{
+    struct lane *s = c->lane;
+    deadline_clear(c);
+    work_remove(c);
+    (void)epoll_ctl(s->epoll_fd, EPOLL_CTL_DEL, c->fd, NULL);
+    atomic_fetch_sub_explicit(&s->n_conns, 1, memory_order_relaxed);
+    listen_release(s);
+    c->lane = NULL;
+}
+
+/* It has its place among the shared->connections. */
+static void enter(struct lane *s, struct conn *take_c)
+{
+    struct conn *c = take_c;
+    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = c};
+    if (epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, c->fd, &event) != 0) {
+        conn_discard(c, s->h->free);
+        listen_release(s);
+        return;
+    }
+    c->lane = s;
+    c->home = s->h->index;
+    c->readable = c->writable = true;
+    atomic_fetch_add_explicit(&s->n_conns, 1, memory_order_relaxed);
+    deadline_set(c, c->phase == PHASE_TLS || c->in != NULL ? DEADLINE_REQUEST : DEADLINE_IDLE);
+    conn_later(c);
+}
+
+void conn_enter(struct lane *s, struct conn *take_c)
+{
+    atomic_fetch_add_explicit(&s->shared->connections, 1, memory_order_relaxed);
+    enter(s, take_c);
+}
+
 void conn_add(struct lane *s, int take_fd)
 {
     struct conn *c = s->h->alloc(sizeof(*c));
-    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = c};
     int on = 1;
-    bool ok = c != NULL;
-    if (ok) {
-        *c = (struct conn){.lane = s, .fd = take_fd, .readable = true, .writable = true};
-        c->phase = s->shared->tls != NULL ? PHASE_TLS : PHASE_HEAD;
-        if (s->shared->tls != NULL)
-            ok = (c->ssl = tls_session(s->shared->tls, s->h, take_fd)) != NULL;
-        ok = ok && epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, take_fd, &event) == 0;
-    }
-    if (!ok) {
-        if (c != NULL && c->ssl != NULL)
-            SSL_free(c->ssl);
+    bool tls = s->shared->tls != NULL;
+    if (c != NULL)
+        *c = (struct conn){.fd = take_fd, .phase = tls ? PHASE_TLS : PHASE_HEAD};
+    if (c == NULL || (tls && (c->ssl = tls_session(s->shared->tls, s->h, take_fd)) == NULL)) {
         s->h->free(c);
         close(take_fd);
         listen_release(s);
         return;
     }
     (void)setsockopt(take_fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)); /* for pipelines */
-    atomic_fetch_add_explicit(&s->n_conns, 1, memory_order_relaxed);
-    deadline_set(c, c->phase == PHASE_TLS ? DEADLINE_REQUEST : DEADLINE_IDLE);
-    conn_later(c);
+    enter(s, c);
+}
+
+void conn_end(struct conn *c)
+{
+    leave(c, linger_begin(c));
 }

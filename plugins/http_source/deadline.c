@@ -7,7 +7,7 @@
 
 #include <stdio.h>
 
-void conn_cut(struct conn *c, const char *code, const char *message)
+static void end_now(struct conn *c, unsigned status, const char *code, const char *message)
 {
     struct request *q = c->request;
     if (c->phase != PHASE_TLS && q == NULL)
@@ -17,8 +17,13 @@ void conn_cut(struct conn *c, const char *code, const char *message)
         return;
     }
     c->close = true;
-    refuse(&q->refusal, HTTP_REQUEST_TIMEOUT, code, "%s", message);
+    refuse(&q->refusal, status, code, "%s", message);
     reply_refusal(q);
+}
+
+void conn_cut(struct conn *c, const char *code, const char *message)
+{
+    end_now(c, HTTP_REQUEST_TIMEOUT, code, message);
 }
 
 static void request_expired(struct conn *c)
@@ -95,8 +100,11 @@ void conn_release_all(struct lane *s)
     for (struct conn *c = s->deadlines[DEADLINE_REQUEST].head; c != NULL; c = next) {
         struct request *q = c->request;
         next = c->next;
-        if (c->phase != PHASE_WAIT || q == NULL)
+        if (c->phase != PHASE_WAIT || q == NULL) {
+            end_now(c, HTTP_UNAVAILABLE, "stopping",
+                    "this server is stopping: send the request again, on a new connection");
             continue;
+        }
         if (q->state == REQUEST_QUEUED)
             request_unqueue(q);
         refuse(&q->refusal, HTTP_UNAVAILABLE, "stopping",

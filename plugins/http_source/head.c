@@ -120,7 +120,7 @@ static bool method_known(const struct config *cf, const struct head *head)
 static bool target_check(struct request *q, const struct head *head)
 {
     struct refusal *r = &q->refusal;
-    if (q->lane->stopping)
+    if (!lane_takes(q->lane))
         refuse(r, HTTP_UNAVAILABLE, "stopping",
                "this server is stopping: send the request again, on a new connection");
     else if (q->path < 0)

@@ -2,7 +2,7 @@
  *
  * Source `http`: what its files share. One request's way:
  *
- *   listen.c   accept, hand to the lane with the fewest connections
+ *   port.c     the listening socket; listen.c: accept, hand to the lane with the fewest connections
  *   conn.c     a connection's turns, deadline.c: their ends, crowd.c: while there are too many;
  *              net.c: its bytes, or by TLS (tls.c); inbuf.c: those that wait to be used
  *   parse.c    a head's lines, a body's chunks: strictly, or not at all
@@ -12,7 +12,8 @@
  *   take.c     cut it into items (items.c, weir_item.c), check each, add events to the batch;
  *              parts.c: one of very many items, in parts
  *   answer.c   what the client hears, once every item has ended; drain.c: when to come again
- *   source.c   open, poll, answer, stop, close; options.c, check.c, plugin.c: what a user reads
+ *   source.c   open, poll, answer, stop, close; handover.c: to who has its place in a reload
+ *   options.c, check.c, plugin.c: what a user reads
  *
  * A lane is one thread with one epoll descriptor and the connections on it. All structs here belong
  * to one lane's thread, except struct shared.
@@ -37,7 +38,7 @@
 #define IN_CAP 8192u            /* a connection's buffer: a usual head and a small body */
 #define SCRATCH_CAP (64u << 10) /* a lane's buffer for what is not kept */
 
-/* ---- listen.c ---- */
+/* ---- port.c ---- */
 
 struct address {
     char host[256]; /* "" = every address */
@@ -48,15 +49,44 @@ struct address {
 bool address_split(struct weir_str text, struct address *ret, const char **ret_why);
 
 struct lane;
+struct conn;
+struct shared;
 struct tls;
 struct tokens;
+
+/* A listening socket, which a reload hands from one instance to the next. */
+struct port {
+    void (*free)(void *take_p);
+    int fd;
+    atomic_uint refs;
+    atomic_uint owner;     /* whose it is: a shared->number */
+    atomic_bool listening; /* else it is shut, and no good any more */
+    atomic_bool parks;     /* the owner takes connections that the one before has */
+    atomic_uint n_parked;
+    pthread_mutex_t mutex; /* of the rest */
+    struct conn *parked;   /* linked by next */
+};
+
+/* Sets sh->port and sh->number: the one of the instance before, or a new one at sh->config's address.
+ * WEIR_E_RETRY in err: that instance must end first. */
+bool port_open(const struct weir_host *h, struct shared *sh, struct weir_error *err);
+struct port *port_ref(struct port *p);
+void port_unref(struct port *take_p);
+/* It was never used by that owner: the one before has it again. */
+void port_give_back(struct port *p, unsigned number);
+void port_park(struct port *p, struct conn *take_c);
+/* One that belongs to lane `index` of `count`, or NULL. */
+struct conn *port_take_parked(struct port *p, uint32_t index, uint32_t count);
+
+/* ---- listen.c ---- */
 
 /* What the lanes of one component share. */
 struct shared {
     void (*free)(void *take_p);
-    int listen_fd;
+    const struct config *config;
+    struct port *port;
+    unsigned number; /* the port is this one's while its owner is that */
     unsigned max_connections;
-    atomic_bool listening;
     atomic_uint connections;
     atomic_int_least64_t in_flight; /* bytes of bodies whose requests are not answered, of lists of
                                        rejected items and of answers that nobody has read */
@@ -71,10 +101,13 @@ struct shared {
 void *shared_create(const struct weir_host *h, const void *config, struct weir_error *err);
 void shared_destroy(void *take_shared);
 /* The lane takes connections from here on, and no more. */
-bool listen_join(struct lane *s);
+bool listen_join(struct lane *s, struct weir_error *err);
 void listen_leave(struct lane *s);
-/* Nobody accepts any more; what the kernel has accepted already is taken first. */
+/* It accepts no more. Where nobody else has the port nobody does; what the kernel has accepted already is
+ * taken first. */
 void listen_stop(struct lane *s);
+/* Another instance has the port. */
+bool listen_is_handed_over(const struct lane *s);
 bool listen_wanted(const struct lane *s);
 void listen_accept(struct lane *s);
 /* Does anybody wait to be accepted? */
@@ -176,10 +209,12 @@ struct inbuf {
 struct conn {
     struct lane *lane;
     int fd;
-    void *ssl; /* NULL: plain */
+    uint32_t home; /* number of its lane */
+    void *ssl;     /* NULL: plain */
     enum phase phase;
     bool readable, writable, hung_up, eof;
     bool close; /* no more requests behind this answer */
+    bool used;  /* it had a request */
     struct inbuf *in;
     struct inbuf *behind; /* what was read behind a chunked body */
     size_t scanned;       /* of the head that is being read */
@@ -260,10 +295,12 @@ struct lane {
     const struct weir_host *h;
     const struct config *config;
     struct shared *shared;
+    struct port *port; /* a reference; NULL: it has not joined */
     int epoll_fd, event_fd;
     bool listens; /* the listening socket is in epoll_fd */
     int64_t now;  /* of this turn */
     bool stopping;
+    int64_t read_until_ns;   /* until then it takes requests that had begun to come when it stopped */
     int64_t accept_after_ns; /* no descriptors were left: pause */
     atomic_bool woken;       /* by wake(): poll returns at once */
     atomic_bool sleeping;
@@ -310,6 +347,12 @@ static inline bool lane_is_raw(const struct lane *s)
 
 /* A new connection; takes fd. */
 void conn_add(struct lane *s, int take_fd);
+/* Takes it from its lane, and gives it to that one or frees it. */
+void conn_leave(struct conn *c);
+void conn_enter(struct lane *s, struct conn *take_c);
+void conn_discard(struct conn *take_c, void (*free)(void *take_p));
+/* Closes it in order: no request of it is under way. */
+void conn_end(struct conn *c);
 /* Goes on with it as far as it can go without waiting. */
 void conn_work(struct conn *c);
 /* conn_work in the next turn. */
@@ -336,13 +379,27 @@ bool inbuf_room(struct conn *c);
 /* Gives c->in back where nothing is left of it. */
 void inbuf_drop_empty(struct conn *c);
 
+/* ---- handover.c ---- */
+
+/* The lane has stopped, and another instance has its port: connections between two requests go there. */
+void handover_begin(struct lane *s);
+/* A request has begun to come that can still be taken. */
+bool handover_reads(const struct lane *s);
+/* Requests are taken: it runs, or hands over and was sent them before. */
+static inline bool lane_takes(const struct lane *s)
+{
+    return !s->stopping || s->now < s->read_until_ns;
+}
+/* Takes what an instance before has handed over. */
+void handover_take(struct lane *s);
+
 /* ---- deadline.c ---- */
 
 /* Everything whose time is up. */
 void conn_expire(struct lane *s);
 /* When conn_expire has something to do. */
 int64_t conn_next_deadline(const struct lane *s);
-/* Every waiting request gets 503. */
+/* Every request that waits, or is still coming, gets 503. */
 void conn_release_all(struct lane *s);
 /* Is there anything that is being sent? */
 bool conn_sending(const struct lane *s);

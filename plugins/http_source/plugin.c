@@ -11,6 +11,13 @@ static uint32_t lanes(const struct weir_host *h, const void *config)
     return MAX_LANES; /* as many as there are cores */
 }
 
+static uint32_t traits(const struct weir_host *h, const void *config)
+{
+    (void)h;
+    (void)config;
+    return WEIR_TRAIT_BESIDE;
+}
+
 /* ---- The type ---- */
 
 static const char doc[] =
@@ -105,6 +112,7 @@ static const struct weir_type type_http = {
     .options = WEIR_OPTIONS(http_options, struct config),
     .source = &source,
     .check = http_check,
+    .traits = traits,
     .lanes = lanes,
     .open = source_open,
     .close = source_close,

@@ -46,13 +46,7 @@ static bool lane_init(struct lane *s, struct weir_error *err)
         return false;
     }
     s->shared = s->h->shared(s->h, shared_create, shared_destroy, err);
-    if (s->shared == NULL)
-        return false;
-    if (listen_join(s))
-        return true;
-    (void)s->h->error(err, WEIR_E_CONFIG, "lanes", "an http source has at most %d lanes",
-                      MAX_LANES);
-    return false;
+    return s->shared != NULL && listen_join(s, err);
 }
 
 enum weir_status source_open(const struct weir_host *h, const void *config, void **ret_self,
@@ -81,8 +75,8 @@ static void watch_listener(struct lane *s)
     if (wanted == s->listens)
         return;
     if (wanted)
-        s->listens = watch(s, s->shared->listen_fd, EPOLLIN | EPOLLEXCLUSIVE, &s->listens);
-    else if (epoll_ctl(s->epoll_fd, EPOLL_CTL_DEL, s->shared->listen_fd, NULL) == 0)
+        s->listens = watch(s, s->port->fd, EPOLLIN | EPOLLEXCLUSIVE, &s->listens);
+    else if (epoll_ctl(s->epoll_fd, EPOLL_CTL_DEL, s->port->fd, NULL) == 0)
         s->listens = false;
 }
 
@@ -172,7 +166,7 @@ void source_close(void *take_self)
     struct lane *s = take_self;
     if (s == NULL)
         return;
-    if (s->shared != NULL) {
+    if (s->port != NULL) {
         s->stopping = true;
         listen_leave(s);
         listen_inbox(s);
@@ -183,6 +177,7 @@ void source_close(void *take_self)
         close(s->event_fd);
     if (s->epoll_fd >= 0)
         close(s->epoll_fd);
+    port_unref(s->port);
     decoders_close(s);
     answer_close(s);
     requests_close(s);
@@ -225,7 +220,7 @@ static bool has_complete(const struct lane *s)
 
 static bool ended(const struct lane *s)
 {
-    return s->stopping && !has_complete(s);
+    return s->stopping && !has_complete(s) && !handover_reads(s);
 }
 
 /* How long a turn may wait. */
@@ -236,6 +231,8 @@ static int64_t turn_until(struct lane *s, uint32_t room, int64_t deadline_ns)
         until = deadline_ns;
     if (!listen_wanted(s) && !s->stopping && until > s->now + AT_LIMIT_NS)
         until = s->now + AT_LIMIT_NS; /* another lane's connection may end */
+    if (handover_reads(s) && until > s->read_until_ns)
+        until = s->read_until_ns;
     if (ended(s) || (has_complete(s) && room != 0))
         until = s->now;
     return until;
@@ -248,6 +245,7 @@ enum weir_status source_poll(void *self, struct weir_batch *b, uint32_t room, in
     size_t looked_at = 0;
     (void)err;
     s->now = s->h->now(s->h);
+    handover_take(s);
     do {
         turn(s, turn_until(s, room, deadline_ns));
         conn_expire(s);
@@ -282,6 +280,9 @@ void source_answer(void *self, void *user, const struct weir_ends *ends)
 void source_stop(void *self)
 {
     struct lane *s = self;
+    s->now = s->h->now(s->h);
     listen_stop(s);
     s->stopping = true;
+    if (listen_is_handed_over(s))
+        handover_begin(s);
 }

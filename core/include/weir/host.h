@@ -359,6 +359,18 @@ struct weir_lease_extension {
     void (*until)(struct weir_stream *s, int64_t until_ns);
 };
 
+/* The extension "weir.before/1": what a source with WEIR_TRAIT_BESIDE takes over at a reload.
+ *
+ * shared  What the component in whose place this one is being opened gave to host->shared: of the same
+ *         type, and its lanes may be running. NULL: there is none. It is good while this one is
+ *         opened; what is to outlive that has a count of its own. [control], in open */
+#define WEIR_BEFORE_EXTENSION "weir.before/1"
+
+struct weir_before_extension {
+    uint32_t size;
+    void *(*shared)(const struct weir_host *h);
+};
+
 /* True where this host's table reaches up to and including that member. */
 #define WEIR_HOST_HAS(h, member) \
     ((h)->size >= offsetof(struct weir_host, member) + sizeof((h)->member))

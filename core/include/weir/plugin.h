@@ -26,10 +26,14 @@ enum weir_kind { WEIR_SOURCE = 1, WEIR_TRANSFORM = 2, WEIR_SINK = 3 };
  * SHARED      one sink instance for all shards; its callbacks are then [any]
  * ORDERED     applies writes in the order given, so that several may be in flight a shard
  * OVERWRITES  repeating a write that had succeeded changes nothing but the moment (SET, replace):
- *             after a failure the later events of its key are repeated behind it */
+ *             after a failure the later events of its key are repeated behind it
+ * BESIDE      a source that a reload opens while the one in whose place it comes still runs, to take over
+ *             what must not be given up between the two (see weir.before/1). Where that cannot be,
+ *             open fails with WEIR_E_RETRY, and comes again once the old one has ended */
 #define WEIR_TRAIT_SHARED 1u
 #define WEIR_TRAIT_ORDERED 2u
 #define WEIR_TRAIT_OVERWRITES 4u
+#define WEIR_TRAIT_BESIDE 8u
 
 /* The calls of a source.
  *
