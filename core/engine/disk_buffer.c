@@ -146,8 +146,9 @@ static struct wr_disk_entry *entry_new(struct wr_disk *d, struct wr_batch *b, in
     e->base.batch = b;
     e->base.pushed_ns = now;
     e->memory = wr_batch_memory(b);
+    e->keep_source = d->opt.keep_source;
     for (uint32_t i = 0; i < b->pub.n_events; i++) {
-        size_t size = wr_record_size(&wr_batch_events(b)[i], d->opt.keep_source);
+        size_t size = wr_record_size(&wr_batch_events(b)[i], e->keep_source);
         e->disk_bytes += size;
         e->too_large |= size == 0;
     }

@@ -23,7 +23,7 @@ struct wr_disk_options {
     int64_t sync_ns;  /* at most so long between two fdatasync while there is something to sync */
     int when_full;    /* enum wr_when_full */
     bool keep_source; /* with each event the payload that its source gave, where it differs */
-    bool drains;      /* an end empties it */
+    bool drains;      /* an end empties it; see wr_buffer.drains */
     uint32_t needs;   /* of the sink: with VALUE events come out parsed */
     struct wr_clock *clock;
     struct wr_log_scope *log;
@@ -39,6 +39,21 @@ struct wr_disk_options {
  * the buffer's `start`. */
 struct wr_buffer *wr_buffer_disk(const struct wr_disk_options *opt, void (*filled)(void *arg), void *arg,
                                  struct weir_error *err);
+
+/* What a reload may change of an open one. */
+struct wr_disk_limits {
+    size_t size;
+    int64_t sync_ns;
+    int when_full;
+    bool keep_source;
+    bool drains;
+};
+
+/* From its thread's next turn on; nobody pushes or takes meanwhile. What is over a smaller size stays until it
+ * is delivered, or dropped as when_full says. [control] */
+void wr_disk_change(struct wr_buffer *buf, const struct wr_disk_limits *limits);
+/* Nothing more is pushed: `filled` is called also when all of it has ended. [control] */
+void wr_disk_last(struct wr_buffer *buf);
 
 /* One turn of its thread, for tests that have none: as wr_shard_step. */
 int64_t wr_disk_step(struct wr_buffer *buf, int64_t wait_until);

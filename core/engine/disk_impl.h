@@ -21,6 +21,7 @@ struct wr_disk_entry {
     size_t disk_bytes; /* of its records */
     size_t memory;     /* that it keeps alive */
     bool too_large;    /* some event is, for a record */
+    bool keep_source;  /* as the option was when it was pushed: disk_bytes go by it */
     uint64_t number;   /* of the segment that has them, once they are written */
     int64_t end_at;    /* where they end in it */
 };
@@ -38,7 +39,7 @@ struct wr_disk_metrics {
 
 struct wr_disk {
     struct wr_buffer base; /* first */
-    struct wr_disk_options opt;
+    struct wr_disk_options opt; /* size, sync_ns and when_full: written by the thread, under the mutex */
     struct wr_label labels[WR_DISK_LABELS];
     struct wr_disk_metrics metrics;
     int dir, lock;
@@ -66,6 +67,8 @@ struct wr_disk {
     size_t wanted_disk;          /* the least that a waiter needs */
     enum { WR_FED, WR_WANTS_EVENTS, WR_WANTS_MEMORY, WR_WANTS_TIME } hungry; /* take found nothing: why */
     bool broken;                 /* no memory for acks: nothing more can be given out */
+    struct wr_disk_limits next;  /* to be taken by the thread where `changed` */
+    bool changed, last_came;
     bool napping;                /* the thread waits for the time of its next sync: let it */
 
     pthread_mutex_t acks_mutex; /* the acks of what is given out, and ended_seq */

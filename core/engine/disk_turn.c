@@ -103,7 +103,7 @@ void wr_disk_collect(struct wr_disk *d)
     uint64_t cursor = ended == d->given_seq ? d->read_seq : ended;
     d->cursor = cursor > d->cursor ? cursor : d->cursor;
     wr_disk_count(d);
-    bool emptied = d->opt.drains && d->waiting_events == 0 && d->cursor == d->synced_seq;
+    bool emptied = (d->base.drains || d->last_came) && d->waiting_events == 0 && d->cursor == d->synced_seq;
     bool look = emptied && d->hungry != WR_FED;
     pthread_mutex_unlock(&d->mutex);
     wr_disk_feed(d, look);
@@ -155,6 +155,42 @@ static int64_t min64(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
+/* ---- Changes ---- */
+
+void wr_disk_change(struct wr_buffer *buf, const struct wr_disk_limits *limits)
+{
+    struct wr_disk *d = wr_disk_of(buf);
+    pthread_mutex_lock(&d->mutex);
+    d->next = *limits;
+    d->changed = true;
+    d->opt.keep_source = limits->keep_source;
+    buf->drains = limits->drains;
+    buf->cap_bytes = limits->size;
+    pthread_mutex_unlock(&d->mutex);
+    wr_wake_signal(&d->wake);
+}
+
+void wr_disk_last(struct wr_buffer *buf)
+{
+    struct wr_disk *d = wr_disk_of(buf);
+    pthread_mutex_lock(&d->mutex);
+    d->last_came = true;
+    pthread_mutex_unlock(&d->mutex);
+    wr_wake_signal(&d->wake);
+}
+
+static void take_change(struct wr_disk *d)
+{
+    pthread_mutex_lock(&d->mutex);
+    if (d->changed) {
+        d->opt.size = d->next.size;
+        d->opt.sync_ns = d->next.sync_ns;
+        d->opt.when_full = d->next.when_full;
+    }
+    d->changed = false;
+    pthread_mutex_unlock(&d->mutex);
+}
+
 int64_t wr_disk_step(struct wr_buffer *buf, int64_t wait_until)
 {
     struct wr_disk *d = wr_disk_of(buf);
@@ -162,6 +198,7 @@ int64_t wr_disk_step(struct wr_buffer *buf, int64_t wait_until)
         return -1;
     int64_t now = wr_now(d->opt.clock);
     wr_wake_clear(&d->wake);
+    take_change(d);
     wr_disk_collect(d);
     wr_disk_advance(d);
     int64_t next = wr_disk_write_step(d, now);

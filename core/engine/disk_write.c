@@ -72,7 +72,7 @@ static void sift(struct wr_disk *d, struct wr_disk_entry *e)
     if (!needs_sifting(d, e))
         return;
     for (uint32_t i = 0; i < n; i++) {
-        size_t size = wr_record_size(&events[i], d->opt.keep_source);
+        size_t size = wr_record_size(&events[i], e->keep_source);
         if (size == 0) {
             WR_LOG(d->opt.log, WEIR_LOG_ERROR, "an event is too large for the disk buffer",
                    weir_kv_u64("bytes", events[i].payload.len));
@@ -407,7 +407,7 @@ static void encode(struct wr_disk *d, uint32_t n)
         e->first_seq = seq;
         for (uint32_t i = 0; i < b->pub.n_events; i++) {
             const struct weir_event *ev = &wr_batch_events(b)[i];
-            out += wr_record_write(out, ev, d->opt.keep_source, d->last->marker, seq++,
+            out += wr_record_write(out, ev, e->keep_source, d->last->marker, seq++,
                                    b->entered_ns + to_wall);
         }
         e->number = d->last->number;

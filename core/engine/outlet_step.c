@@ -11,8 +11,7 @@
 bool wr_shard_leaves(const struct wr_shard *s)
 {
     const struct wr_pipeline *p = s->outlet->p;
-    bool ends = atomic_load(s->outlet->is_dead_letter ? &p->finish_dead : &p->finish_sinks) != 0 ||
-                atomic_load(&s->outlet->leaves);
+    bool ends = atomic_load(s->outlet->is_dead_letter ? &p->finish_dead : &p->finish_sinks) != 0;
     return (ends && wr_buffer_keeps(s->outlet->buffer)) ||
            (s->outlet->buffer->durable && atomic_load(&p->aborting) != 0);
 }
@@ -26,8 +25,11 @@ static bool idle(struct wr_shard *s)
         (void)wr_shard_refill(s);
     if (wr_shard_queued(s) != 0)
         return false;
-    /* What a durable one has and does not give now may come later. */
-    return wr_shard_leaves(s) || !s->outlet->buffer->drains || atomic_load(&s->outlet->buffer->events) == 0;
+    /* What a durable one has and does not give now may come later. One whose sink the plan has no more is
+     * emptied: no later run would. */
+    const struct wr_buffer *buffer = s->outlet->buffer;
+    bool empties = buffer->drains || (buffer->durable && atomic_load(&s->outlet->leaves));
+    return wr_shard_leaves(s) || !empties || atomic_load(&buffer->events) == 0;
 }
 
 /* A durable buffer is not emptied at the end, unless the user wants it: what is under way ends, the rest stays

@@ -131,7 +131,7 @@ static void put_in_shape(struct weir_str path, struct wr_buf *out)
     }
 }
 
-static bool same_folder(struct weir_str a, struct weir_str b)
+bool wr_same_folder(struct weir_str a, struct weir_str b)
 {
     struct wr_buf x = {0}, y = {0};
     struct stat of_a, of_b;
@@ -163,7 +163,7 @@ void wr_plan_buffers(struct wr_planner *p)
         for (uint32_t k = 0; k < i; k++) {
             const struct wr_draft *a = &p->drafts[k];
             if (a->kind == WEIR_SINK && a->bound && is_disk(&a->common.opt.sink) &&
-                same_folder(a->common.opt.sink.buffer.path, b->common.opt.sink.buffer.path))
+                wr_same_folder(a->common.opt.sink.buffer.path, b->common.opt.sink.buffer.path))
                 wrong(p, b, "path",
                       wr_arena_xprintf(p->arena, "the buffer of sink \"%.*s\" has the same folder",
                                        WR_STR(a->field->key)),
@@ -199,7 +199,7 @@ static void check_pair(const struct wr_plan *a, struct wr_plan *b, struct wr_dia
         for (uint32_t k = 0; k < a->n_components; k++) {
             const struct wr_component *of_a = &a->components[k], *of_b = &b->components[i];
             if (has_disk(of_a) && has_disk(of_b) &&
-                same_folder(of_a->opt.sink.buffer.path, of_b->opt.sink.buffer.path))
+                wr_same_folder(of_a->opt.sink.buffer.path, of_b->opt.sink.buffer.path))
                 report_shared(a, of_a, b, of_b, d);
         }
 }

@@ -114,6 +114,7 @@ void wr_plan_dead_letters(struct wr_planner *p); /* before the wiring: who is on
 void wr_plan_failures(struct wr_planner *p);     /* on_error, on_reject, on_unavailable */
 void wr_plan_buffer(struct wr_planner *p, struct wr_draft *draft); /* of a sink whose options were read */
 void wr_plan_buffers(struct wr_planner *p);      /* those of different sinks */
+bool wr_same_folder(struct weir_str a, struct weir_str b);
 void wr_plan_wire(struct wr_planner *p);
 /* Drafts in the order of the plan's components into ret_order; false with diagnostics on a cycle.
  */

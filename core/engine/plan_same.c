@@ -65,18 +65,35 @@ bool wr_component_same(const struct wr_component *a, const struct wr_component *
     return a->files_print == b->files_print && options_same(a, b);
 }
 
-bool wr_outlet_fits(const struct wr_component *a, const struct wr_component *b)
+bool wr_buffer_same_folder(const struct wr_component *a, const struct wr_component *b)
 {
     const struct wr_sink_options *x = &a->opt.sink, *y = &b->opt.sink;
-    bool shards = x->concurrency == y->concurrency &&
-                  (x->concurrency == 1 || ((a->traits | b->traits) & WEIR_TRAIT_SHARED) == 0);
-    if (x->buffer.type == WR_BUFFER_DISK &&
-        (!wr_str_eq(x->buffer.path, y->buffer.path) || x->buffer.size != y->buffer.size ||
-         x->buffer.sync != y->buffer.sync || x->buffer.when_full != y->buffer.when_full ||
-         x->buffer.keep_source != y->buffer.keep_source ||
-         x->buffer.drain_on_stop != y->buffer.drain_on_stop))
-        return false;
-    return a->type == b->type && shards && x->in_flight == y->in_flight &&
-           x->buffer.type == y->buffer.type && a->is_dead_letter == b->is_dead_letter &&
-           (b->needs & ~a->needs) == 0; /* what waits in the buffer was made ready for the old one */
+    return a->type->kind == WEIR_SINK && b->type->kind == WEIR_SINK &&
+           x->buffer.type == WR_BUFFER_DISK && y->buffer.type == WR_BUFFER_DISK &&
+           wr_same_folder(x->buffer.path, y->buffer.path);
+}
+
+const char *wr_outlet_misfit(const struct wr_component *a, const struct wr_component *b)
+{
+    const struct wr_sink_options *x = &a->opt.sink, *y = &b->opt.sink;
+    bool shared = ((a->traits | b->traits) & WEIR_TRAIT_SHARED) != 0;
+    if (a->type != b->type)
+        return "type";
+    if (x->buffer.type != y->buffer.type ||
+        (x->buffer.type == WR_BUFFER_DISK && !wr_buffer_same_folder(a, b)))
+        return "buffer";
+    if (x->concurrency != y->concurrency || (shared && x->concurrency != 1))
+        return "concurrency";
+    if (x->in_flight != y->in_flight)
+        return "in_flight";
+    if (a->is_dead_letter != b->is_dead_letter)
+        return "dead_letter";
+    if ((b->needs & ~a->needs) != 0)
+        return "what it reads of an event"; /* what waits was made ready for the old one */
+    return NULL;
+}
+
+bool wr_outlet_fits(const struct wr_component *a, const struct wr_component *b)
+{
+    return wr_outlet_misfit(a, b) == NULL;
 }

@@ -72,9 +72,45 @@ static bool opens_later(const struct weir_error *err)
     return err->status == WEIR_E_RETRY;
 }
 
+/* A folder has one buffer at a time. False with err where the running one stays in its. */
+static bool folder_is_free(const struct wr_swap *s, uint32_t i, struct weir_error *err)
+{
+    const struct wr_component *comp = &s->new.plan->components[i];
+    for (uint32_t k = 0; k < s->old.plan->n_components; k++) {
+        const struct wr_component *other = &s->old.plan->components[k];
+        if (!wr_buffer_same_folder(other, comp))
+            continue;
+        if (k == s->old_of[i])
+            (void)wr_error(err, WEIR_E_UNAVAILABLE, "bad_change",
+                           "sink '%.*s': %s cannot change while its disk buffer '%.*s' stays: give the buffer "
+                           "another path as well, and what the old one has is delivered first, or restart weir",
+                           WR_STR(comp->id), wr_outlet_misfit(other, comp),
+                           WR_STR(comp->opt.sink.buffer.path));
+        else
+            (void)wr_error(err, WEIR_E_UNAVAILABLE, "bad_change",
+                           "sink '%.*s': the disk buffer '%.*s' is that of the running sink '%.*s': take another "
+                           "path, or restart weir",
+                           WR_STR(comp->id), WR_STR(comp->opt.sink.buffer.path), WR_STR(other->id));
+        return false;
+    }
+    for (uint32_t k = 0; k < s->p->n_outlets; k++) {
+        const struct wr_outlet *o = s->p->outlets[k];
+        if (!o->going || !wr_buffer_same_folder(o->unit->comp, comp))
+            continue;
+        (void)wr_error(err, WEIR_E_UNAVAILABLE, "busy",
+                       "sink '%.*s': the disk buffer '%.*s' is still being emptied for sink '%.*s', which has "
+                       "gone: reload again once that has ended",
+                       WR_STR(comp->id), WR_STR(comp->opt.sink.buffer.path), WR_STR(o->unit->id));
+        return false;
+    }
+    return true;
+}
+
 static bool open_outlet(struct wr_swap *s, uint32_t i, struct weir_error *err)
 {
     uint32_t was = s->old_of[i];
+    if (!folder_is_free(s, i, err))
+        return false;
     struct wr_outlet *o = wr_outlet_new(s->new.units[i], false, err);
     if (o == NULL && was != WR_NOWHERE && opens_later(err))
         o = wr_outlet_new(s->new.units[i], true, err);

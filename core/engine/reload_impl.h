@@ -51,7 +51,11 @@ void wr_swap_apply(struct wr_swap *swap);
 
 /* The same type with the same options, and what those name reads the same. */
 bool wr_component_same(const struct wr_component *a, const struct wr_component *b);
-/* What a sink's outlet is built for: it can go on with other options of the type. */
+/* The name of what a sink's outlet is built for and cannot change: NULL where it can go on as `b`, be it with
+ * other options of the type. */
+const char *wr_outlet_misfit(const struct wr_component *a, const struct wr_component *b);
 bool wr_outlet_fits(const struct wr_component *a, const struct wr_component *b);
+/* Both are sinks whose buffers on disk are one and the same. */
+bool wr_buffer_same_folder(const struct wr_component *a, const struct wr_component *b);
 
 #endif

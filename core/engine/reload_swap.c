@@ -6,6 +6,7 @@
 #include <engine/reload_impl.h>
 
 #include <base/mem.h>
+#include <engine/disk_buffer.h>
 
 #define TAKE_OVER_NS (5 * WEIR_NS_PER_S) /* until a changed sink's old writes are cancelled */
 
@@ -116,6 +117,26 @@ static void change_sink(struct wr_outlet *o, struct wr_unit *unit, struct wr_ins
     }
 }
 
+static void change_buffer(struct wr_buffer *buf, const struct wr_sink_options *opt)
+{
+    const struct wr_disk_limits limits = {.size = (size_t)opt->buffer.size,
+                                          .sync_ns = opt->buffer.sync,
+                                          .when_full = opt->buffer.when_full,
+                                          .keep_source = opt->buffer.keep_source,
+                                          .drains = opt->buffer.drain_on_stop};
+    if (buf->durable)
+        wr_disk_change(buf, &limits);
+    else
+        buf->cap_bytes = limits.size;
+}
+
+static void go(struct wr_outlet *o)
+{
+    o->going = true;
+    if (o->buffer->durable)
+        wr_disk_last(o->buffer);
+}
+
 static void swap_sinks(const struct wr_swap *swap, int64_t now)
 {
     for (uint32_t i = 0; i < swap->new.plan->n_components; i++) {
@@ -130,15 +151,14 @@ static void swap_sinks(const struct wr_swap *swap, int64_t now)
         struct wr_outlet *o = swap->old.units[was]->outlet;
         if (!swap->same[i])
             change_sink(o, swap->new.units[i], to->inst, now);
-        if (!o->buffer->durable)
-            o->buffer->cap_bytes = (size_t)swap->new.plan->components[i].opt.sink.buffer.size;
+        change_buffer(o->buffer, &swap->new.plan->components[i].opt.sink);
     }
     for (uint32_t i = 0; i < swap->old.plan->n_components; i++) {
         struct wr_unit *unit = swap->old.units[i];
         uint32_t is = swap->new_of[i];
         if (unit->outlet != NULL && unit->outlet->unit == unit &&
             (is == WR_NOWHERE || swap->new.units[is]->outlet != unit->outlet))
-            unit->outlet->going = true;
+            go(unit->outlet);
     }
 }
 
