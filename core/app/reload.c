@@ -10,6 +10,9 @@
 #include <app/files.h>
 #include <base/str.h>
 
+#include <errno.h>
+#include <unistd.h>
+
 static struct weir_metric *count(const struct wr_reloader *r, struct weir_str name, const char *result)
 {
     const struct wr_label labels[] = {{"pipeline", name}, {"result", weir_cstr(result)}};
@@ -51,8 +54,17 @@ static void refused(struct wr_reloader *r, const char *why)
 {
     wr_metric_add(r->failed, 1);
     wr_metric_set(r->successful, 0);
-    WR_LOG(r->log, WEIR_LOG_ERROR, "reload failed, the pipeline goes on as it was",
-           weir_kv_text("reason", why));
+    WR_LOG(r->log, WEIR_LOG_ERROR, r->refusal, weir_kv_text("reason", why));
+}
+
+/* A file that is gone is no order: pipelines end with the process. */
+static const char *why_unread(const struct wr_plan *plan, uint32_t n_errors)
+{
+    if (access(plan->file.ptr, F_OK) != 0 && errno == ENOENT)
+        return "its file is not there: the pipelines of a process are those it was started with, so put the "
+               "file back, or start weir anew without it";
+    return n_errors == 1 ? "the file has a mistake, see the line before"
+                         : "the file has mistakes, see the lines before";
 }
 
 /* NULL where the files are wrong: every mistake is logged. */
@@ -64,40 +76,64 @@ static struct wr_plan *read_files(struct wr_reloader *r, const struct wr_plan *p
     for (uint32_t i = 0; i < n; i++)
         wr_files_log(r->rt.log, wr_diags_at(d, i));
     wr_diags_free(d);
-    if (new == NULL)
-        refused(r, n_errors == 1 ? "the file has a mistake, see the line before"
-                                 : "the file has mistakes, see the lines before");
-    else if (r->shutdown_timeout >= 0)
+    if (new == NULL) {
+        refused(r, why_unread(plan, n_errors));
+        return NULL;
+    }
+    if (r->shutdown_timeout >= 0)
         new->shutdown_timeout = r->shutdown_timeout;
-    return new;
+    if (wr_str_eq(new->name, plan->name))
+        return new;
+    refused(r, "its name has changed: metrics, logs and groups go by it; start it anew");
+    wr_plan_free(new);
+    return NULL;
 }
 
-const struct wr_plan *wr_reloader_run(struct wr_reloader *r, struct wr_pipeline *p,
-                                      const struct wr_plan *plan, const struct wr_reload_wait *wait)
+/* It runs by these files from now on; they may be others than before. */
+static void taken(struct wr_reloader *r, const struct wr_plan *new)
 {
-    struct wr_plan *new = read_files(r, plan);
-    struct wr_reloaded done;
-    struct weir_error err = {0};
-    if (new == NULL)
-        return NULL;
-    if (!wr_str_eq(new->name, plan->name)) {
-        refused(r, "its name has changed: metrics, logs and groups go by it; start it anew");
-        wr_plan_free(new);
-        return NULL;
-    }
-    if (!wr_pipeline_reload(p, new, wait, &done, &err)) {
-        refused(r, err.text);
-        wr_plan_free(new);
-        return NULL;
-    }
-    /* The new plan may be made of other files. */
     r->print = wr_content_print(new->files);
     r->stamp = r->seen = wr_content_stamp(new->files);
     wr_metric_add(r->ok, 1);
     wr_metric_set(r->successful, 1);
     wr_metric_set(r->success_time, (double)r->rt.clock->wall(r->rt.clock) / 1e9);
+}
+
+const struct wr_plan *wr_reloader_run(struct wr_reloader *r, struct wr_pipeline *p,
+                                      const struct wr_plan *plan, const struct wr_reload_wait *wait)
+{
+    r->refusal = "reload failed, the pipeline goes on as it was";
+    struct wr_plan *new = read_files(r, plan);
+    struct wr_reloaded done;
+    struct weir_error err = {0};
+    if (new == NULL)
+        return NULL;
+    if (!wr_pipeline_reload(p, new, wait, &done, &err)) {
+        refused(r, err.text);
+        wr_plan_free(new);
+        return NULL;
+    }
+    taken(r, new);
     WR_LOG(r->log, WEIR_LOG_INFO, "pipeline reloaded", weir_kv_str("file", new->file),
            weir_kv_u64("kept", done.kept), weir_kv_u64("changed", done.changed),
            weir_kv_u64("added", done.added), weir_kv_u64("removed", done.removed));
+    return new;
+}
+
+const struct wr_plan *wr_reloader_again(struct wr_reloader *r, const struct wr_plan *plan,
+                                        struct wr_pipeline **ret_p)
+{
+    r->refusal = "reload failed, the pipeline stays stopped";
+    struct wr_plan *new = read_files(r, plan);
+    struct weir_error err = {0};
+    if (new == NULL)
+        return NULL;
+    *ret_p = wr_pipeline_new(new, &r->rt, &err);
+    if (*ret_p == NULL) {
+        refused(r, err.text);
+        wr_plan_free(new);
+        return NULL;
+    }
+    taken(r, new);
     return new;
 }

@@ -17,6 +17,7 @@ struct wr_reloader {
     int64_t shutdown_timeout; /* in the place of what the file says; -1: what it says */
     uint64_t print, stamp;    /* of the files that it runs by, or that it has refused */
     uint64_t seen;            /* stamp at the last look */
+    const char *refusal;      /* what the log says where it stays as it is */
     struct weir_metric *ok, *failed, *successful, *success_time;
 };
 
@@ -27,5 +28,9 @@ bool wr_reloader_look(struct wr_reloader *r, const struct wr_plan *plan);
  * the caller's), or NULL: it goes on as it was, and the log says why. */
 const struct wr_plan *wr_reloader_run(struct wr_reloader *r, struct wr_pipeline *p,
                                       const struct wr_plan *plan, const struct wr_reload_wait *wait);
+/* The same for a pipeline that has stopped by itself: opens it by what the files say now, into ret_p. NULL: it
+ * stays as it is, and the log says why. */
+const struct wr_plan *wr_reloader_again(struct wr_reloader *r, const struct wr_plan *plan,
+                                        struct wr_pipeline **ret_p);
 
 #endif

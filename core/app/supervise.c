@@ -7,7 +7,7 @@
  * deadline. A second signal is the deadline. A pipeline that has not ended GRACE behind its
  * deadline (a plugin that hangs), and a third signal, end the process as it is. A pipeline that
  * stops by itself leaves the others running and the process up, so that it can be looked at, unless
- * exit_on_stop.
+ * exit_on_stop; a reload starts it again.
  */
 #include <app/supervise.h>
 #include <app/reload.h>
@@ -32,8 +32,8 @@
 
 static const char *const state_names[N_STATES] = {"running", "draining", "stopped", "done"};
 
-/* One pipeline. The listener's thread reads `pipeline` and what is behind it; the rest is the main
- * thread's. */
+/* One pipeline. The listener's thread reads `pipeline` and what is behind it, under the lock; the rest is the
+ * main thread's. */
 struct slot {
     const struct wr_plan *plan; /* a reference */
     struct weir_str name;       /* its own */
@@ -41,6 +41,8 @@ struct slot {
     struct wr_reloader reloader;
     _Atomic(struct wr_pipeline *) pipeline; /* NULL: not open yet */
     bool stopped, closed;
+    bool left;  /* events that did not end */
+    bool again; /* a reload came while it stopped */
     bool over; /* lock: the listener's thread asks no more, `state` is the last one */
     enum wr_pipeline_state state;
     int64_t drain_at; /* WEIR_NEVER: nobody asked */
@@ -60,25 +62,36 @@ struct wr_supervisor {
     uint32_t n_signals;
     pthread_mutex_t lock; /* no pipeline is closed while the listener's thread asks it */
     atomic_bool ending;   /* a signal came, or exit_on_stop */
-    bool failed;          /* a pipeline stopped, or left something */
 };
 
 /* ---- What the listener asks ---- */
 
+/* What is said of a pipeline. */
+struct look {
+    bool ready;
+    const char *state;
+    char reason[WEIR_ERROR_TEXT]; /* why it is not ready, as far as that is known */
+};
+
 /* Is that pipeline no reason to say no? One that has read its sources to their end is none, one
  * that stops or has stopped by itself is. */
-static bool slot_ready(struct wr_supervisor *s, struct slot *slot, const char **ret_state)
+static struct look look_into(struct wr_supervisor *s, struct slot *slot)
 {
-    struct wr_pipeline *p = atomic_load(&slot->pipeline);
-    *ret_state = "starting";
-    if (p == NULL)
-        return false;
+    struct look look = {.state = "starting"};
     pthread_mutex_lock(&s->lock);
-    enum wr_pipeline_state state = slot->over ? slot->state : wr_pipeline_state(p);
-    bool ready = state != WR_PIPELINE_RUNNING || wr_pipeline_ready(p);
+    struct wr_pipeline *p = atomic_load(&slot->pipeline);
+    if (p != NULL) {
+        enum wr_pipeline_state state = slot->over ? slot->state : wr_pipeline_state(p);
+        const char *reason = wr_pipeline_reason(p);
+        look.ready = reason[0] == '\0' && (state != WR_PIPELINE_RUNNING || wr_pipeline_ready(p));
+        look.state = state_names[state];
+        if (reason[0] != '\0')
+            snprintf(look.reason, sizeof(look.reason), "%s", reason);
+        else
+            (void)wr_pipeline_unready(p, look.reason, sizeof(look.reason));
+    }
     pthread_mutex_unlock(&s->lock);
-    *ret_state = state_names[state];
-    return ready && wr_pipeline_reason(p)[0] == '\0';
+    return look;
 }
 
 static void set_gauges(void *arg)
@@ -86,11 +99,10 @@ static void set_gauges(void *arg)
     struct wr_supervisor *s = arg;
     for (uint32_t i = 0; i < s->n; i++) {
         struct slot *slot = &s->slots[i];
-        const char *name;
-        bool ready = slot_ready(s, slot, &name) && !atomic_load(&s->ending);
-        wr_metric_set(slot->ready, ready ? 1 : 0);
+        struct look look = look_into(s, slot);
+        wr_metric_set(slot->ready, look.ready && !atomic_load(&s->ending) ? 1 : 0);
         for (size_t k = 0; k < N_STATES; k++)
-            wr_metric_set(slot->states[k], strcmp(state_names[k], name) == 0 ? 1 : 0);
+            wr_metric_set(slot->states[k], strcmp(state_names[k], look.state) == 0 ? 1 : 0);
     }
 }
 
@@ -107,21 +119,15 @@ static bool answer_ready(void *arg, struct wr_buf *out)
     bool all = !atomic_load(&s->ending);
     struct wr_buf list = {0};
     for (uint32_t i = 0; i < s->n; i++) {
-        struct slot *slot = &s->slots[i];
-        const char *state;
-        bool ready = slot_ready(s, slot, &state);
-        all = all && ready;
+        struct look look = look_into(s, &s->slots[i]);
+        all = all && look.ready;
         wr_buf_printf(&list, "%s{\"pipeline\":", i > 0 ? "," : "");
-        wr_buf_json(&list, slot->name);
-        wr_buf_printf(&list, ",\"ready\":%s,\"state\":\"%s\"", ready ? "true" : "false", state);
-        struct wr_pipeline *p = atomic_load(&slot->pipeline);
-        char unready[WEIR_ERROR_TEXT] = "";
-        const char *reason = p != NULL ? wr_pipeline_reason(p) : "";
-        if (p != NULL && reason[0] == '\0' && wr_pipeline_unready(p, unready, sizeof(unready)))
-            reason = unready;
-        if (reason[0] != '\0') {
+        wr_buf_json(&list, s->slots[i].name);
+        wr_buf_printf(&list, ",\"ready\":%s,\"state\":\"%s\"", look.ready ? "true" : "false",
+                      look.state);
+        if (look.reason[0] != '\0') {
             wr_buf_text(&list, ",\"reason\":");
-            wr_buf_json(&list, weir_cstr(reason));
+            wr_buf_json(&list, weir_cstr(look.reason));
         }
         wr_buf_text(&list, "}");
     }
@@ -366,11 +372,60 @@ static bool signal_waits(void *arg)
     return poll(&fd, 1, 0) > 0;
 }
 
+/* By itself: whoever looks first notes it. */
+static bool has_stopped(struct slot *slot)
+{
+    slot->stopped = slot->stopped || wr_pipeline_reason(atomic_load(&slot->pipeline))[0] != '\0';
+    return slot->stopped;
+}
+
+static void runs_by(struct slot *slot, const struct wr_plan *take_plan)
+{
+    wr_log_scope_hide(slot->log, take_plan->secrets);
+    wr_plan_free(slot->plan);
+    slot->plan = take_plan;
+}
+
+/* One that has stopped by itself begins anew, by what its files say now. */
+static void start_again(struct wr_supervisor *s, struct slot *slot)
+{
+    struct wr_pipeline *before = atomic_load(&slot->pipeline), *p = NULL;
+    const struct wr_plan *plan = wr_reloader_again(&slot->reloader, slot->plan, &p);
+    slot->again = false;
+    if (plan == NULL)
+        return;
+    pthread_mutex_lock(&s->lock);
+    atomic_store(&slot->pipeline, p);
+    slot->over = false;
+    pthread_mutex_unlock(&s->lock);
+    slot->stopped = slot->closed = slot->left = false;
+    wr_pipeline_free(before);
+    runs_by(slot, plan);
+    wr_pipeline_start(p, on_change, s);
+    log_start(slot);
+}
+
+/* Why a pipeline that does not run cannot be reloaded. */
+static const char *no_reload(const struct wr_supervisor *s, const struct slot *slot)
+{
+    if (atomic_load(&s->ending))
+        return "no reload: the process ends";
+    if (slot->stopped)
+        return "the pipeline stops: its reload begins when that has ended";
+    return "no reload: the pipeline has read its sources to their end";
+}
+
 static void reload(struct wr_supervisor *s, struct slot *slot)
 {
     struct wr_pipeline *p = atomic_load(&slot->pipeline);
-    if (slot->closed || wr_pipeline_state(p) != WR_PIPELINE_RUNNING || atomic_load(&s->ending)) {
-        WR_LOG(slot->log, WEIR_LOG_WARN, "no reload: the pipeline does not run");
+    bool ending = atomic_load(&s->ending), stopped = has_stopped(slot);
+    if (!ending && slot->closed && stopped) {
+        start_again(s, slot);
+        return;
+    }
+    if (ending || stopped || wr_pipeline_state(p) != WR_PIPELINE_RUNNING) {
+        WR_LOG(slot->log, WEIR_LOG_WARN, no_reload(s, slot));
+        slot->again = stopped;
         return;
     }
     int64_t now = wr_now(s->rt.clock), timeout = slot->plan->shutdown_timeout;
@@ -379,9 +434,7 @@ static void reload(struct wr_supervisor *s, struct slot *slot)
     const struct wr_plan *plan = wr_reloader_run(&slot->reloader, p, slot->plan, &wait);
     if (plan == NULL)
         return;
-    wr_log_scope_hide(slot->log, plan->secrets);
-    wr_plan_free(slot->plan);
-    slot->plan = plan;
+    runs_by(slot, plan);
 }
 
 static void look_at_files(struct wr_supervisor *s, int64_t now)
@@ -390,7 +443,7 @@ static void look_at_files(struct wr_supervisor *s, int64_t now)
         return;
     s->next_look = now + WR_RELOAD_LOOK_NS;
     for (uint32_t i = 0; i < s->n; i++)
-        if (!s->slots[i].closed && wr_reloader_look(&s->slots[i].reloader, s->slots[i].plan))
+        if ((!s->slots[i].closed || s->slots[i].stopped) && wr_reloader_look(&s->slots[i].reloader, s->slots[i].plan))
             reload(s, &s->slots[i]);
 }
 
@@ -413,7 +466,7 @@ static void end_pipeline(struct wr_supervisor *s, struct slot *slot, enum wr_pip
     struct wr_pipeline_left left = close_pipeline(s, slot, state);
     bool bad = slot->stopped || left.events > 0 || left.timed_out;
     slot->closed = true;
-    s->failed = s->failed || left.events > 0;
+    slot->left = left.events > 0;
     WR_LOG(slot->log, bad ? WEIR_LOG_WARN : WEIR_LOG_INFO, "pipeline ended",
            weir_kv_bool("stopped_by_itself", slot->stopped),
            weir_kv_bool("timed_out", left.timed_out), weir_kv_u64("events_left", left.events));
@@ -427,13 +480,13 @@ static void look_at(struct wr_supervisor *s, struct slot *slot)
         return;
     wr_pipeline_reap(p);
     enum wr_pipeline_state state = wr_pipeline_state(p);
-    if (!slot->stopped && wr_pipeline_reason(p)[0] != '\0') {
-        slot->stopped = s->failed = true;
-        if (s->opt.exit_on_stop)
-            begin_end(s);
-    }
-    if (state == WR_PIPELINE_DONE || state == WR_PIPELINE_STOPPED)
-        end_pipeline(s, slot, state);
+    if (has_stopped(slot) && s->opt.exit_on_stop)
+        begin_end(s);
+    if (state != WR_PIPELINE_DONE && state != WR_PIPELINE_STOPPED)
+        return;
+    end_pipeline(s, slot, state);
+    if (slot->again && !atomic_load(&s->ending))
+        start_again(s, slot);
 }
 
 /* ---- The loop ---- */
@@ -506,5 +559,8 @@ int wr_supervisor_run(struct wr_supervisor *s)
             end_hard(s, "it did not come back after its deadline");
         wr_log_flush(s->rt.log);
     }
-    return s->failed ? WR_EXIT_PROBLEMS : WR_EXIT_OK;
+    bool failed = false;
+    for (uint32_t i = 0; i < s->n; i++)
+        failed = failed || s->slots[i].stopped || s->slots[i].left;
+    return failed ? WR_EXIT_PROBLEMS : WR_EXIT_OK;
 }
