@@ -149,6 +149,8 @@ void wr_lane_close_transforms(struct wr_lane *lane)
         wr_instance_close(lane->inst[i]);
         lane->inst[i] = NULL;
     }
+    while (lane->n_late != 0)
+        wr_instance_close(lane->late[--lane->n_late]);
 }
 
 void wr_lane_free(struct wr_lane *take_lane)
@@ -163,6 +165,7 @@ void wr_lane_free(struct wr_lane *take_lane)
     wr_acks_free(lane->acks);
     wr_wake_done(&lane->wake);
     wr_free(lane->stack);
+    wr_free(lane->late);
     wr_free(lane->inst);
     wr_free(lane);
 }
@@ -480,6 +483,8 @@ static bool wind_down(struct wr_lane *lane, int64_t now)
         lane->flushed = true;
         wr_pipeline_lane_flushed(lane->p);
     }
+    if (atomic_load(&lane->leaves))
+        wr_lane_has_left(lane);
     if (wr_acks_open(lane->acks) != 0 || (!aborting && wr_acks_requests(lane->acks) != 0))
         return false;
     finish(lane);
@@ -527,12 +532,14 @@ int64_t wr_lane_step(struct wr_lane *lane, int64_t wait_until)
         go_on(lane, now);
         take_early(lane, now);
     }
-    struct wr_swap *swap = atomic_load(&lane->p->swap);
-    if (swap == NULL)
+    struct wr_swap_look look = wr_swap_look(lane->p);
+    bool rests = look.swap != NULL && wr_lane_rests(lane, look.swap, now);
+    wr_swap_look_done(lane->p, look);
+    if (look.swap == NULL)
         lane->swap_at = 0;
-    else if (wr_lane_rests(lane, swap, now)) {
+    if (rests) {
         tell_outlets(lane);
-        wr_swap_wait(lane->p, swap);
+        wr_swap_wait(lane->p, look.number);
         return 0;
     }
     int64_t next = min64(deadline, run_ticks(lane, now));
@@ -546,7 +553,8 @@ int64_t wr_lane_step(struct wr_lane *lane, int64_t wait_until)
         wait_ended(lane, now, min64(next, wait_until));
         return 0;
     }
-    bool room = (swap == NULL || lane->stopped) && lane->n_work == 0 && lane->early == NULL && !wr_acks_full(lane->acks);
+    bool may = look.swap == NULL || lane->stopped;
+    bool room = may && lane->n_work == 0 && lane->early == NULL && !wr_acks_full(lane->acks);
     if (room && memory_is_short(lane, now)) {
         room = false;
         next = min64(next, now + WR_BUDGET_LOOK_NS);

@@ -44,6 +44,9 @@ struct wr_lane {
     bool polling, stopped, ended;
     _Atomic bool leaves;            /* its source goes, the pipeline stays */
     _Atomic bool flushed, finished; /* its own; read by the thread that reloads */
+    _Atomic bool left;              /* flushed, and its transforms hold nothing any more */
+    struct wr_instance **late;      /* transforms that still hear what becomes of events, behind the graph */
+    uint32_t n_late;
     uint32_t final_at;  /* components below it have had their final tick */
     uint32_t swap_at;   /* the same, of those that a swap ends */
     uint32_t room; /* events that a poll may give */
@@ -73,5 +76,7 @@ void wr_chain_abort(struct wr_lane *lane);
 
 /* A swap is wanted: does what has to come first in the old graph. True where nothing is left of that. */
 bool wr_lane_rests(struct wr_lane *lane, const struct wr_swap *swap, int64_t now);
+/* It leaves and is flushed: notes whether the graph can go on without it. */
+void wr_lane_has_left(struct wr_lane *lane);
 
 #endif

@@ -45,11 +45,24 @@ static bool final_ticks(struct wr_lane *lane, const struct wr_lane_swap *mine, i
     return true;
 }
 
-static bool holds(const struct wr_lane *lane, const struct wr_lane_swap *mine)
+/* The component is no more, or another one, in all lanes. */
+static bool is_replaced(const struct wr_swap *swap, uint32_t i)
 {
-    for (uint32_t i = 0; i < lane->n_inst; i++)
-        if (lane->inst[i] != NULL && goes(mine, i) && lane->inst[i]->held != NULL)
+    uint32_t is = swap->new_of[i];
+    return is == WR_NOWHERE || !swap->same[is];
+}
+
+/* Something that goes holds events; or does so in another lane, where they may wait for what this one hears. */
+static bool holds(const struct wr_lane *lane, const struct wr_swap *swap, const struct wr_lane_swap *mine)
+{
+    for (uint32_t i = 0; i < lane->n_inst; i++) {
+        const struct wr_instance *inst = lane->inst[i];
+        if (inst == NULL || inst == lane->src || lane->source == WR_NOWHERE)
+            continue;
+        if ((goes(mine, i) && inst->held != NULL) ||
+            (is_replaced(swap, i) && atomic_load(&inst->unit->held_events) != 0))
             return true;
+    }
     return false;
 }
 
@@ -57,8 +70,17 @@ bool wr_lane_rests(struct wr_lane *lane, const struct wr_swap *swap, int64_t now
 {
     const struct wr_lane_swap *mine = wr_swap_of_lane(swap, lane);
     if (atomic_load(&lane->leaves))
-        return atomic_load(&lane->flushed);
+        return atomic_load(&lane->left) && !holds(lane, swap, NULL);
     if (lane->early != NULL || stack_is_bound(lane, swap, mine) || !final_ticks(lane, mine, now))
         return false;
-    return !holds(lane, mine) && !stack_is_bound(lane, swap, mine);
+    return !holds(lane, swap, mine) && !stack_is_bound(lane, swap, mine);
+}
+
+void wr_lane_has_left(struct wr_lane *lane)
+{
+    bool holds_any = lane->n_work != 0;
+    for (uint32_t i = 0; i < lane->n_inst; i++)
+        holds_any |= lane->inst[i] != NULL && lane->inst[i]->held != NULL;
+    if (!holds_any && !atomic_exchange(&lane->left, true))
+        wr_pipeline_tell_swap(lane->p);
 }

@@ -292,8 +292,7 @@ void wr_pipeline_fail(struct wr_pipeline *p, const char *fmt, ...)
     tell(p);
 }
 
-/* Who waits for all to rest counts those that still run. */
-static void tell_swap(struct wr_pipeline *p)
+void wr_pipeline_tell_swap(struct wr_pipeline *p)
 {
     pthread_mutex_lock(&p->swap_mutex);
     pthread_cond_broadcast(&p->swap_changed);
@@ -302,7 +301,7 @@ static void tell_swap(struct wr_pipeline *p)
 
 static void end_phase(struct wr_pipeline *p)
 {
-    tell_swap(p);
+    wr_pipeline_tell_swap(p);
     if (atomic_load(&p->reloading) || atomic_load(&p->lanes_left) != 0)
         return;
     atomic_store(&p->finish_sinks, 1);
@@ -324,7 +323,7 @@ void wr_pipeline_lane_flushed(struct wr_pipeline *p)
 {
     if (atomic_fetch_sub(&p->lanes_flowing, 1) == 1 && !atomic_load(&p->reloading))
         begin_flush(p);
-    tell_swap(p);
+    wr_pipeline_tell_swap(p);
 }
 
 void wr_pipeline_lane_ended(struct wr_pipeline *p)

@@ -236,6 +236,14 @@ static bool open_sources(struct wr_swap *s, struct weir_error *err)
 
 /* ---- Waiting ---- */
 
+static void wake_threads(struct wr_pipeline *p)
+{
+    for (uint32_t i = 0; i < p->n_lanes; i++)
+        wr_lane_wake(p->lanes[i]);
+    for (uint32_t i = 0; i < p->n_outlets; i++)
+        wr_outlet_wake(p->outlets[i]);
+}
+
 /* Until `done` says so. False at the deadline, or where the caller gives up, or the pipeline ends. */
 static bool wait_for(struct wr_swap *s, bool (*done)(struct wr_swap *s), const struct wr_reload_wait *wait)
 {
@@ -251,6 +259,8 @@ static bool wait_for(struct wr_swap *s, bool (*done)(struct wr_swap *s), const s
         int64_t until = now + LOOK_NS;
         clock->wait(clock, &p->swap_changed, &p->swap_mutex,
                     until < wait->deadline_ns ? until : wait->deadline_ns);
+        if (wr_now(clock) >= until)
+            wake_threads(p); /* what one waits for may be another one's, which does not tell it */
     }
     pthread_mutex_unlock(&p->swap_mutex);
     return ok;
@@ -262,7 +272,7 @@ static bool has_left(const struct wr_swap *s, const struct wr_lane *lane)
     if (!atomic_load(&lane->leaves) || lane->source == WR_NOWHERE) /* or of an earlier reload */
         return true;
     uint32_t is = s->new_of[lane->source];
-    return atomic_load(is != WR_NOWHERE && s->beside[is] ? &lane->flushed : &lane->finished);
+    return atomic_load(is != WR_NOWHERE && s->beside[is] ? &lane->left : &lane->finished);
 }
 
 static bool sources_ended(struct wr_swap *s)
@@ -273,27 +283,16 @@ static bool sources_ended(struct wr_swap *s)
     return true;
 }
 
+/* All of those that are to rest by now. */
 static bool all_rest(struct wr_swap *s)
 {
     struct wr_pipeline *p = s->p;
-    return s->n_resting >= atomic_load(&p->lanes_left) + atomic_load(&p->sinks_left) +
-                               atomic_load(&p->dead_sinks_left);
-}
-
-static void wake_threads(struct wr_pipeline *p)
-{
-    for (uint32_t i = 0; i < p->n_lanes; i++)
-        wr_lane_wake(p->lanes[i]);
-    for (uint32_t i = 0; i < p->n_outlets; i++)
-        wr_outlet_wake(p->outlets[i]);
-}
-
-static void let_go_on(struct wr_pipeline *p)
-{
-    pthread_mutex_lock(&p->swap_mutex);
-    atomic_store(&p->swap, NULL);
-    pthread_cond_broadcast(&p->swap_changed);
-    pthread_mutex_unlock(&p->swap_mutex);
+    uint32_t n = atomic_load(&p->lanes_left);
+    if (atomic_load(&s->rest) >= WR_REST_SINKS)
+        n += atomic_load(&p->sinks_left);
+    if (atomic_load(&s->rest) >= WR_REST_DEAD)
+        n += atomic_load(&p->dead_sinks_left);
+    return s->n_resting >= n;
 }
 
 /* ---- Taking it back ---- */
@@ -374,11 +373,16 @@ static void end_leaving(struct wr_swap *s)
 static bool rest(struct wr_swap *s, const struct wr_reload_wait *wait, struct weir_error *err)
 {
     struct wr_pipeline *p = s->p;
+    bool ok = true;
     atomic_store(&p->swap, s);
-    wake_threads(p);
-    if (!p->started || wait_for(s, all_rest, wait))
+    for (int who = WR_REST_LANES; ok && p->started && who <= WR_REST_DEAD; who++) {
+        atomic_store(&s->rest, who);
+        wake_threads(p);
+        ok = wait_for(s, all_rest, wait);
+    }
+    if (ok)
         return true;
-    let_go_on(p);
+    wr_swap_over(p);
     (void)wr_error(err, WEIR_E_UNAVAILABLE, "busy",
                    "events of components that change did not end in time");
     return false;
@@ -395,7 +399,7 @@ static void go_on(struct wr_swap *s)
         if (p->started && o->waits_for == NULL)
             wr_outlet_start(o);
     }
-    let_go_on(p);
+    wr_swap_over(p);
     start_added(s);
 }
 

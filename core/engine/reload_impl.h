@@ -22,8 +22,13 @@ struct wr_sink_swap {
     struct wr_instance **inst; /* by shard: to take over in the old outlet; NULL: they stay */
 };
 
+/* Who is to rest: first the lanes, which may wait for what sinks deliver, then the sinks, which may wait for
+ * dead letters to be taken, then all. */
+enum wr_swap_rest { WR_REST_LANES, WR_REST_SINKS, WR_REST_DEAD };
+
 struct wr_swap {
     struct wr_pipeline *p;
+    _Atomic int rest; /* enum wr_swap_rest */
     struct wr_graph old, new;
     uint32_t *new_of;           /* by old component; WR_NOWHERE: gone, or another one of the same id */
     uint32_t *old_of;           /* by new component: what it was, be it that it changed; WR_NOWHERE: new */

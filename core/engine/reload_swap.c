@@ -10,14 +10,49 @@
 
 #define TAKE_OVER_NS (5 * WEIR_NS_PER_S) /* until a changed sink's old writes are cancelled */
 
-void wr_swap_wait(struct wr_pipeline *p, const struct wr_swap *swap)
+struct wr_swap_look wr_swap_look(struct wr_pipeline *p)
+{
+    struct wr_swap_look look = {NULL, 0};
+    if (atomic_load(&p->swap) == NULL)
+        return look;
+    pthread_mutex_lock(&p->swap_mutex);
+    look = (struct wr_swap_look){atomic_load(&p->swap), p->n_swaps};
+    p->n_looking += look.swap != NULL;
+    pthread_mutex_unlock(&p->swap_mutex);
+    return look;
+}
+
+void wr_swap_look_done(struct wr_pipeline *p, struct wr_swap_look look)
+{
+    if (look.swap == NULL)
+        return;
+    pthread_mutex_lock(&p->swap_mutex);
+    p->n_looking--;
+    if (p->n_looking == 0 && p->n_swaps != look.number)
+        pthread_cond_broadcast(&p->swap_changed);
+    pthread_mutex_unlock(&p->swap_mutex);
+}
+
+void wr_swap_wait(struct wr_pipeline *p, uint64_t number)
 {
     pthread_mutex_lock(&p->swap_mutex);
-    if (atomic_load(&p->swap) == swap) {
-        ((struct wr_swap *)(uintptr_t)swap)->n_resting++;
+    struct wr_swap *swap = atomic_load(&p->swap);
+    if (swap != NULL && p->n_swaps == number) {
+        swap->n_resting++;
         pthread_cond_broadcast(&p->swap_changed);
     }
-    while (atomic_load(&p->swap) == swap)
+    while (atomic_load(&p->swap) != NULL && p->n_swaps == number)
+        pthread_cond_wait(&p->swap_changed, &p->swap_mutex);
+    pthread_mutex_unlock(&p->swap_mutex);
+}
+
+void wr_swap_over(struct wr_pipeline *p)
+{
+    pthread_mutex_lock(&p->swap_mutex);
+    atomic_store(&p->swap, NULL);
+    p->n_swaps++;
+    pthread_cond_broadcast(&p->swap_changed);
+    while (p->n_looking != 0)
         pthread_cond_wait(&p->swap_changed, &p->swap_mutex);
     pthread_mutex_unlock(&p->swap_mutex);
 }
@@ -73,9 +108,18 @@ static void swap_lane(const struct wr_swap *swap, const struct wr_lane_swap *min
     lane->final_at = lane->swap_at = 0;
 }
 
-/* It has given everything, and only hears what becomes of it. */
+/* It has given everything, and only hears what becomes of it: so do its transforms, which others may wait
+ * for. */
 static void leave_graph(struct wr_lane *lane)
 {
+    if (lane->source == WR_NOWHERE)
+        return;
+    lane->late = wr_xalloc(lane->n_inst * sizeof(struct wr_instance *));
+    for (uint32_t i = 0; i < lane->n_inst; i++)
+        if (lane->inst[i] != NULL && lane->inst[i] != lane->src && lane->inst[i]->n_watched != 0) {
+            lane->late[lane->n_late++] = lane->inst[i];
+            lane->inst[i] = NULL;
+        }
     close_going(lane, NULL);
     lane->source = WR_NOWHERE;
     lane->n_inst = 1;

@@ -107,6 +107,8 @@ struct wr_pipeline {
     _Atomic(struct wr_swap *) swap; /* lanes and shards are to rest */
     pthread_mutex_t swap_mutex;
     pthread_cond_t swap_changed;    /* one more rests, or has ended; or the swap is over */
+    uint64_t n_swaps;               /* that are over; these two under the mutex */
+    uint32_t n_looking;             /* threads that look into the swap: it stays until they are done */
     _Atomic bool reloading;         /* lanes may come and go: none of them is the last */
     void (*notify)(void *arg);
     void *notify_arg;
@@ -179,6 +181,8 @@ void wr_pipeline_add_outlet(struct wr_pipeline *p, struct wr_outlet *take_o);
 void wr_pipeline_add_lane(struct wr_pipeline *p, struct wr_lane *take_lane);
 /* Each sink knows the unit that takes what it cannot. */
 void wr_pipeline_bind_dead_letters(struct wr_pipeline *p);
+/* Who waits for all to rest looks again: it counts those that still run. */
+void wr_pipeline_tell_swap(struct wr_pipeline *p);
 /* Lanes may have been the last ones while a reload went on. */
 void wr_pipeline_lanes_changed(struct wr_pipeline *p);
 void wr_pipeline_shard_ended(struct wr_pipeline *p, bool dead_letter);
@@ -222,8 +226,17 @@ bool wr_lane_is_here(const struct wr_lane *lane);
 
 /* ---- reload_swap.c ---- */
 
-/* The thread rests until the swap is over. */
-void wr_swap_wait(struct wr_pipeline *p, const struct wr_swap *swap);
+/* The swap that is wanted, which stays there until it was looked into. */
+struct wr_swap_look {
+    const struct wr_swap *swap; /* NULL: none */
+    uint64_t number;
+};
+struct wr_swap_look wr_swap_look(struct wr_pipeline *p);
+void wr_swap_look_done(struct wr_pipeline *p, struct wr_swap_look look);
+/* The thread rests until the swap of that number is over. */
+void wr_swap_wait(struct wr_pipeline *p, uint64_t number);
+/* Takes the swap away, and lets all go on. */
+void wr_swap_over(struct wr_pipeline *p);
 
 /* ---- outlet.c ---- */
 
