@@ -302,6 +302,16 @@ static void report_warning(const struct weir_report *r, const char *path, int64_
     va_end(ap);
 }
 
+static void report_file(const struct weir_report *r, struct weir_str path)
+{
+    struct check *c = r->priv;
+    const struct wr_content_file file = {.path = wr_arena_xcopy(c->p->arena, path)};
+    uint64_t both[] = {c->draft->c.files_print, wr_content_print(&file)};
+
+    c->draft->c.files_print = wr_str_hash(weir_str_n((const char *)both, sizeof(both)), 1);
+    wr_plan_watch(c->p->plan, file.path, false);
+}
+
 static bool own_check(struct wr_planner *p, struct wr_draft *draft)
 {
     struct check c = {p, draft, true};
@@ -310,7 +320,8 @@ static bool own_check(struct wr_planner *p, struct wr_draft *draft)
                                  .error = report_error,
                                  .warning = report_warning,
                                  .priv = &c,
-                                 .host = &host};
+                                 .host = &host,
+                                 .file = report_file};
 
     host.pipeline = p->plan->name;
     host.component = draft->field->key;

@@ -371,7 +371,7 @@ static bool check_again(struct wr_shares *s, const struct wr_plan *plan,
 {
     struct check c = {s, comp, d, 0};
     struct weir_host host = *wr_host_control();
-    struct weir_report report = {sizeof(report), report_error, report_warning, &c, &host};
+    struct weir_report report = {sizeof(report), report_error, report_warning, &c, &host, NULL};
     host.pipeline = plan->name;
     host.component = comp->id;
     if (comp->type->check != NULL)

@@ -14,6 +14,8 @@
 
 #define READ_MAX ((size_t)16 << 20) /* of a larger file its time and size are looked at */
 #define MODULES_MAX 1000u
+#define SEEN_MAX 10000u /* names, in all folders: who has a script in / does not wait for it */
+#define DEPTH_MAX 8u
 
 typedef uint64_t (*print_fn)(const char *path, uint64_t seed);
 
@@ -56,28 +58,61 @@ static int by_name(const void *a, const void *b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-/* Names in the folder, in order, so that the print does not depend on the file system's. */
+/* The modules of a script: files with its ending in its folder and those below. */
+struct modules {
+    struct weir_arena arena;
+    const char *ending;
+    const char *paths[MODULES_MAX];
+    uint32_t n, n_seen;
+};
+
+static bool is_folder(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+/* Names that begin with a dot are none of a module; a ConfigMap has its older versions there. */
+static void find_modules(struct modules *m, const char *folder, uint32_t depth)
+{
+    DIR *dir = opendir(folder);
+    for (struct dirent *e; dir != NULL && m->n < MODULES_MAX && m->n_seen < SEEN_MAX &&
+                           (e = readdir(dir)) != NULL;) {
+        if (e->d_name[0] == '.')
+            continue;
+        m->n_seen++;
+        const char *end = ending(e->d_name);
+        bool is_module = end != NULL && strcmp(end, m->ending) == 0;
+        if (!is_module && (depth == DEPTH_MAX || end != NULL))
+            continue;
+        const char *path = wr_arena_xprintf(&m->arena, "%s/%s", folder, e->d_name).ptr;
+        if (is_module)
+            m->paths[m->n++] = path;
+        else if (is_folder(path))
+            find_modules(m, path, depth + 1);
+    }
+    if (dir != NULL)
+        closedir(dir);
+}
+
+/* In order, so that the print does not depend on the file system's. */
 static uint64_t print_modules(const char *path, print_fn print, uint64_t seed)
 {
     const char *slash = strrchr(path, '/'), *end = ending(slash != NULL ? slash + 1 : path);
-    struct weir_arena a;
-    const char *names[MODULES_MAX];
-    uint32_t n = 0;
-    wr_arena_init(&a, 4096);
+    struct modules m;
+    if (end == NULL)
+        return seed;
+    m.ending = end;
+    m.n = m.n_seen = 0;
+    wr_arena_init(&m.arena, 4096);
     struct weir_str in = slash != NULL ? weir_str_n(path, (size_t)(slash - path)) : weir_cstr(".");
-    const char *folder = wr_arena_xcopy(&a, in).ptr;
-    DIR *dir = end != NULL ? opendir(folder) : NULL;
-    for (struct dirent *e; dir != NULL && n < MODULES_MAX && (e = readdir(dir)) != NULL;)
-        if (ending(e->d_name) != NULL && strcmp(ending(e->d_name), end) == 0)
-            names[n++] = wr_arena_xcopy(&a, weir_cstr(e->d_name)).ptr;
-    if (dir != NULL)
-        closedir(dir);
-    qsort(names, n, sizeof(names[0]), by_name);
-    for (uint32_t i = 0; i < n; i++) {
-        seed = wr_str_hash(weir_cstr(names[i]), seed);
-        seed = print(wr_arena_xprintf(&a, "%s/%s", folder, names[i]).ptr, seed);
+    find_modules(&m, wr_arena_xcopy(&m.arena, in).ptr, 0);
+    qsort(m.paths, m.n, sizeof(m.paths[0]), by_name);
+    for (uint32_t i = 0; i < m.n; i++) {
+        seed = wr_str_hash(weir_cstr(m.paths[i]), seed);
+        seed = print(m.paths[i], seed);
     }
-    wr_arena_done(&a);
+    wr_arena_done(&m.arena);
     return seed;
 }
 

@@ -10,7 +10,7 @@
 struct wr_content_file {
     struct wr_content_file *next;
     struct weir_str path; /* with a NUL behind */
-    bool modules;         /* files beside it with the same ending belong to it */
+    bool modules;         /* files with the same ending beside it and in folders below belong to it */
 };
 
 /* Of what they hold; a file that cannot be read counts as such. */

@@ -10,6 +10,7 @@ import pytest
 import requests
 from redis import Redis
 
+from test_http_source_tls import certificates  # noqa: F401 (a fixture)
 from weirtest.tools import free_port, wait_until
 
 HOOK = "function process(event) event.by = {by} return event end\n"
@@ -167,6 +168,38 @@ def test_changed_files_are_noticed(weir, port):
     assert reloads(running) == 2, "the same content is no change"
     assert running.stop() == 0
     assert events(weir.folder / "out.ndjson") == [{"by": 2}]
+
+
+def test_modules_in_folders_below_are_noticed(weir, port):
+    weir.write("local m = require('parts.inner') function process(event) event.by = m.value return event end\n",
+               "hook.lua")
+    weir.write("return {value = 1}\n", "parts/inner.lua")
+    running = weir.start(pipeline(port))
+    time.sleep(1.5)
+    weir.write("return {value = 2}\n", "parts/inner.lua")
+    wait_until(lambda: reloads(running) == 1, 20, "the module")
+    post(port, {})
+    assert running.stop() == 0
+    assert events(weir.folder / "out.ndjson") == [{"by": 2}]
+
+
+@pytest.mark.parametrize("sink", [
+    "type: mongodb, database: d, collection: c, uri: 'mongodb://127.0.0.1:1/?tls=true&tlsCAFile={ca}'",
+    "type: mongodb, database: d, collection: c, uri: 'mongodb://127.0.0.1:1/?ssl=true&sslCertificateAuthorityFile={ca}'",
+    "type: kafka, topic: t, brokers: '127.0.0.1:1', rdkafka: {{ssl.crl.location: '{ca}'}}"])
+def test_files_that_only_the_library_knows_are_noticed(weir, port, certificates, sink):  # noqa: F811
+    ca = weir.write((certificates / "ca.pem").read_text(), "trusted.pem")
+    running = weir.start(f"""\
+name: reloaded
+sources: {{in: {{type: http, address: '127.0.0.1:{port}'}}}}
+sinks: {{out: {{{sink.format(ca=ca)}, on_reject: stop}}}}
+""")
+    time.sleep(1.5)
+    ca.write_text((certificates / "other.pem").read_text())
+    wait_until(lambda: reloads(running) == 1, 20, "the reload")
+    line = running.find_log("pipeline reloaded")[-1]
+    assert (line["kept"], line["changed"]) == (1, 1)
+    assert running.stop() == 0
 
 
 def test_a_config_map_is_swapped(weir, port):

@@ -65,7 +65,8 @@ struct weir_host;
 #define WEIR_OPT_ALONG 512u      /* SIZE: lowered by as much as those with MEMORY are, and not counted */
 #define WEIR_OPT_CONTENT 1024u   /* PATH: what the file holds is part of the configuration; where it has
                                     changed a reload opens the component anew */
-#define WEIR_OPT_MODULES 2048u   /* with CONTENT: files beside it with the same ending belong to it */
+#define WEIR_OPT_MODULES 2048u   /* with CONTENT: files with the same ending beside it, and in folders below,
+                                    belong to it */
 
 /* One option. `min` and `max` hold for INT, SIZE (bytes), DURATION (ns) and, as whole numbers,
  * FLOAT; both 0 = no limits; for LIST and MAP they hold for each element. `def` NULL: not given
@@ -130,6 +131,9 @@ struct weir_report {
     /* Of the host's functions the ones for errors, memory, values and template_is_literal; pipeline
      * and component are set. */
     const struct weir_host *host;
+    /* A file that the configuration names in another way than by a PATH with CONTENT, in a URL for example:
+     * its content belongs to the configuration as if it did. NULL: nobody asks now. */
+    void (*file)(const struct weir_report *r, struct weir_str path);
 };
 
 #endif
