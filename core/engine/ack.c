@@ -10,6 +10,8 @@
 #include <base/mem.h>
 #include <base/str.h>
 
+#include <sched.h>
+
 struct wr_acks *wr_acks_new(const struct weir_source *type, const struct wr_acks_ops *ops, void *arg)
 {
     struct wr_acks *acks = wr_xalloc(sizeof(*acks));
@@ -26,6 +28,9 @@ void wr_acks_free(struct wr_acks *acks)
         return;
     wr_acks_collect(acks);
     WR_BUG_ON(acks->n_open != 0);
+    /* Who sent the last node may still be about to wake its owner. */
+    while (atomic_load_explicit(&acks->n_sending, memory_order_acquire) != 0)
+        sched_yield();
     while (acks->streams != NULL)
         wr_stream_close(acks->streams);
     while (acks->requests != NULL)
@@ -229,6 +234,7 @@ void wr_ended_flush(struct wr_ended *ended)
     struct wr_acks *home = ended->home;
     if (home == NULL)
         return;
+    atomic_fetch_add_explicit(&home->n_sending, 1, memory_order_relaxed);
     struct wr_ack *head = atomic_load_explicit(&home->inbox, memory_order_relaxed);
     do
         ended->last->next = head;
@@ -239,6 +245,7 @@ void wr_ended_flush(struct wr_ended *ended)
     *ended = (struct wr_ended){0};
     if (was_empty)
         home->ops.wake(home->arg);
+    atomic_fetch_sub_explicit(&home->n_sending, 1, memory_order_release);
 }
 
 static void send_home(struct wr_ack *ack, struct wr_ended *ended)

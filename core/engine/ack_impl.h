@@ -93,6 +93,7 @@ struct wr_acks {
     struct wr_acks_ops ops;
     void *arg;
     _Atomic(struct wr_ack *) inbox;
+    _Atomic uint32_t n_sending; /* threads that are not through with it, though their nodes may be home */
     _Atomic int64_t oldest;
     uint64_t n_open;
     struct wr_block *first_block, *last_block, *free_blocks;

@@ -531,13 +531,13 @@ void conn_work(struct conn *c)
 
 /* ---- Lanes ---- */
 
-void conn_discard(struct conn *take_c, void (*free)(void *take_p))
+void conn_discard(struct conn *take_c, void (*give_back)(void *take_p))
 {
     if (take_c->ssl != NULL)
         SSL_free(take_c->ssl);
     close(take_c->fd);
-    free(take_c->in);
-    free(take_c);
+    give_back(take_c->in);
+    give_back(take_c);
 }
 
 void conn_leave(struct conn *c)

@@ -350,7 +350,7 @@ void conn_add(struct lane *s, int take_fd);
 /* Takes it from its lane, and gives it to that one or frees it. */
 void conn_leave(struct conn *c);
 void conn_enter(struct lane *s, struct conn *take_c);
-void conn_discard(struct conn *take_c, void (*free)(void *take_p));
+void conn_discard(struct conn *take_c, void (*give_back)(void *take_p));
 /* Closes it in order: no request of it is under way. */
 void conn_end(struct conn *c);
 /* Goes on with it as far as it can go without waiting. */

@@ -453,9 +453,13 @@ static void test_what_did_not_change_is_not_opened(void **state)
 
 static void test_a_sink_that_cannot_be_open_twice_comes_after_the_old_one(void **state)
 {
-    static const char *const after[] = {OUT ", v: 1", OUT ", v: 2, buffer: {type: disk, path: weir-reload-unit}"};
+    char disk[128], remove[64];
+    const char *const after[] = {OUT ", v: 1", disk};
     struct wr_reloaded done;
     (void)state;
+    snprintf(disk, sizeof(disk), OUT ", v: 2, buffer: {type: disk, path: weir-reload-%d, drain_on_stop: true}",
+             (int)getpid());
+    snprintf(remove, sizeof(remove), "rm -rf /tmp/weir-reload-%d", (int)getpid());
     start(pipeline(IN, T, OUT));
     for (size_t i = 0; i < 2; i++) {
         flows();
@@ -468,7 +472,7 @@ static void test_a_sink_that_cannot_be_open_twice_comes_after_the_old_one(void *
     flows();
     assert_int_equal(world.most_sinks, 1);
     end();
-    assert_int_equal(system("rm -rf /tmp/weir-reload-unit"), 0);
+    assert_int_equal(system(remove), 0);
 }
 
 static void test_a_source_that_takes_over_is_open_before_the_old_one_stops(void **state)
