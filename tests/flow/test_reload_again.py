@@ -16,7 +16,7 @@ SOUND = "n = 0 function process(event) n = n + 1 event.count = n event.by = 2 re
 def pipeline(name, port):
     return f"""\
 name: {name}
-sources: {{in: {{type: http, address: '127.0.0.1:{port}'}}}}
+sources: {{in: {{type: http, address: '127.0.0.1:{port}', lanes: 1}}}}
 transforms: {{hook: {{type: lua, script: {name}/hook.lua, on_error: stop}}}}
 sinks: {{out: {{type: file, path: {name}.ndjson, on_reject: stop}}}}
 """
