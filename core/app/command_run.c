@@ -124,13 +124,13 @@ static bool open_server(const char *addr, struct wr_supervisor *s, struct wr_log
     return false;
 }
 
-static int run_pipelines(const struct args *args, const struct wr_files *f,
+static int run_pipelines(const struct args *args, const struct wr_files *f, const struct wr_memory *memory,
                          const struct wr_runtime *rt, struct wr_log_scope *log)
 {
     for (uint32_t i = 0; args->shutdown_timeout >= 0 && i < f->n; i++)
         f->plans[i]->shutdown_timeout = args->shutdown_timeout;
     const struct wr_supervise_options how = {args->exit_on_stop, !args->no_watch,
-                                             args->shutdown_timeout};
+                                             args->shutdown_timeout, memory};
     struct wr_supervisor *s = wr_supervisor_new(f, rt, &how);
     struct wr_http_server *server = NULL;
     int code = WR_EXIT_OK;
@@ -163,7 +163,7 @@ static int with_runtime(const struct args *args, struct wr_files *f, struct wr_m
     WR_LOG(log, WEIR_LOG_INFO, "weir starts", weir_kv_text("version", wr_version()),
            weir_kv_u64("pipelines", f->n));
     wr_memory_begin(memory, rt.metrics, log);
-    int code = run_pipelines(args, f, &rt, log);
+    int code = run_pipelines(args, f, memory, &rt, log);
     wr_memory_done(memory);
     WR_LOG(log, WEIR_LOG_INFO, "weir ends", weir_kv_i64("exit_code", code));
     wr_log_scope_free(log);

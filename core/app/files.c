@@ -19,7 +19,9 @@ bool wr_files_load(const char *command, const struct wr_cli_list *plugin_dirs,
     f.plans = wr_xalloc((f.n + 1u) * sizeof(struct wr_plan *));
     for (uint32_t i = 0; i < f.n; i++)
         f.plans[i] = wr_plan_load(files->items[i], f.loader, f.diags);
-    wr_plans_check_buffers(f.plans, f.n, f.diags);
+    for (uint32_t i = 0; i < f.n; i++)
+        if (f.plans[i] != NULL)
+            wr_plan_check_buffers(f.plans[i], (const struct wr_plan *const *)f.plans, i, f.diags);
     *ret_f = f;
     return true;
 }

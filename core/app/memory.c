@@ -60,14 +60,30 @@ static void scrape(void *arg)
     m->shortages = shortages;
 }
 
-static void log_lowered(const struct wr_memory *m, struct wr_log_scope *log)
+static void log_lowered(uint64_t limit, const struct wr_shares *shares, struct wr_log_scope *log)
 {
     struct wr_buf table = {0};
-    wr_shares_table(m->shares, &table);
+    wr_shares_table(shares, &table);
     WR_LOG(log, WEIR_LOG_INFO, "defaults are lowered to fit into the memory",
-           weir_kv_u64("limit_bytes", m->limit), weir_kv_u64("shares_bytes", wr_shares_total(m->shares)),
+           weir_kv_u64("limit_bytes", limit), weir_kv_u64("shares_bytes", wr_shares_total(shares)),
            weir_kv_str("lowered", wr_buf_view(&table)));
     wr_buf_done(&table);
+}
+
+bool wr_memory_fit_again(const struct wr_memory *m, struct wr_plan *plan, const struct wr_plan *const *running,
+                         uint32_t n, struct wr_log_scope *log, struct wr_diags *d)
+{
+    if (m->from == NULL)
+        return true;
+    struct wr_shares *shares = wr_shares_new(&plan, 1);
+    for (uint32_t i = 0; i < n; i++)
+        if (running[i] != NULL)
+            wr_shares_add_running(shares, running[i]);
+    bool fits = wr_shares_fit(shares, m->limit, d);
+    if (fits && wr_shares_lowered(shares) != 0)
+        log_lowered(m->limit, shares, log);
+    wr_shares_free(shares);
+    return fits;
 }
 
 void wr_memory_begin(struct wr_memory *m, struct wr_metrics *metrics, struct wr_log_scope *log)
@@ -79,7 +95,7 @@ void wr_memory_begin(struct wr_memory *m, struct wr_metrics *metrics, struct wr_
            weir_kv_text("from", m->from != NULL ? m->from : "none"),
            weir_kv_u64("shares_bytes", m->shares != NULL ? wr_shares_total(m->shares) : 0));
     if (m->shares != NULL && wr_shares_lowered(m->shares) != 0)
-        log_lowered(m, log);
+        log_lowered(m->limit, m->shares, log);
     wr_metric_set(wr_metric(metrics, WR_GAUGE, "memory_limit_bytes",
                             "Most memory that the process takes: --memory, or its control group's.",
                             NULL, 0),

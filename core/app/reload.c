@@ -67,14 +67,51 @@ static const char *why_unread(const struct wr_plan *plan, uint32_t n_errors)
                          : "the file has mistakes, see the lines before";
 }
 
-/* NULL where the files are wrong: every mistake is logged. */
-static struct wr_plan *read_files(struct wr_reloader *r, const struct wr_plan *plan)
+static void log_mistakes(const struct wr_reloader *r, struct wr_diags *d)
 {
-    struct wr_diags *d = wr_diags_new();
-    struct wr_plan *new = wr_plan_load(plan->file.ptr, r->loader, d);
-    uint32_t n_errors = wr_diags_count(d, WR_ERROR), n = n_errors + wr_diags_count(d, WR_WARNING);
+    uint32_t n = wr_diags_count(d, WR_ERROR) + wr_diags_count(d, WR_WARNING);
     for (uint32_t i = 0; i < n; i++)
         wr_files_log(r->rt.log, wr_diags_at(d, i));
+}
+
+/* What `weir check` would say of it, with the others that run. */
+static struct wr_plan *read_plan(struct wr_reloader *r, const struct wr_plan *plan, struct wr_others others,
+                                 struct wr_diags *d)
+{
+    struct wr_plan *new = wr_plan_load(plan->file.ptr, r->loader, d);
+    if (new == NULL)
+        return NULL;
+    wr_plan_check_buffers(new, others.plans, others.n, d);
+    if (wr_diags_count(d, WR_ERROR) == 0 &&
+        (r->memory == NULL || wr_memory_fit_again(r->memory, new, others.plans, others.n, r->log, d)))
+        return new;
+    wr_plan_free(new);
+    return NULL;
+}
+
+/* How the files are now. */
+struct state {
+    uint64_t print, stamp;
+};
+
+static struct state state_of(const struct wr_plan *plan)
+{
+    return (struct state){wr_content_print(plan->files), wr_content_stamp(plan->files)};
+}
+
+/* NULL where the files are wrong: every mistake is logged. *ret_state is what was read; zeros where they changed
+ * meanwhile, so that the next look finds a change. */
+static struct wr_plan *read_files(struct wr_reloader *r, const struct wr_plan *plan, struct wr_others others,
+                                  struct state *ret_state)
+{
+    struct wr_diags *d = wr_diags_new();
+    uint64_t stamp = wr_content_stamp(plan->files);
+    struct wr_plan *new = read_plan(r, plan, others, d);
+    uint32_t n_errors = wr_diags_count(d, WR_ERROR);
+    *ret_state = (struct state){0};
+    if (new != NULL && wr_content_stamp(plan->files) == stamp)
+        *ret_state = state_of(new);
+    log_mistakes(r, d);
     wr_diags_free(d);
     if (new == NULL) {
         refused(r, why_unread(plan, n_errors));
@@ -90,20 +127,22 @@ static struct wr_plan *read_files(struct wr_reloader *r, const struct wr_plan *p
 }
 
 /* It runs by these files from now on; they may be others than before. */
-static void taken(struct wr_reloader *r, const struct wr_plan *new)
+static void taken(struct wr_reloader *r, struct state state)
 {
-    r->print = wr_content_print(new->files);
-    r->stamp = r->seen = wr_content_stamp(new->files);
+    r->print = state.print;
+    r->stamp = r->seen = state.stamp;
     wr_metric_add(r->ok, 1);
     wr_metric_set(r->successful, 1);
     wr_metric_set(r->success_time, (double)r->rt.clock->wall(r->rt.clock) / 1e9);
 }
 
 const struct wr_plan *wr_reloader_run(struct wr_reloader *r, struct wr_pipeline *p,
-                                      const struct wr_plan *plan, const struct wr_reload_wait *wait)
+                                      const struct wr_plan *plan, struct wr_others others,
+                                      const struct wr_reload_wait *wait)
 {
     r->refusal = "reload failed, the pipeline goes on as it was";
-    struct wr_plan *new = read_files(r, plan);
+    struct state state;
+    struct wr_plan *new = read_files(r, plan, others, &state);
     struct wr_reloaded done;
     struct weir_error err = {0};
     if (new == NULL)
@@ -113,7 +152,7 @@ const struct wr_plan *wr_reloader_run(struct wr_reloader *r, struct wr_pipeline 
         wr_plan_free(new);
         return NULL;
     }
-    taken(r, new);
+    taken(r, state);
     WR_LOG(r->log, WEIR_LOG_INFO, "pipeline reloaded", weir_kv_str("file", new->file),
            weir_kv_u64("kept", done.kept), weir_kv_u64("changed", done.changed),
            weir_kv_u64("added", done.added), weir_kv_u64("removed", done.removed));
@@ -121,10 +160,11 @@ const struct wr_plan *wr_reloader_run(struct wr_reloader *r, struct wr_pipeline 
 }
 
 const struct wr_plan *wr_reloader_again(struct wr_reloader *r, const struct wr_plan *plan,
-                                        struct wr_pipeline **ret_p)
+                                        struct wr_others others, struct wr_pipeline **ret_p)
 {
     r->refusal = "reload failed, the pipeline stays stopped";
-    struct wr_plan *new = read_files(r, plan);
+    struct state state;
+    struct wr_plan *new = read_files(r, plan, others, &state);
     struct weir_error err = {0};
     if (new == NULL)
         return NULL;
@@ -134,6 +174,6 @@ const struct wr_plan *wr_reloader_again(struct wr_reloader *r, const struct wr_p
         wr_plan_free(new);
         return NULL;
     }
-    taken(r, new);
+    taken(r, state);
     return new;
 }

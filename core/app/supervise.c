@@ -56,6 +56,7 @@ struct wr_supervisor {
     struct wr_supervise_options opt;
     struct wr_log_scope *log;
     struct slot *slots;
+    const struct wr_plan **others; /* see others_of */
     uint32_t n;
     int signals, changes; /* descriptors */
     int64_t next_look;    /* at the files */
@@ -194,6 +195,7 @@ static void slot_init(struct wr_supervisor *s, struct slot *slot, const struct w
     slot->reloader = (struct wr_reloader){.rt = s->rt,
                                           .log = slot->log,
                                           .loader = files->loader,
+                                          .memory = s->opt.memory,
                                           .shutdown_timeout = s->opt.shutdown_timeout};
     wr_reloader_init(&slot->reloader, plan);
 }
@@ -206,6 +208,7 @@ struct wr_supervisor *wr_supervisor_new(const struct wr_files *files, const stru
     s->opt = *options;
     s->n = files->n;
     s->slots = wr_xalloc((s->n + 1u) * sizeof(*s->slots));
+    s->others = wr_xalloc((s->n + 1u) * sizeof(struct wr_plan *));
     s->log = wr_log_scope_new(rt->log, NULL, 0);
     pthread_mutex_init(&s->lock, NULL);
     s->signals = open_signals();
@@ -234,6 +237,7 @@ void wr_supervisor_free(struct wr_supervisor *s)
     close(s->changes);
     pthread_mutex_destroy(&s->lock);
     wr_free(s->slots);
+    wr_free((void *)s->others);
     wr_free(s);
 }
 
@@ -364,12 +368,13 @@ static void on_signal(struct wr_supervisor *s, const char *name)
 
 /* ---- Reload ---- */
 
-/* A signal waits: it is no time for a reload. */
-static bool signal_waits(void *arg)
+/* A signal to end waits: it is no time for a reload. Another SIGHUP is one for the time after it. */
+static bool end_waits(void *arg)
 {
-    const struct wr_supervisor *s = arg;
-    struct pollfd fd = {.fd = s->signals, .events = POLLIN};
-    return poll(&fd, 1, 0) > 0;
+    sigset_t pending;
+    (void)arg;
+    return sigpending(&pending) == 0 &&
+           (sigismember(&pending, SIGTERM) == 1 || sigismember(&pending, SIGINT) == 1);
 }
 
 /* By itself: whoever looks first notes it. */
@@ -386,11 +391,19 @@ static void runs_by(struct slot *slot, const struct wr_plan *take_plan)
     slot->plan = take_plan;
 }
 
+/* Until the next call. One that has ended takes no memory and no folder. */
+static struct wr_others others_of(struct wr_supervisor *s, const struct slot *slot)
+{
+    for (uint32_t i = 0; i < s->n; i++)
+        s->others[i] = &s->slots[i] == slot || s->slots[i].closed ? NULL : s->slots[i].plan;
+    return (struct wr_others){s->others, s->n};
+}
+
 /* One that has stopped by itself begins anew, by what its files say now. */
 static void start_again(struct wr_supervisor *s, struct slot *slot)
 {
     struct wr_pipeline *before = atomic_load(&slot->pipeline), *p = NULL;
-    const struct wr_plan *plan = wr_reloader_again(&slot->reloader, slot->plan, &p);
+    const struct wr_plan *plan = wr_reloader_again(&slot->reloader, slot->plan, others_of(s, slot), &p);
     slot->again = false;
     if (plan == NULL)
         return;
@@ -430,8 +443,8 @@ static void reload(struct wr_supervisor *s, struct slot *slot)
     }
     int64_t now = wr_now(s->rt.clock), timeout = slot->plan->shutdown_timeout;
     struct wr_reload_wait wait = {timeout < WEIR_NEVER - now ? now + timeout : WEIR_NEVER,
-                                  signal_waits, s};
-    const struct wr_plan *plan = wr_reloader_run(&slot->reloader, p, slot->plan, &wait);
+                                  end_waits, NULL};
+    const struct wr_plan *plan = wr_reloader_run(&slot->reloader, p, slot->plan, others_of(s, slot), &wait);
     if (plan == NULL)
         return;
     runs_by(slot, plan);

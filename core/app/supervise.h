@@ -9,6 +9,7 @@
 #include <app/cli.h>
 #include <app/files.h>
 #include <app/http_server.h>
+#include <app/memory.h>
 #include <engine/pipeline.h>
 
 struct wr_supervisor;
@@ -17,6 +18,7 @@ struct wr_supervise_options {
     bool exit_on_stop;
     bool watch;               /* reload when files change, not only on SIGHUP */
     int64_t shutdown_timeout; /* in the place of what the files say; -1: what they say */
+    const struct wr_memory *memory; /* into which reloads have to fit, too; NULL: there is no limit */
 };
 
 /* Blocks SIGTERM, SIGINT and SIGHUP for the caller and all threads that follow: to be called before there

@@ -115,9 +115,10 @@ struct wr_plan {
     int64_t drain_delay;      /* ns, option `drain_delay`, default 0 */
 };
 
-/* Two disk buffers of a process cannot share a folder: reports those of different plans that do. NULL plans
- * are passed over. */
-void wr_plans_check_buffers(struct wr_plan *const *plans, uint32_t n, struct wr_diags *d);
+/* Two disk buffers of a process cannot share a folder: reports those of the plan whose folder is one of n
+ * other plans', too. NULL among those are passed over. */
+void wr_plan_check_buffers(struct wr_plan *plan, const struct wr_plan *const *others, uint32_t n,
+                           struct wr_diags *d);
 
 /* Reads and checks one file. NULL where d got errors from it. The plan holds its own copy of the
  * text that positions point into; where NULL is returned that text lives on in `d`'s keeping. */

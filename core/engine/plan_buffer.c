@@ -204,10 +204,10 @@ static void check_pair(const struct wr_plan *a, struct wr_plan *b, struct wr_dia
         }
 }
 
-void wr_plans_check_buffers(struct wr_plan *const *plans, uint32_t n, struct wr_diags *d)
+void wr_plan_check_buffers(struct wr_plan *plan, const struct wr_plan *const *others, uint32_t n,
+                           struct wr_diags *d)
 {
     for (uint32_t i = 0; i < n; i++)
-        for (uint32_t k = 0; k < i; k++)
-            if (plans[i] != NULL && plans[k] != NULL)
-                check_pair(plans[k], plans[i], d);
+        if (others[i] != NULL)
+            check_pair(others[i], plan, d);
 }

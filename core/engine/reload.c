@@ -40,6 +40,7 @@ static void match(struct wr_swap *s, const struct wr_plan *plan)
     s->new_of = wr_xalloc((n_old + 1) * sizeof(*s->new_of));
     s->old_of = wr_xalloc((n_new + 1) * sizeof(*s->old_of));
     s->same = wr_xalloc(n_new + 1);
+    s->told = wr_xalloc(n_old + 1);
     s->beside = wr_xalloc(n_new + 1);
     s->sinks = wr_xalloc((n_new + 1) * sizeof(*s->sinks));
     for (uint32_t i = 0; i < n_old; i++)
@@ -310,6 +311,7 @@ static void free_swap(struct wr_swap *s)
     wr_free(s->added);
     wr_free(s->beside);
     wr_free(s->same);
+    wr_free(s->told);
     wr_free(s->old_of);
     wr_free(s->new_of);
     wr_free(s->new.units);
@@ -341,10 +343,7 @@ static void reopen_sources(struct wr_swap *s)
     struct wr_pipeline *p = s->p;
     struct weir_error err = {0};
     for (uint32_t i = 0; i < s->old.plan->n_components; i++) {
-        bool ended = false;
-        for (uint32_t k = 0; k < p->n_lanes; k++)
-            ended |= p->lanes[k]->source == i && atomic_load(&p->lanes[k]->leaves);
-        if (ended && !open_lanes(s, &s->old, i, &err))
+        if (s->told[i] && !open_lanes(s, &s->old, i, &err))
             wr_pipeline_fail_source(p, "source '%.*s' could not go on after a reload that failed: %s",
                                     WR_STR(s->old.units[i]->id), err.text);
     }
@@ -364,9 +363,13 @@ static void start_added(struct wr_swap *s)
 
 static void end_leaving(struct wr_swap *s)
 {
-    for (uint32_t i = 0; i < s->p->n_lanes; i++)
-        if (!stays(s, s->p->lanes[i]))
-            wr_lane_leave(s->p->lanes[i]);
+    for (uint32_t i = 0; i < s->p->n_lanes; i++) {
+        struct wr_lane *lane = s->p->lanes[i];
+        if (stays(s, lane) || atomic_load(&lane->leaves)) /* for an earlier reload */
+            continue;
+        s->told[lane->source] = true;
+        wr_lane_leave(lane);
+    }
 }
 
 /* False with err where somebody does not come to rest. */
@@ -407,10 +410,15 @@ static bool prepare(struct wr_swap *s, const struct wr_reload_wait *wait, struct
 {
     if (!open_beside(s, err))
         return false;
+    struct wr_clock *clock = s->p->rt.clock;
+    int64_t patience = wait->deadline_ns < WEIR_NEVER ? wait->deadline_ns - wr_now(clock) : WEIR_NEVER;
+    struct wr_reload_wait again = *wait;
     end_leaving(s);
     if (s->p->started)
         (void)wait_for(s, sources_ended, wait); /* what has not ended by then ends beside the new one */
-    return open_sources(s, err) && rest(s, wait, err);
+    if (patience < WEIR_NEVER)
+        again.deadline_ns = wr_now(clock) + patience;
+    return open_sources(s, err) && rest(s, &again, err);
 }
 
 static bool is_free(const struct wr_pipeline *p, struct weir_error *err)
@@ -418,7 +426,8 @@ static bool is_free(const struct wr_pipeline *p, struct weir_error *err)
     for (uint32_t i = 0; i < p->n_outlets; i++)
         if (p->outlets[i]->waits_for != NULL) {
             (void)wr_error(err, WEIR_E_UNAVAILABLE, "busy",
-                           "sink '%.*s' still delivers what it had before the last reload",
+                           "sink '%.*s' still delivers what it had before the last reload, to where that "
+                           "went; if that is gone for good, restart weir",
                            WR_STR(p->outlets[i]->unit->id));
             return false;
         }

@@ -17,7 +17,8 @@ struct wr_reloaded {
 };
 
 struct wr_reload_wait {
-    int64_t deadline_ns;          /* monotonic: until then what is on its way may end */
+    int64_t deadline_ns;          /* monotonic: until then sources that go may end; as long again, once they
+                                   * have, the events of what changes */
     bool (*give_up)(void *arg);   /* asked now and then; NULL: never */
     void *arg;
 };

@@ -33,6 +33,7 @@ struct wr_swap {
     uint32_t *new_of;           /* by old component; WR_NOWHERE: gone, or another one of the same id */
     uint32_t *old_of;           /* by new component: what it was, be it that it changed; WR_NOWHERE: new */
     bool *same;                 /* by new component: goes on as it is */
+    bool *told;                 /* by old component: its lanes were told to leave, by this reload */
     bool *beside;               /* by new component: a source that is open though the old one still runs */
     struct wr_lane_swap *lanes;
     uint32_t n_lanes;

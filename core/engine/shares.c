@@ -32,12 +32,14 @@ struct share {
     int64_t before, least;
     uint64_t times; /* instances in percent */
     bool given, along;
+    bool running; /* given, by a plan whose diagnostics are gone */
 };
 
 struct wr_shares {
     struct weir_arena arena;
     struct share *items;
     uint32_t n, cap;
+    bool running; /* of what is added */
 };
 
 static uint64_t bytes_of(const struct share *s)
@@ -108,6 +110,8 @@ static struct share *add(struct wr_shares *s, const struct wr_plan *plan,
     *share = (struct share){.plan = plan, .comp = comp};
     share->path = wr_arena_xprintf(&s->arena, "%s.%.*s.%s", section(comp->type->kind),
                                    WR_STR(comp->id), path);
+    if (s->running)
+        return share;
     share->pos = wr_node_resolve(comp->node, comp->pos, path, -1);
     /* The text that knows what of it is secret is that of the diagnostics, to which maps point. */
     share->pos.text = comp->node->pos.text;
@@ -187,6 +191,16 @@ struct wr_shares *wr_shares_new(struct wr_plan *const *plans, uint32_t n)
         if (plans[i] != NULL)
             add_plan(s, plans[i]);
     return s;
+}
+
+void wr_shares_add_running(struct wr_shares *s, const struct wr_plan *plan)
+{
+    uint32_t i = s->n;
+    s->running = true;
+    add_plan(s, plan);
+    s->running = false;
+    for (; i < s->n; i++)
+        s->items[i].given = s->items[i].running = true;
 }
 
 void wr_shares_free(struct wr_shares *take_s)
@@ -300,6 +314,8 @@ static const struct share *largest(const struct wr_shares *s)
     const struct share *best = &s->items[0];
     for (uint32_t i = 1; i < s->n; i++) {
         const struct share *other = &s->items[i];
+        if (other->running)
+            continue;
         bool more = bytes_of(other) > bytes_of(best);
         if (other->given != best->given ? other->given && !other->along : more)
             best = other;

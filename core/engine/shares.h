@@ -18,6 +18,8 @@ struct wr_shares;
 /* Collects them. The plans must outlive it; NULL among them are passed over. */
 struct wr_shares *wr_shares_new(struct wr_plan *const *plans, uint32_t n);
 void wr_shares_free(struct wr_shares *take_s);
+/* Of a plan that runs: its components have their memory, and it stays what it is. */
+void wr_shares_add_running(struct wr_shares *s, const struct wr_plan *plan);
 
 /* Lowers defaults in the plans' config structs until all shares fit into what `limit` leaves beside the
  * program itself. False with errors in d (of which the plans' positions are) where they cannot; once. */

@@ -128,3 +128,69 @@ sinks: {out: {type: file, path: batch.ndjson, on_reject: stop}}
     wait_until(lambda: running.find_log("no reload: the pipeline has read its sources to their end"), 20, "the word")
     assert running.stop() == 0
     assert (weir.folder / "batch.ndjson").read_text() == '{"n":1}\n'
+
+
+def limited(port, sinks):
+    return f"""\
+name: limited
+sources: {{in: {{type: http, address: '127.0.0.1:{port}', lanes: 1}}}}
+sinks:
+""" + "".join(f"  {id}: {{type: file, inputs: [in], path: {id}.ndjson, on_reject: stop, {more}}}\n"
+              for id, more in sinks.items())
+
+
+def test_reloads_keep_within_the_memory(weir):
+    port = free_port()
+    path = weir.write(limited(port, {"one": ""}), "limited.yaml")
+    running = weir.start(path, args=["--memory", "64MiB"])
+
+    def reload(sinks, result):
+        before = running.metrics().get("weir_config_reloads_total", pipeline="limited", result=result)
+        path.write_text(limited(port, sinks))
+        running.signal(signal.SIGHUP)
+        wait_until(lambda: running.metrics().get("weir_config_reloads_total", pipeline="limited", result=result) > before,
+                   20, f"the reload that is {result}")
+
+    reload({"one": "buffer: {size: 200MiB}"}, "failed")
+    assert running.find_log("mistake in a pipeline file")[-1]["code"] == "memory-budget"
+    assert running.metrics().get("weir_buffer_limit_bytes", component="one") <= 48 << 20
+    reload({"one": "", "two": "", "three": ""}, "ok")
+    running.wait_log("defaults are lowered to fit into the memory")
+    assert sum(running.metrics().get("weir_buffer_limit_bytes", component=id)
+               for id in ("one", "two", "three")) <= 40 << 20
+    assert requests.post(f"http://127.0.0.1:{port}/events", json={"n": 1}, timeout=20).status_code == 200
+    assert running.stop() == 0
+
+
+def test_a_folder_of_another_pipelines_buffer_is_refused(two):
+    buffer = "on_reject: stop, buffer: {type: disk, path: buffer}"
+    for name in ("frail", "sound"):
+        two.files[name].write_text(pipeline(name, two.ports[name]).replace("on_reject: stop", buffer))
+        two.hup()
+        wait_until(lambda: two.reloads(name, "ok" if name == "frail" else "failed") >= 1, 20, "the reload")
+    assert "the buffer of sink \"out\" in " in two.running.find_log("mistake in a pipeline file")[-1]["message"]
+    assert two.post("frail", {"n": 1}) == 200 and two.post("sound", {"n": 1}) == 200
+    assert two.running.stop() == 0
+
+
+def test_another_signal_while_one_is_under_way(weir):
+    """The source cannot end, since the sink is not there; the reload goes on at its deadline all the same, and the
+    second one begins behind it."""
+    def text(rate):
+        return f"""\
+name: slow
+shutdown_timeout: 2s
+sources: {{in: {{type: generate, rate: {rate}}}}}
+sinks: {{out: {{type: http, url: 'http://127.0.0.1:{nowhere}/', on_reject: drop, timeout: 1s}}}}
+"""
+    nowhere = free_port()
+    running = weir.start(text(100))
+    running.wait_log("sink unavailable", component="out")
+    (weir.folder / "pipeline-1.yaml").write_text(text(50))
+    for _ in range(2):
+        running.signal(signal.SIGHUP)
+        time.sleep(0.5)
+    wait_until(lambda: running.metrics().get("weir_config_reloads_total", pipeline="slow", result="ok") == 2, 20,
+               lambda: "two reloads\n" + running.report())
+    assert running.metrics().get("weir_config_reloads_total", pipeline="slow", result="failed") == 0
+    running.stop(expect=None)
