@@ -46,7 +46,7 @@ void wr_unit_unready(struct wr_unit *unit, uint32_t index, const char *reason)
         struct wr_unready *u = *at;
         u->unit = unit;
         u->index = index;
-        snprintf(u->text, sizeof(u->text), "%s '%.*s': %s", wr_kind_name(unit->comp->type->kind),
+        snprintf(u->text, sizeof(u->text), "%s '%.*s': %s", wr_kind_name(unit->type->kind),
                  WR_STR(unit->id), reason);
     }
     atomic_store(&p->any_unready, p->unready != NULL);
