@@ -195,15 +195,29 @@ static bool may_put_off(const struct wr_lane *lane, uint32_t room)
            room == lane->room;
 }
 
+static void plan_unref(void *take_plan)
+{
+    wr_plan_free(take_plan);
+}
+
+/* What the source puts into its events may be texts of its options: the plan that has them stays as long as the
+ * events, which outlive the lane in a durable buffer. */
 static struct wr_batch *poll_batch(struct wr_lane *lane)
 {
     if (lane->spare != NULL)
         return lane->spare;
     struct wr_body *body = wr_body_new();
+    struct wr_batch *b = NULL;
     if (body != NULL)
-        lane->spare = wr_batch_new(body, lane->last_polled < ROOM_MIN ? ROOM_MIN : lane->last_polled);
+        b = wr_batch_new(body, lane->last_polled < ROOM_MIN ? ROOM_MIN : lane->last_polled);
     wr_body_unref(body);
-    return lane->spare;
+    if (b != NULL &&
+        !wr_batch_attach(&b->pub, plan_unref, (void *)(uintptr_t)wr_plan_ref(lane->src->plan), 0)) {
+        wr_batch_free(b);
+        b = NULL;
+    }
+    lane->spare = b;
+    return b;
 }
 
 /* What every event gets on its way in. False when memory is used up. */

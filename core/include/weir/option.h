@@ -5,7 +5,7 @@
  * From it come parsing, validation, `weir plugins NAME`, the reference, the JSON Schema and the
  * printed effective configuration. The host allocates the config struct, zeroes it, fills in
  * defaults (texts read by the same parser as the user's) and then what the file says; `open` sees
- * only valid values. Everything in the struct belongs to the host and outlives every instance.
+ * only valid values. All of the struct is the host's, and outlives instances and a source's events.
  */
 #ifndef WEIR_OPTION_H
 #define WEIR_OPTION_H
