@@ -69,6 +69,14 @@ static void wait_no_more(struct memory_buffer *m, struct wr_waiter *w)
     atomic_store(&m->base.wanted, m->waiters != NULL);
 }
 
+static void memory_forget(struct wr_buffer *buf, struct wr_waiter *w)
+{
+    struct memory_buffer *m = (struct memory_buffer *)(void *)buf;
+    pthread_mutex_lock(&m->mutex);
+    wait_no_more(m, w);
+    pthread_mutex_unlock(&m->mutex);
+}
+
 static bool memory_push(struct wr_buffer *buf, struct wr_batch *take_b, int64_t now,
                         struct wr_waiter *w)
 {
@@ -171,8 +179,9 @@ static void memory_free(struct wr_buffer *take_buf)
 
 struct wr_buffer *wr_buffer_memory(size_t cap_bytes, void (*filled)(void *arg), void *arg)
 {
-    static const struct wr_buffer_ops ops = {.push = memory_push, .take = memory_take,
-                                             .settle = memory_settle, .free = memory_free};
+    static const struct wr_buffer_ops ops = {.push = memory_push, .forget = memory_forget,
+                                             .take = memory_take, .settle = memory_settle,
+                                             .free = memory_free};
     struct memory_buffer *m = wr_xalloc(sizeof(*m));
     m->base.ops = &ops;
     m->base.filled = filled;

@@ -42,6 +42,8 @@ struct wr_buffer_ops {
     /* Takes the frozen batch and returns true, or puts the waiter in the queue for room, and has the
      * first one that waits told by `filled`. [any] */
     bool (*push)(struct wr_buffer *buf, struct wr_batch *take_b, int64_t now, struct wr_waiter *w);
+    /* The waiter does not wait for room any more, if it did. [any] */
+    void (*forget)(struct wr_buffer *buf, struct wr_waiter *w);
     /* The oldest entry not taken yet, or NULL. [outlet] */
     struct wr_entry *(*take)(struct wr_buffer *buf);
     /* n events with these bytes in all have ended; the entry is gone with its last one. [outlet] */
@@ -78,6 +80,11 @@ static inline bool wr_buffer_push(struct wr_buffer *buf, struct wr_batch *take_b
                                   struct wr_waiter *w)
 {
     return buf->ops->push(buf, take_b, now, w);
+}
+
+static inline void wr_buffer_forget(struct wr_buffer *buf, struct wr_waiter *w)
+{
+    buf->ops->forget(buf, w);
 }
 
 /* Says now that something can be taken, where a push has left that out. [any] */

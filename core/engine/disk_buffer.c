@@ -166,6 +166,14 @@ static void add_pending(struct wr_disk *d, struct wr_disk_entry *e)
     wr_disk_count(d);
 }
 
+static void disk_forget(struct wr_buffer *buf, struct wr_waiter *w)
+{
+    struct wr_disk *d = wr_disk_of(buf);
+    pthread_mutex_lock(&d->mutex);
+    wait_no_more(d, w);
+    pthread_mutex_unlock(&d->mutex);
+}
+
 static bool disk_push(struct wr_buffer *buf, struct wr_batch *take_b, int64_t now, struct wr_waiter *w)
 {
     struct wr_disk *d = wr_disk_of(buf);
@@ -431,8 +439,8 @@ static void disk_free(struct wr_buffer *take_buf)
 struct wr_buffer *wr_buffer_disk(const struct wr_disk_options *opt, void (*filled)(void *arg), void *arg,
                                  struct weir_error *err)
 {
-    static const struct wr_buffer_ops ops = {disk_push, disk_take, disk_settle, disk_free, disk_start,
-                                             disk_give_up, disk_stop};
+    static const struct wr_buffer_ops ops = {disk_push, disk_forget, disk_take, disk_settle, disk_free,
+                                             disk_start, disk_give_up, disk_stop};
     struct wr_disk *d = wr_xalloc(sizeof(*d));
     d->base = (struct wr_buffer){.ops = &ops, .durable = true, .drains = opt->drains, .filled = filled,
                                  .arg = arg, .cap_bytes = opt->size, .max_event = EVENT_MAX};

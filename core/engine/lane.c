@@ -549,8 +549,6 @@ int64_t wr_lane_step(struct wr_lane *lane, int64_t wait_until)
     struct wr_swap_look look = wr_swap_look(lane->p);
     bool rests = look.swap != NULL && wr_lane_rests(lane, look.swap, now);
     wr_swap_look_done(lane->p, look);
-    if (look.swap == NULL)
-        lane->swap_at = 0;
     if (rests) {
         tell_outlets(lane);
         wr_swap_wait(lane->p, look.number);

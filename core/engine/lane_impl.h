@@ -48,7 +48,6 @@ struct wr_lane {
     struct wr_instance **late;      /* transforms that still hear what becomes of events, behind the graph */
     uint32_t n_late;
     uint32_t final_at;  /* components below it have had their final tick */
-    uint32_t swap_at;   /* the same, of those that a swap ends */
     uint32_t room; /* events that a poll may give */
     uint32_t idle_spins, last_polled;
     uint32_t n_untold; /* batches since the outlets were told of any */

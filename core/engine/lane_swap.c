@@ -11,7 +11,8 @@ static bool goes(const struct wr_lane_swap *mine, uint32_t i)
     return mine != NULL && mine->goes[i];
 }
 
-/* A batch that only the old graph can take. */
+/* A batch that only the old graph can take: its sink goes, or a transform that this lane has no more, or that
+ * has begun with it. */
 static bool stack_is_bound(const struct wr_lane *lane, const struct wr_swap *swap,
                            const struct wr_lane_swap *mine)
 {
@@ -19,18 +20,18 @@ static bool stack_is_bound(const struct wr_lane *lane, const struct wr_swap *swa
         const struct wr_work *w = &lane->stack[i];
         uint32_t is = swap->new_of[w->component];
         if (is == WR_NOWHERE || swap->sinks[is].outlet != NULL ||
-            (w->again && goes(mine, w->component)))
+            (goes(mine, w->component) && (w->again || mine->inst[is] == NULL)))
             return true;
     }
     return false;
 }
 
 /* False while there is more to come. */
-static bool final_ticks(struct wr_lane *lane, const struct wr_lane_swap *mine, int64_t now)
+static bool final_ticks(struct wr_lane *lane, struct wr_lane_swap *mine, int64_t now)
 {
-    for (; lane->swap_at < lane->n_inst; lane->swap_at++) {
-        struct wr_instance *inst = lane->inst[lane->swap_at];
-        if (inst == NULL || inst == lane->src || !goes(mine, lane->swap_at) ||
+    for (; mine->ticked < lane->n_inst; mine->ticked++) {
+        struct wr_instance *inst = lane->inst[mine->ticked];
+        if (inst == NULL || inst == lane->src || !goes(mine, mine->ticked) ||
             inst->unit->comp->type->transform->tick == NULL)
             continue;
         if (lane->n_work != 0) {
@@ -68,12 +69,15 @@ static bool holds(const struct wr_lane *lane, const struct wr_swap *swap, const 
 
 bool wr_lane_rests(struct wr_lane *lane, const struct wr_swap *swap, int64_t now)
 {
-    const struct wr_lane_swap *mine = wr_swap_of_lane(swap, lane);
+    struct wr_lane_swap *mine = wr_swap_of_lane(swap, lane);
     if (atomic_load(&lane->leaves))
         return atomic_load(&lane->left) && !holds(lane, swap, NULL);
     if (lane->early != NULL || stack_is_bound(lane, swap, mine) || !final_ticks(lane, mine, now))
         return false;
-    return !holds(lane, swap, mine) && !stack_is_bound(lane, swap, mine);
+    if (!holds(lane, swap, mine))
+        return !stack_is_bound(lane, swap, mine);
+    mine->ticked = 0; /* of what has come to it since */
+    return false;
 }
 
 void wr_lane_has_left(struct wr_lane *lane)

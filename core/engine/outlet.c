@@ -212,6 +212,9 @@ bool wr_outlet_is_dead_letter(const struct wr_outlet *o)
 void wr_outlet_dead_letters_to(struct wr_outlet *o, struct wr_unit *unit)
 {
     struct wr_unit *before = o->dead;
+    bool moves = before != NULL && unit != NULL && before->outlet != unit->outlet;
+    for (uint32_t i = 0; moves && i < o->n_shards; i++) /* what waits there for room does so elsewhere */
+        wr_buffer_forget(before->outlet->buffer, &o->shards[i].dead_waiter);
     o->dead = unit != NULL ? wr_unit_ref(unit) : NULL;
     wr_unit_unref(before);
 }

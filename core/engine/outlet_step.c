@@ -115,14 +115,6 @@ static void wait_turn(struct wr_shard *s, int64_t until)
     wr_wake_leave(&s->wake);
 }
 
-/* Dead letters that wait for the queue of one that goes are first to be taken. */
-static bool rests(const struct wr_shard *s, const struct wr_swap *swap)
-{
-    int of = s->outlet->is_dead_letter ? WR_REST_DEAD : WR_REST_SINKS;
-    return atomic_load(&swap->rest) >= of &&
-           (s->dead == NULL || !wr_swap_goes(swap, s->outlet->dead->outlet));
-}
-
 int64_t wr_shard_step(struct wr_shard *s, int64_t wait_until)
 {
     struct wr_pipeline *p = s->outlet->p;
@@ -131,9 +123,9 @@ int64_t wr_shard_step(struct wr_shard *s, int64_t wait_until)
     int64_t now = wr_now(p->rt.clock), next;
     wr_wake_clear(&s->wake);
     struct wr_swap_look look = wr_swap_look(p);
-    bool is_to_rest = look.swap != NULL && rests(s, look.swap);
+    bool rests = look.swap != NULL && wr_shard_rests(s, look.swap);
     wr_swap_look_done(p, look);
-    if (is_to_rest) {
+    if (rests) {
         wr_swap_wait(p, look.number);
         return 0;
     }

@@ -348,6 +348,8 @@ int64_t wr_shard_start_writes(struct wr_shard *s, int64_t now)
         if (!may)
             return now + LEASE_LOOK_NS;
         now = wr_now(s->outlet->p->rt.clock);
+        if (atomic_load(&s->outlet->p->swap) != NULL)
+            return now; /* a reload may want it to rest before all is written */
     }
 }
 

@@ -36,7 +36,7 @@ static void match(struct wr_swap *s, const struct wr_plan *plan)
     struct wr_pipeline *p = s->p;
     uint32_t n_old = p->plan->n_components, n_new = plan->n_components;
     s->old = (struct wr_graph){p->plan, p->units};
-    s->new = (struct wr_graph){plan, wr_xalloc((n_new + 1) * sizeof(struct wr_unit *))};
+    s->new = (struct wr_graph){wr_plan_ref(plan), wr_xalloc((n_new + 1) * sizeof(struct wr_unit *))};
     s->new_of = wr_xalloc((n_old + 1) * sizeof(*s->new_of));
     s->old_of = wr_xalloc((n_new + 1) * sizeof(*s->old_of));
     s->same = wr_xalloc(n_new + 1);
@@ -315,7 +315,17 @@ static void free_swap(struct wr_swap *s)
     wr_free(s->old_of);
     wr_free(s->new_of);
     wr_free(s->new.units);
+    wr_plan_free(s->new.plan);
     wr_free(s);
+}
+
+void wr_swap_unref(struct wr_pipeline *p, struct wr_swap *take_swap)
+{
+    pthread_mutex_lock(&p->swap_mutex);
+    bool last = --take_swap->refs == 0;
+    pthread_mutex_unlock(&p->swap_mutex);
+    if (last)
+        free_swap(take_swap);
 }
 
 static void close_opened(struct wr_swap *s)
@@ -446,6 +456,7 @@ bool wr_pipeline_reload(struct wr_pipeline *p, const struct wr_plan *plan,
         return false;
     struct wr_swap *s = wr_xalloc(sizeof(*s));
     s->p = p;
+    s->refs = 1;
     match(s, plan);
     count(s, ret);
     atomic_store(&p->reloading, true);
@@ -458,7 +469,7 @@ bool wr_pipeline_reload(struct wr_pipeline *p, const struct wr_plan *plan,
         reopen_sources(s);
         start_added(s);
     }
-    free_swap(s);
+    wr_swap_unref(p, s);
     atomic_store(&p->reloading, false);
     wr_pipeline_lanes_changed(p);
     wr_pipeline_reap(p);

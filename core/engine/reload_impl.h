@@ -14,6 +14,7 @@ struct wr_lane_swap {
     struct wr_lane *lane;
     bool *goes;                /* by old component: its instance here is closed */
     struct wr_instance **inst; /* by new component: opened for it; NULL: none, or the old one stays */
+    uint32_t ticked;           /* old components below it have had their final tick. [lane] */
 };
 
 /* What becomes of one sink of the new plan. */
@@ -28,6 +29,7 @@ enum wr_swap_rest { WR_REST_LANES, WR_REST_SINKS, WR_REST_DEAD };
 
 struct wr_swap {
     struct wr_pipeline *p;
+    uint32_t refs;    /* of the reload and of each thread that looks into it; under the pipeline's swap_mutex */
     _Atomic int rest; /* enum wr_swap_rest */
     struct wr_graph old, new;
     uint32_t *new_of;           /* by old component; WR_NOWHERE: gone, or another one of the same id */
@@ -43,10 +45,12 @@ struct wr_swap {
     uint32_t n_resting;         /* threads; under the pipeline's swap_mutex */
 };
 
-/* The sink of that outlet is no more, or another one. */
-bool wr_swap_goes(const struct wr_swap *swap, const struct wr_outlet *o);
+/* Nothing is left for this shard to do before the swap. */
+bool wr_shard_rests(const struct wr_shard *s, const struct wr_swap *swap);
+/* With the last of those that look: one may still be at it when the reload has failed. */
+void wr_swap_unref(struct wr_pipeline *p, struct wr_swap *take_swap);
 /* NULL: it leaves. */
-const struct wr_lane_swap *wr_swap_of_lane(const struct wr_swap *swap, const struct wr_lane *lane);
+struct wr_lane_swap *wr_swap_of_lane(const struct wr_swap *swap, const struct wr_lane *lane);
 
 /* ---- reload_swap.c ---- */
 

@@ -17,20 +17,16 @@ struct wr_swap_look wr_swap_look(struct wr_pipeline *p)
         return look;
     pthread_mutex_lock(&p->swap_mutex);
     look = (struct wr_swap_look){atomic_load(&p->swap), p->n_swaps};
-    p->n_looking += look.swap != NULL;
+    if (look.swap != NULL)
+        look.swap->refs++;
     pthread_mutex_unlock(&p->swap_mutex);
     return look;
 }
 
 void wr_swap_look_done(struct wr_pipeline *p, struct wr_swap_look look)
 {
-    if (look.swap == NULL)
-        return;
-    pthread_mutex_lock(&p->swap_mutex);
-    p->n_looking--;
-    if (p->n_looking == 0 && p->n_swaps != look.number)
-        pthread_cond_broadcast(&p->swap_changed);
-    pthread_mutex_unlock(&p->swap_mutex);
+    if (look.swap != NULL)
+        wr_swap_unref(p, look.swap);
 }
 
 void wr_swap_wait(struct wr_pipeline *p, uint64_t number)
@@ -52,12 +48,10 @@ void wr_swap_over(struct wr_pipeline *p)
     atomic_store(&p->swap, NULL);
     p->n_swaps++;
     pthread_cond_broadcast(&p->swap_changed);
-    while (p->n_looking != 0)
-        pthread_cond_wait(&p->swap_changed, &p->swap_mutex);
     pthread_mutex_unlock(&p->swap_mutex);
 }
 
-const struct wr_lane_swap *wr_swap_of_lane(const struct wr_swap *swap, const struct wr_lane *lane)
+struct wr_lane_swap *wr_swap_of_lane(const struct wr_swap *swap, const struct wr_lane *lane)
 {
     for (uint32_t i = 0; i < swap->n_lanes; i++)
         if (swap->lanes[i].lane == lane)
@@ -65,14 +59,23 @@ const struct wr_lane_swap *wr_swap_of_lane(const struct wr_swap *swap, const str
     return NULL;
 }
 
-bool wr_swap_goes(const struct wr_swap *swap, const struct wr_outlet *o)
+/* Its dead letters have a sink after the swap, too: of one that goes the one that they had, which goes after it
+ * where the plan has it no more. */
+static bool has_dead_letter(const struct wr_swap *swap, const struct wr_outlet *o)
 {
     for (uint32_t i = 0; i < swap->old.plan->n_components; i++) {
         uint32_t is = swap->new_of[i];
         if (swap->old.units[i]->outlet == o)
-            return is == WR_NOWHERE || swap->sinks[is].outlet != NULL;
+            return is == WR_NOWHERE || swap->sinks[is].outlet != NULL ||
+                   swap->new.plan->components[is].dead_letter >= 0;
     }
     return true; /* of an earlier reload */
+}
+
+bool wr_shard_rests(const struct wr_shard *s, const struct wr_swap *swap)
+{
+    enum wr_swap_rest turn = s->outlet->is_dead_letter ? WR_REST_DEAD : WR_REST_SINKS;
+    return atomic_load(&swap->rest) >= (int)turn && (s->dead == NULL || has_dead_letter(swap, s->outlet));
 }
 
 /* ---- Lanes ---- */
@@ -105,7 +108,7 @@ static void swap_lane(const struct wr_swap *swap, const struct wr_lane_swap *min
     lane->n_inst = n;
     lane->source = swap->new_of[lane->source];
     lane->make_ids = wr_plan_reads_ids(swap->new.plan);
-    lane->final_at = lane->swap_at = 0;
+    lane->final_at = 0;
 }
 
 /* It has given everything, and only hears what becomes of it: so do its transforms, which others may wait
@@ -144,12 +147,12 @@ static void swap_lanes(const struct wr_swap *swap)
 
 /* ---- Sinks ---- */
 
+/* The unit before still names its outlet: sinks that go hand it their dead letters by that. */
 static void change_sink(struct wr_outlet *o, struct wr_unit *unit, struct wr_instance **inst, int64_t now)
 {
     struct wr_unit *before = o->unit;
     o->unit = wr_unit_ref(unit);
     unit->outlet = o;
-    before->outlet = NULL;
     wr_unit_unref(before);
     for (uint32_t i = 0; i < o->n_shards; i++) {
         struct wr_shard *s = &o->shards[i];
@@ -206,21 +209,6 @@ static void swap_sinks(const struct wr_swap *swap, int64_t now)
     }
 }
 
-/* A sink that goes hands its dead letters to what has the place now of the one that it named, else to that
- * one, which then goes after it. */
-static void dead_letters_of_going(const struct wr_swap *swap)
-{
-    for (uint32_t i = 0; i < swap->old.plan->n_components; i++) {
-        struct wr_outlet *o = swap->old.units[i]->outlet;
-        int32_t to = swap->old.plan->components[i].dead_letter;
-        if (o == NULL || !o->going || to < 0)
-            continue;
-        uint32_t is = swap->new_of[to];
-        if (is != WR_NOWHERE && swap->new.units[is]->outlet == swap->old.units[to]->outlet)
-            wr_outlet_dead_letters_to(o, swap->new.units[is]);
-    }
-}
-
 /* ---- All of it ---- */
 
 void wr_swap_apply(struct wr_swap *swap)
@@ -233,7 +221,6 @@ void wr_swap_apply(struct wr_swap *swap)
     for (uint32_t i = 0; i < new->n_components; i++)
         if (swap->same[i])
             wr_unit_follow(swap->new.units[i], new, i);
-    dead_letters_of_going(swap);
     p->plan = wr_plan_ref(new);
     p->units = swap->new.units;
     wr_pipeline_bind_dead_letters(p);

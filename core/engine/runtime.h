@@ -107,8 +107,7 @@ struct wr_pipeline {
     _Atomic(struct wr_swap *) swap; /* lanes and shards are to rest */
     pthread_mutex_t swap_mutex;
     pthread_cond_t swap_changed;    /* one more rests, or has ended; or the swap is over */
-    uint64_t n_swaps;               /* that are over; these two under the mutex */
-    uint32_t n_looking;             /* threads that look into the swap: it stays until they are done */
+    uint64_t n_swaps;               /* that are over; under the mutex */
     _Atomic bool reloading;         /* lanes may come and go: none of them is the last */
     void (*notify)(void *arg);
     void *notify_arg;
@@ -137,9 +136,9 @@ struct wr_pipeline {
 struct wr_unit *wr_unit_new(struct wr_pipeline *p, const struct wr_plan *plan, uint32_t index);
 struct wr_unit *wr_unit_ref(struct wr_unit *unit);
 void wr_unit_unref(struct wr_unit *take_unit);
-/* The component is another plan's from now on, which says the same of it. */
 /* What its instances said of their readiness goes. */
 void wr_unit_forget_unready(const struct wr_unit *unit);
+/* The component is another plan's from now on, which says the same of it. */
 void wr_unit_follow(struct wr_unit *unit, const struct wr_plan *plan, uint32_t index);
 #define WR_UNIT_LABELS 4u
 /* Fills in the labels that every metric of a component has. */
@@ -228,7 +227,7 @@ bool wr_lane_is_here(const struct wr_lane *lane);
 
 /* The swap that is wanted, which stays there until it was looked into. */
 struct wr_swap_look {
-    const struct wr_swap *swap; /* NULL: none */
+    struct wr_swap *swap; /* NULL: none */
     uint64_t number;
 };
 struct wr_swap_look wr_swap_look(struct wr_pipeline *p);
