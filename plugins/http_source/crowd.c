@@ -73,13 +73,27 @@ static void cut_readers(struct lane *s)
     }
 }
 
+/* A lane that was busy may not have come to what is there already: a turn hears of so many connections
+ * only, and a client that is reset does not know whether its request was taken. */
+static void close_idle(struct conn *c)
+{
+    char byte;
+    if (recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 1) {
+        c->readable = true;
+        conn_work(c);
+    }
+    if (older(c->lane, DEADLINE_IDLE, IDLE_NS) == c) /* still: nothing of use came */
+        conn_close(c);
+}
+
 void crowd_expire(struct lane *s)
 {
     struct conn *c;
     if (!crowd_is_there(s))
         return;
-    while ((c = older(s, DEADLINE_IDLE, IDLE_NS)) != NULL ||
-           (c = older(s, DEADLINE_LINGER, LINGER_NS)) != NULL)
+    while ((c = older(s, DEADLINE_IDLE, IDLE_NS)) != NULL)
+        close_idle(c);
+    while ((c = older(s, DEADLINE_LINGER, LINGER_NS)) != NULL)
         conn_close(c);
     cut_readers(s);
 }
