@@ -53,19 +53,11 @@ static bool body_reserve(struct request *q, size_t n)
     return q->body != NULL;
 }
 
-/* True while this request fits into what all requests together may hold; one alone always does. */
-static bool within_flight(struct request *q)
-{
-    int64_t others = request_others(q);
-    return others == 0 ||
-           (!q->lane->memory_short && others + q->charged <= q->lane->config->max_in_flight);
-}
-
 static bool has_room(struct request *q, size_t n)
 {
     if (!body_reserve(q, n))
         return false;
-    if (within_flight(q))
+    if (request_is_within(q))
         return true;
     refuse(&q->refusal, HTTP_TOO_MANY_REQUESTS, "busy",
            "requests of %lld bytes wait for their delivery: send the request again later",

@@ -10,7 +10,7 @@
  *   body.c     collect the body; decode.c: undo its compression
  *   request.c  complete requests wait here for room in the pipeline
  *   take.c     cut it into items (items.c, weir_item.c), check each, add events to the batch;
- *              parts.c: one of very many items, in parts
+ *              parts.c: one of very many items, in parts; values.c: what parsing may take
  *   answer.c   what the client hears, once every item has ended; drain.c: when to come again
  *   source.c   open, poll, answer, stop, close; handover.c: to who has its place in a reload
  *   options.c, check.c, plugin.c: what a user reads
@@ -90,6 +90,7 @@ struct shared {
     atomic_uint connections;
     atomic_int_least64_t in_flight; /* bytes of bodies whose requests are not answered, of lists of
                                        rejected items and of answers that nobody has read */
+    atomic_int_least64_t values;    /* bytes that the values of large bodies may take; see values.c */
     struct tls *tls;                /* NULL: plain */
     struct tokens *tokens;          /* NULL: no token_file */
     pthread_mutex_t mutex;          /* of the rest, and of every lane's inbox */
@@ -162,16 +163,11 @@ void body_append(struct request *q, const char *data, size_t n);
 
 /* ---- decode.c ---- */
 
-/* What a body may grow to. */
-struct decode_limits {
-    size_t max, max_ratio;
-};
-
-/* One Content-Encoding. decode: the whole body; NULL with *why. */
+/* One Content-Encoding. decode: the whole body, whose cap is added to what q was charged; NULL with
+ * *why. */
 struct decoder {
     const char *name;
-    struct body *(*decode)(struct lane *s, struct weir_str in, struct decode_limits limits,
-                           struct refusal *why);
+    struct body *(*decode)(struct request *q, struct weir_str in, struct refusal *why);
 };
 
 /* NULL where the name is not known. */
@@ -281,6 +277,7 @@ struct request {
     struct chunks chunks;
     struct body *body;
     int64_t charged; /* bytes counted in shared->in_flight */
+    int64_t weight;  /* bytes counted in shared->values */
     int64_t queued_ns;
     struct refusal refusal;
     struct parts *parts;      /* while it is taken in parts */
@@ -442,6 +439,8 @@ void request_free(struct request *take_q);
 void request_charge(struct request *q, int64_t bytes);
 /* Bytes that others hold: this request's own, and its head's, are not among them. */
 int64_t request_others(const struct request *q);
+/* True while it fits into what all requests together may hold; one alone always does. */
+bool request_is_within(const struct request *q);
 void request_drop_body(struct request *q);
 void request_queue(struct request *q);
 void request_unqueue(struct request *q);
@@ -503,6 +502,11 @@ bool member_next(struct weir_str text, size_t *at, struct weir_str *ret_key,
 /* Fills ev's payload, id, key, time and headers from the line; false with *why. */
 bool weir_item_read(struct lane *s, struct weir_arena *a, struct weir_str line,
                     struct weir_event *ev, struct refusal *why);
+
+/* ---- values.c ---- */
+
+/* What shared->values has of the request. */
+void values_give_back(struct request *q);
 
 /* ---- take.c ---- */
 

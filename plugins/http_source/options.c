@@ -243,7 +243,10 @@ const struct weir_option http_options[N_OPTIONS] = {
      .def = "64MiB",
      .min = 1024,
      .max = 1024 * MIB,
-     .doc = "Largest body after decompression; beyond it 413."},
+     .percent = 100 + 100 * VALUES_TIMES,
+     .doc = "Largest body after decompression; beyond it 413. The parsed values of bodies of more than "
+            "64 KiB may take three times as much, all lanes together: beyond it 429, or, where a "
+            "single event would take all that alone, 413."},
     {.name = "max_ratio",
      .type = WEIR_OPT_INT,
      .offset = offsetof(struct config, max_ratio),

@@ -10,33 +10,15 @@
 
 #define AT_ONCE 2048u /* items; of more a body has more bytes than COPY_MAX, so a block of its own */
 #define CHECKS_A_CLEAR 64u
+#define BYTES_A_CLEAR (256u << 10)
 
 /* ---- Where the bytes live ---- */
 
-/* What the body may grow to: as much as all requests together may hold, where there are others. */
-static size_t decoded_max(const struct request *q)
-{
-    const struct config *cf = q->lane->config;
-    int64_t others = request_others(q);
-    int64_t left = others < cf->max_in_flight ? cf->max_in_flight - others : 0;
-    if (others <= 0 || left > cf->max_decompressed)
-        left = cf->max_decompressed;
-    return (size_t)left;
-}
-
 static bool decode(struct request *q)
 {
-    struct lane *s = q->lane;
     if (q->decoder == NULL)
         return true;
-    size_t max = decoded_max(q);
-    struct decode_limits limits = {max, (size_t)s->config->max_ratio};
-    struct body *out = q->decoder->decode(s, request_bytes(q), limits, &q->refusal);
-    if (out == NULL && strcmp(q->refusal.code, "body_too_large") == 0 &&
-        max < (size_t)s->config->max_decompressed)
-        refuse(&q->refusal, HTTP_TOO_MANY_REQUESTS, "busy",
-               "other requests wait for their delivery, and this one decompressed has no room "
-               "beside them: send it again later");
+    struct body *out = q->decoder->decode(q, request_bytes(q), &q->refusal);
     request_drop_body(q);
     request_charge(q, (out != NULL ? (int64_t)out->cap : 0) - q->charged);
     q->body = out;
@@ -268,6 +250,8 @@ static bool check_payload(struct taking *t, struct weir_event *ev, struct refusa
         ev->flags |= WEIR_EVENT_TOMB;
         return true;
     }
+    if (!is_of_body(t, ev->payload) && !values_fit_decoded(t, ev->payload, why))
+        return false;
     ev->value = h->value_parse(arena_of(t), ev->payload, &err);
     if (ev->value != NULL)
         return true;
@@ -277,7 +261,7 @@ static bool check_payload(struct taking *t, struct weir_event *ev, struct refusa
            "the item is not JSON: %s", err.text);
     if (err.offset >= 0)
         why->offset = ev->payload.ptr - t->text.ptr + err.offset;
-    if (ev->payload.ptr < t->text.ptr || ev->payload.ptr > t->text.ptr + t->text.len)
+    if (!is_of_body(t, ev->payload))
         why->offset = -1; /* it came as base64 */
     return false;
 }
@@ -317,9 +301,12 @@ bool add_item(struct taking *t, struct weir_str item, uint32_t index, bool singl
 static bool check_item(struct taking *t, struct weir_str item, struct refusal *why)
 {
     struct weir_event ev = {0};
-    if (++t->n_checked % CHECKS_A_CLEAR == 0)
+    t->bytes_checked += item.len;
+    if (++t->n_checked % CHECKS_A_CLEAR == 0 || t->bytes_checked > BYTES_A_CLEAR) {
         t->lane->h->arena_clear(t->check);
-    return read_item(t, item, &ev, why) && own_id(t, &ev, why);
+        t->bytes_checked = item.len;
+    }
+    return values_fit_part(t, item, why) && read_item(t, item, &ev, why) && own_id(t, &ev, why);
 }
 
 /* Remembers an item that is left out; false where that is not allowed, or not possible. */
@@ -414,7 +401,7 @@ static void hand_in(struct taking *t, uint32_t first)
     h->request_seal(token, n);
 }
 
-/* Forgets what the first items left: all are looked at again. */
+/* Forgets the first items: all are looked at again. What they left in the batch's memory counts on. */
 static void take_in_parts(struct taking *t, uint32_t first)
 {
     struct request *q = t->q;
@@ -435,9 +422,11 @@ size_t request_take(struct request *q, struct weir_batch *b)
     if (ok && (!place(&t) || !take_origin(&t)))
         ok = refuse_memory(&q->refusal);
     ok = ok && take_headers(&t, b->arena);
-    looked_at += t.text.len;
-    ok = ok && take_items(&t, AT_ONCE, &n_items);
-    if (ok && n_items > AT_ONCE) {
+    bool at_once = ok && values_at_once(&t);
+    looked_at += t.text.len + (size_t)q->weight; /* a large one is the batch's last */
+    ok = q->refusal.status == 0;
+    ok = ok && (!at_once || take_items(&t, AT_ONCE, &n_items));
+    if (ok && (!at_once || n_items > AT_ONCE)) {
         take_in_parts(&t, first);
         return looked_at;
     }
