@@ -169,26 +169,29 @@ static struct weir_arena *arena_of(const struct taking *t)
     return t->check != NULL ? t->check : t->b->arena;
 }
 
-/* The text of a field, ptr NULL where it is missing or is neither text nor a number. */
-static struct weir_str field_text(struct taking *t, const struct weir_value *v,
-                                  const struct weir_list *path)
+/* The text of a field, ptr NULL where it is missing or is neither text nor a number. False: no memory. */
+static bool field_text(struct taking *t, const struct weir_value *v, const struct weir_list *path,
+                       struct weir_str *ret)
 {
     const struct weir_host *h = t->lane->h;
+    *ret = weir_str_n(NULL, 0);
     for (uint32_t i = 0; i < path->n; i++)
         v = h->value_get(v, list_str(path, i));
     if (path->n == 0 || v == NULL)
-        return weir_str_n(NULL, 0);
+        return true;
     switch (h->value_type(v)) {
     case WEIR_STRING:
     case WEIR_BIGNUM:
-        return h->value_str(v);
+        *ret = h->value_str(v);
+        return true;
     case WEIR_INT:
     case WEIR_UINT:
     case WEIR_REAL:
     case WEIR_BOOL:
-        return h->value_write(arena_of(t), v);
+        *ret = h->value_write(arena_of(t), v);
+        return ret->ptr != NULL;
     default:
-        return weir_str_n(NULL, 0);
+        return true;
     }
 }
 
@@ -208,8 +211,8 @@ static struct weir_str id_of_item(struct taking *t, struct weir_str prefix, uint
 /* Its own, else from the field. */
 static bool own_id(struct taking *t, struct weir_event *ev, struct refusal *why)
 {
-    if (ev->id.len == 0)
-        ev->id = field_text(t, ev->value, &t->lane->config->id_field);
+    if (ev->id.len == 0 && !field_text(t, ev->value, &t->lane->config->id_field, &ev->id))
+        return refuse_memory(why);
     if (ev->id.len <= ITEM_ID_MAX)
         return true;
     refuse(why, HTTP_BAD_REQUEST, "bad_id",
@@ -290,8 +293,8 @@ bool add_item(struct taking *t, struct weir_str item, uint32_t index, bool singl
     ev->origin = t->origin;
     if (!read_item(t, item, ev, why))
         return false;
-    if (ev->key.ptr == NULL)
-        ev->key = field_text(t, ev->value, &t->lane->config->key);
+    if (ev->key.ptr == NULL && !field_text(t, ev->value, &t->lane->config->key, &ev->key))
+        return refuse_memory(why);
     if (!join_headers(t, ev))
         return refuse_memory(why);
     return take_id(t, ev, index, single, why);

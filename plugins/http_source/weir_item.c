@@ -21,19 +21,32 @@ struct reader {
     struct weir_event *ev;
     struct refusal *why;
     bool has_payload, tombstone;
+    bool no_memory; /* nothing is wrong with the item */
 };
 
 static bool bad_member(struct reader *rd, const char *name, const char *expected)
 {
+    if (rd->no_memory)
+        return refuse_memory(rd->why);
     refuse(rd->why, HTTP_BAD_REQUEST, "bad_item", "member %s of the item is not %s", name,
            expected);
     return false;
 }
 
-/* A short JSON text as a value; NULL where it is none. */
+/* A short JSON text as a value; NULL where it is none, or there is no memory. */
 static const struct weir_value *parse(struct reader *rd, struct weir_str text)
 {
-    return rd->lane->h->value_parse(rd->arena, text, NULL);
+    struct weir_error err = {.offset = -1};
+    const struct weir_value *v = rd->lane->h->value_parse(rd->arena, text, &err);
+    rd->no_memory = v == NULL && err.status == WEIR_E_NOMEM;
+    return v;
+}
+
+static void *alloc(struct reader *rd, size_t size)
+{
+    void *p = rd->lane->h->arena_alloc(rd->arena, size);
+    rd->no_memory = p == NULL;
+    return p;
 }
 
 /* The JSON string `text` without quotes and escapes, good as long as the batch. */
@@ -56,7 +69,7 @@ static bool read_string(struct reader *rd, struct weir_str text, struct weir_str
 
 static bool base64_read(struct reader *rd, struct weir_str in, struct weir_str *ret)
 {
-    char *out = rd->lane->h->arena_alloc(rd->arena, in.len / 4 * 3 + 1);
+    char *out = alloc(rd, in.len / 4 * 3 + 1);
     size_t len = 0;
     if (out == NULL || !base64_decode(in, out, &len))
         return false;
@@ -123,9 +136,11 @@ static bool read_headers(struct reader *rd, struct weir_str text)
 {
     const struct weir_host *h = rd->lane->h;
     const struct weir_value *v = parse(rd, text);
-    uint32_t n = v != NULL && h->value_type(v) == WEIR_ARRAY ? h->value_count(v) : 0;
-    struct weir_header *headers = h->arena_alloc(rd->arena, (n + 1) * sizeof(*headers));
-    if (v == NULL || h->value_type(v) != WEIR_ARRAY || headers == NULL)
+    if (v == NULL || h->value_type(v) != WEIR_ARRAY)
+        return bad_member(rd, "headers", "an array");
+    uint32_t n = h->value_count(v);
+    struct weir_header *headers = alloc(rd, (n + 1) * sizeof(*headers));
+    if (headers == NULL)
         return bad_member(rd, "headers", "an array");
     struct weir_value_iter it = h->value_iter(v);
     for (uint32_t i = 0; i < n; i++) {

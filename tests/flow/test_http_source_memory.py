@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """The source `http` and memory: what a body becomes when it is decompressed and parsed stays within the limit, in
-many lanes at once."""
+many lanes at once; and what fails for want of memory is never called the client's mistake."""
 import base64
 import gzip
 import json
 import threading
 
 import pytest
+import requests
 
+from fault_rig import Faulty, expect_end, sweep
 from http_edge import JSON, NDJSON, WEIR, Edge, gz
 from test_memory import MIB, resident
-from weirtest import wait_until
+from weirtest import free_port, wait_until
 
 OPTIONS = "lanes: 4\n    max_ratio: 100000\n    max_body: 8MiB\n    max_decompressed: 32MiB"
 
@@ -117,3 +119,52 @@ def test_items_that_are_too_much_at_once_are_taken_in_parts(weir):
     status, answer, _ = e.post(gzip.compress(bad, 1), gz(NDJSON))
     assert (status, answer["error"]["item"]) == (400, 100), "one bad item refuses all"
     assert len((e.folder / "out.ndjson").read_bytes().splitlines()) == 2400
+
+
+# ---- No memory is nobody's mistake -------------------------------------------------------------
+
+PARTIAL = """
+name: p
+shutdown_timeout: 10s
+sources: {in: {type: http, address: "127.0.0.1:PORT", lanes: 1, partial: true, key: number, id_field: [user, id]}}
+sinks: {out: {type: file, path: out.ndjson, on_reject: drop, batch: {timeout: 2ms}}}
+"""
+
+
+def weir_items():
+    """Each member of an item needs memory of its own to be read."""
+    coded, escaped = base64.b64encode(b"x" * 30_000).decode(), "\u00e9" * 5_000
+    payload = base64.b64encode(json.dumps({"pad": "y" * 30_000}).encode()).decode()
+    many = [{"name": f"h{n}", "value": "v"} for n in range(1000)]
+    for item in ({"key_base64": coded}, {"key": escaped}, {"headers": many}, {"unknown": list(range(20_000))},
+                 {"headers": [{"name_base64": coded, "value_base64": coded}]},
+                 {"payload_base64": payload}, {"time_ns": 1700000000000000000}, {"id": escaped[:100]}):
+        yield json.dumps({"payload": {"n": 1, "number": 1.5, "user": {"id": 7}}} | item
+                         if "payload_base64" not in item else item).encode()
+
+
+@pytest.mark.long(60)
+def test_no_memory_for_a_good_item_is_not_a_bad_item(weir):
+    body, serial = b"\n".join(weir_items()), iter(range(1_000_000))
+
+    def run_one(fault):
+        port = free_port()
+        run = Faulty(weir, weir.folder / f"run-{next(serial)}", PARTIAL.replace("PORT", str(port)), fault)
+        try:
+            wait_until(lambda: not run.alive or "listening" in run.stderr, 30, lambda: f"it listens\n{run}", 0.01)
+            statuses = []
+            while run.alive and statuses[-1:] != [200] and len(statuses) < 20:
+                try:
+                    answer = requests.post(f"http://127.0.0.1:{port}/events", body, headers=WEIR, timeout=10)
+                    statuses.append(answer.status_code)
+                    assert answer.status_code in (200, 503), (answer.text[:1000], str(run))
+                except requests.RequestException:
+                    statuses.append("cut")
+            code = run.stop() if run.alive else run.wait()
+        finally:
+            run.process.kill()
+            run.process.wait()
+        expect_end(run, code)
+        return run
+
+    sweep(run_one, "alloc", few=40)
