@@ -142,9 +142,10 @@ static enum go linger_begin(struct conn *c)
 {
     if (c->eof)
         return GO_CLOSE;
-    net_end(c);
-    inbuf_free(c->lane, c->in); /* nothing is read into it any more */
+    inbuf_free(c->lane, c->in); /* nothing is read into it any more, and none of it counts when the client
+                                   hears the end and comes again */
     c->in = NULL;
+    net_end(c);
     c->phase = PHASE_LINGER;
     deadline_set(c, DEADLINE_LINGER);
     return GO_ON;
