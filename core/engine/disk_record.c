@@ -16,7 +16,8 @@
 #define FLAG_ORIGIN 32u
 #define FLAG_SOURCE 64u  /* the source payload differs from the payload */
 #define FLAG_PAYLOAD 128u
-#define FLAGS_KNOWN 255u
+#define FLAG_NO_SOURCE 256u /* what the source gave was a tombstone, which the payload is not */
+#define FLAGS_KNOWN 511u
 #define NO_TEXT UINT32_MAX /* length of a header's value that is NULL */
 
 enum { AT_MARKER = 0, AT_LENGTH = 4, AT_CRC = 8, AT_FLAGS = 12, AT_SEQ = 16, AT_TIME = 24,
@@ -31,11 +32,19 @@ static uint32_t crc_of(const uint8_t *record, size_t length, uint32_t marker)
 
 /* ---- Writing ---- */
 
-/* The source payload where it is to be kept and is another one; else empty. */
-static struct weir_str source_of(const struct weir_event *ev, bool keep_source)
+static bool is_same(struct weir_str a, struct weir_str b)
+{
+    if (a.ptr == b.ptr)
+        return a.len == b.len;
+    return a.ptr != NULL && b.ptr != NULL && wr_str_eq(a, b); /* none and an empty one are two things */
+}
+
+/* The source payload where it is to be kept and is another one; else, and where it is a tombstone, none. */
+static struct weir_str source_of(const struct weir_event *ev, bool keep_source, uint32_t *ret_flag)
 {
     struct weir_str source = keep_source ? wr_event_source_payload(ev) : ev->payload;
-    bool same = source.ptr == ev->payload.ptr || wr_str_eq(source, ev->payload);
+    bool same = is_same(source, ev->payload);
+    *ret_flag = same ? 0 : source.ptr != NULL ? FLAG_SOURCE : FLAG_NO_SOURCE;
     return same ? weir_str_n(NULL, 0) : source;
 }
 
@@ -46,7 +55,8 @@ static size_t padded(size_t size)
 
 size_t wr_record_size(const struct weir_event *ev, bool keep_source)
 {
-    size_t size = WR_RECORD_HEAD + ev->payload.len + source_of(ev, keep_source).len + ev->key.len +
+    uint32_t flag;
+    size_t size = WR_RECORD_HEAD + ev->payload.len + source_of(ev, keep_source, &flag).len + ev->key.len +
                   ev->id.len + (ev->origin != NULL ? ev->origin->name.len : 0);
     for (uint32_t i = 0; i < ev->n_headers && size <= WR_RECORD_MAX; i++)
         size += 8 + ev->headers[i].name.len + ev->headers[i].value.len;
@@ -72,13 +82,13 @@ static uint8_t *put_headers(uint8_t *at, const struct weir_event *ev)
     return at;
 }
 
-static uint32_t flags_of(const struct weir_event *ev, struct weir_str source)
+static uint32_t flags_of(const struct weir_event *ev)
 {
     return ((ev->flags & WEIR_EVENT_RAW) != 0 ? FLAG_RAW : 0) |
            ((ev->flags & WEIR_EVENT_TOMB) != 0 ? FLAG_TOMB : 0) |
            ((ev->flags & WR_EVENT_DEAD) != 0 ? FLAG_DEAD : 0) | (wr_event_is_item(ev) ? FLAG_ITEM : 0) |
            (ev->key.ptr != NULL ? FLAG_KEY : 0) | (ev->origin != NULL ? FLAG_ORIGIN : 0) |
-           (source.ptr != NULL ? FLAG_SOURCE : 0) | (ev->payload.ptr != NULL ? FLAG_PAYLOAD : 0);
+           (ev->payload.ptr != NULL ? FLAG_PAYLOAD : 0);
 }
 
 size_t wr_record_write(uint8_t *out, const struct weir_event *ev, bool keep_source, uint32_t marker,
@@ -86,10 +96,11 @@ size_t wr_record_write(uint8_t *out, const struct weir_event *ev, bool keep_sour
 {
     static const struct weir_origin nowhere = {{NULL, 0}, -1};
     const struct weir_origin *origin = ev->origin != NULL ? ev->origin : &nowhere;
-    struct weir_str source = source_of(ev, keep_source);
+    uint32_t source_flag;
+    struct weir_str source = source_of(ev, keep_source, &source_flag);
     const struct weir_str texts[] = {ev->payload, source, ev->key, ev->id, origin->name};
     wr_put32(out + AT_MARKER, marker);
-    wr_put32(out + AT_FLAGS, flags_of(ev, source));
+    wr_put32(out + AT_FLAGS, flags_of(ev) | source_flag);
     wr_put64(out + AT_SEQ, seq);
     wr_put64(out + AT_TIME, (uint64_t)ev->time_ns);
     wr_put64(out + AT_ENTERED, (uint64_t)entered_ns);
@@ -229,7 +240,8 @@ bool wr_record_event(const struct wr_record *r, struct weir_arena *a, const stru
         ev.id = texts[ID];
     int32_t partition = (int32_t)wr_get32(r->bytes + AT_PARTITION);
     if (((flags & FLAG_ORIGIN) != 0 && !read_origin(texts[ORIGIN], partition, a, before, &ev)) ||
-        ((flags & FLAG_SOURCE) != 0 && !read_source(texts[SOURCE], a, &ev)) ||
+        ((flags & FLAG_NO_SOURCE) != 0 && !read_source(weir_str_n(NULL, 0), a, &ev)) ||
+        ((flags & (FLAG_SOURCE | FLAG_NO_SOURCE)) == FLAG_SOURCE && !read_source(texts[SOURCE], a, &ev)) ||
         !read_headers(at, wr_get32(r->bytes + AT_LENGTHS + 4 * HEADERS), a, &ev))
         return false;
     *ret_ev = ev;

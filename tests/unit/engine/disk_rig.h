@@ -195,6 +195,8 @@ static inline struct weir_event event_of(uint64_t number, struct weir_arena *a)
     if (shape % 7 == 0) {
         struct wr_trace *trace = wr_arena_alloc(a, sizeof(*trace));
         *trace = (struct wr_trace){.source = text_of(number, 4, 300, a)};
+        if (shape % 21 == 0)
+            trace->source = weir_str_n(NULL, 0); /* a tombstone, of which a payload was made */
         ev.host_trace = trace;
     }
     return ev;

@@ -96,6 +96,50 @@ static void the_source_payload_is_left_out_where_the_user_wants_it(void **state)
     wr_arena_done(&a);
 }
 
+/* A tombstone of which a hook made a payload; an empty one is another thing. */
+static void a_source_that_gave_a_tombstone_is_kept(void **state)
+{
+    (void)state;
+    static const struct weir_str payloads[] = {{"made", 4}, {"", 0}};
+    for (int i = 0; i < 2; i++) {
+        struct wr_trace trace = {.source = {NULL, 0}};
+        struct weir_event ev = {.payload = payloads[i], .host_trace = &trace}, back;
+        struct weir_arena a = {0};
+        struct wr_record r;
+        size_t size, need;
+        uint8_t *bytes = record_of(&ev, true, &size);
+        assert_int_equal(wr_record_read(bytes, size, 77, &r, &need), WR_RECORD_OK);
+        assert_true(wr_record_event(&r, &a, NULL, &back));
+        assert_same_str(back.payload, ev.payload);
+        assert_null(wr_event_source_payload(&back).ptr);
+        wr_free(bytes);
+        bytes = record_of(&ev, false, &size);
+        assert_int_equal(wr_record_read(bytes, size, 77, &r, &need), WR_RECORD_OK);
+        assert_true(wr_record_event(&r, &a, NULL, &back));
+        assert_same_str(wr_event_source_payload(&back), ev.payload);
+        wr_free(bytes);
+        wr_arena_done(&a);
+    }
+}
+
+/* What is left of a payload lies where the whole of it lay. */
+static void a_part_of_the_source_payload_is_another_payload(void **state)
+{
+    (void)state;
+    struct wr_trace trace = {.source = weir_cstr("head and tail")};
+    struct weir_event ev = {.payload = {trace.source.ptr, 4}, .host_trace = &trace}, back;
+    struct weir_arena a = {0};
+    struct wr_record r;
+    size_t size, need;
+    uint8_t *bytes = record_of(&ev, true, &size);
+    assert_int_equal(wr_record_read(bytes, size, 77, &r, &need), WR_RECORD_OK);
+    assert_true(wr_record_event(&r, &a, NULL, &back));
+    assert_true(wr_str_is(back.payload, "head"));
+    assert_true(wr_str_is(wr_event_source_payload(&back), "head and tail"));
+    wr_free(bytes);
+    wr_arena_done(&a);
+}
+
 static void events_of_one_origin_share_it(void **state)
 {
     (void)state;
@@ -186,6 +230,8 @@ int main(void)
         cmocka_unit_test(nothing_and_empty_are_two_things),
         cmocka_unit_test(an_item_of_a_request_stays_one),
         cmocka_unit_test(the_source_payload_is_left_out_where_the_user_wants_it),
+        cmocka_unit_test(a_source_that_gave_a_tombstone_is_kept),
+        cmocka_unit_test(a_part_of_the_source_payload_is_another_payload),
         cmocka_unit_test(events_of_one_origin_share_it),
         cmocka_unit_test(every_flipped_bit_is_noticed),
         cmocka_unit_test(lengths_that_lie_are_refused),
