@@ -6,6 +6,7 @@
  *   cursor                             how far all has ended; see wr_cursor_load
  *   000000000012-5f3a09c1.segment      records; the number counts up, the rest is the segment's marker
  *   damaged-000000000012-5f3a09c1-4096 bytes of segment 12 from 4096 on that are no records, set aside
+ *   damaged-...-whole                  a whole segment: of bytes that could not be copied, or without records
  */
 #ifndef WR_ENGINE_DISK_FILE_H
 #define WR_ENGINE_DISK_FILE_H

@@ -52,7 +52,7 @@ void wr_disk_set_aside(int dir, struct wr_disk_segment *seg, const struct wr_dam
     if (!wr_damage_save(dir, seg, damage)) {
         find.error = errno;
         find.saved = false;
-        seg->keep = true;
+        wr_segment_keep(dir, seg);
     }
     if (tell_find != NULL)
         tell_find(arg, &find);

@@ -36,64 +36,78 @@ enum wr_scan_state wr_scan_look(struct wr_scan *s, struct wr_record *ret, size_t
 
 /* ---- Behind damage ---- */
 
-/* A whole record that may follow stands at this place. */
-static bool is_record(struct wr_scan *s, int64_t at)
+/* Whether a whole record that may follow stands at this place. False with errno: nobody knows. */
+static bool look_for_record(struct wr_scan *s, int64_t at, bool *ret)
 {
     uint8_t head[WR_RECORD_HEAD];
     struct wr_record r;
     size_t need;
     ssize_t n = wr_disk_read(s->fd, head, sizeof(head), at, &s->unreadable);
+    *ret = false;
     if (n != (ssize_t)sizeof(head))
-        return false;
+        return n >= 0;
     if (wr_record_read(head, sizeof(head), s->marker, &r, &need) == WR_RECORD_BAD ||
         (int64_t)need > s->end - at)
-        return false;
+        return true;
     uint8_t *all = wr_alloc_raw(need);
-    if (all == NULL)
+    if (all == NULL) {
+        errno = ENOMEM;
         return false;
-    bool ok = wr_disk_read(s->fd, all, need, at, &s->unreadable) == (ssize_t)need &&
-              wr_record_read(all, need, s->marker, &r, &need) == WR_RECORD_OK && r.seq >= s->seq &&
-              r.seq < s->limit;
+    }
+    n = wr_disk_read(s->fd, all, need, at, &s->unreadable);
+    *ret = n == (ssize_t)need && wr_record_read(all, need, s->marker, &r, &need) == WR_RECORD_OK &&
+           r.seq >= s->seq && r.seq < s->limit;
+    int why = errno;
     wr_free(all);
-    return ok;
+    errno = why;
+    return n >= 0;
+}
+
+/* The first whole record whose marker is in the block, which lies at `at` in the file; else *io_found stays.
+ * False with errno. */
+static bool search(struct wr_scan *s, const uint8_t *block, size_t len, int64_t at, int64_t *io_found)
+{
+    uint8_t marker[4];
+    bool is_record = false;
+    wr_put32(marker, s->marker);
+    const uint8_t *p = block;
+    for (; (p = memmem(p, (size_t)(block + len - p), marker, sizeof(marker))) != NULL; p++) {
+        if (!look_for_record(s, at + (p - block), &is_record))
+            return false;
+        if (is_record) {
+            *io_found = at + (p - block);
+            return true;
+        }
+    }
+    return true;
 }
 
 /* The first whole record from `at` on, else the end. */
 static bool find_record(struct wr_scan *s, int64_t at, int64_t *ret)
 {
-    uint8_t marker[4];
     uint8_t *block = wr_alloc_raw(WINDOW);
-    wr_put32(marker, s->marker);
     if (block == NULL) {
         errno = ENOMEM;
         return false;
     }
     *ret = s->end;
+    bool ok = true;
     while (at < s->end && *ret == s->end) {
         size_t want = s->end - at < (int64_t)WINDOW ? (size_t)(s->end - at) : WINDOW;
         ssize_t n = wr_disk_read(s->fd, block, want, at, &s->unreadable);
-        if (n < 0) {
-            wr_free(block);
-            return false;
-        }
-        const uint8_t *p = block;
-        while ((p = memmem(p, (size_t)(block + n - p), marker, sizeof(marker))) != NULL) {
-            if (is_record(s, at + (p - block))) {
-                *ret = at + (p - block);
-                break;
-            }
-            p++;
-        }
-        if (n < 4)
+        ok = n >= 0 && search(s, block, (size_t)n, at, ret);
+        if (!ok || n < 4)
             break;
         at += n - 3; /* a marker may lie across the border */
     }
+    int why = errno;
     wr_free(block);
-    return true;
+    errno = why;
+    return ok;
 }
 
 /* Nothing whole follows: is it the beginning of a record that goes on behind the end, or room that was
- * never written to? */
+ * never written to? Not where the disk could not give all of it: whole records may stand there. */
 static bool looks_torn(struct wr_scan *s, int64_t from)
 {
     uint8_t block[4096];
@@ -105,6 +119,8 @@ static bool looks_torn(struct wr_scan *s, int64_t from)
     if (n < 0)
         return false;
     enum wr_record_state state = wr_record_read(block, (size_t)n, s->marker, &r, &need);
+    if (s->unreadable)
+        return false;
     if (state == WR_RECORD_SHORT && (int64_t)need > left)
         return true;
     for (int64_t at = from; at < s->end; at += n) {
@@ -113,9 +129,9 @@ static bool looks_torn(struct wr_scan *s, int64_t from)
             if (block[i] != 0)
                 return false;
         if (n <= 0)
-            return n == 0;
+            return n == 0 && !s->unreadable;
     }
-    return true;
+    return !s->unreadable;
 }
 
 bool wr_scan_resync(struct wr_scan *s, struct wr_damage *ret)

@@ -127,20 +127,35 @@ int wr_segment_open(int dir, const struct wr_disk_segment *seg)
     return openat(dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 }
 
+static void name_aside(char out[WR_DISK_NAME], const struct wr_disk_segment *seg)
+{
+    snprintf(out, WR_DISK_NAME, "damaged-%012" PRIu64 "-%08" PRIx32 "-whole", seg->number, seg->marker);
+}
+
 bool wr_segment_set_aside(int dir, const struct wr_disk_segment *seg)
 {
     char name[WR_DISK_NAME], aside[WR_DISK_NAME];
     wr_segment_name(name, seg);
-    snprintf(aside, sizeof(aside), "damaged-%012" PRIu64 "-%08" PRIx32 "-whole", seg->number, seg->marker);
+    name_aside(aside, seg);
     return renameat(dir, name, dir, aside) == 0;
+}
+
+void wr_segment_keep(int dir, struct wr_disk_segment *seg)
+{
+    char name[WR_DISK_NAME], aside[WR_DISK_NAME];
+    seg->keep = true;
+    wr_segment_name(name, seg);
+    name_aside(aside, seg);
+    if (linkat(dir, name, dir, aside, 0) == 0)
+        (void)fsync(dir);
 }
 
 bool wr_segment_remove(int dir, const struct wr_disk_segment *seg)
 {
     char name[WR_DISK_NAME];
-    if (seg->keep)
-        return wr_segment_set_aside(dir, seg);
-    wr_segment_name(name, seg);
+    if (seg->keep && !wr_segment_set_aside(dir, seg))
+        return false;
+    wr_segment_name(name, seg); /* which is still there where the other is a link to the same file */
     return unlinkat(dir, name, 0) == 0 || errno == ENOENT;
 }
 

@@ -36,6 +36,9 @@ void wr_segments_free(struct wr_disk_segment *take_first);
 int wr_segment_create(int dir, const struct wr_disk_segment *seg, int64_t wall_ns);
 /* To read, or -1 with errno. */
 int wr_segment_open(int dir, const struct wr_disk_segment *seg);
+/* It has damage that cannot be copied: its bytes stay. They get a second name damaged-... at once, where the
+ * file system has such, so that a later run does not delete them. */
+void wr_segment_keep(int dir, struct wr_disk_segment *seg);
 /* Deletes it, or renames it where it is kept. False with errno. */
 bool wr_segment_remove(int dir, const struct wr_disk_segment *seg);
 /* Out of the way as a whole: to a name damaged-.... False with errno. */

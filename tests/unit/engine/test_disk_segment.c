@@ -9,12 +9,43 @@
 
 static struct weir_arena arena;
 static int dir;
+static struct {
+    ino_t ino;
+    off_t from, to;
+} bad; /* bytes of a file that its disk cannot give */
+static bool no_memory; /* for what is no window */
+
+ssize_t __real_pread(int fd, void *p, size_t len, off_t at);
+ssize_t __wrap_pread(int fd, void *p, size_t len, off_t at);
+void *__real_wr_alloc_raw(size_t size);
+void *__wrap_wr_alloc_raw(size_t size);
+
+ssize_t __wrap_pread(int fd, void *p, size_t len, off_t at)
+{
+    struct stat st;
+    assert_int_equal(fstat(fd, &st), 0);
+    if (st.st_ino == bad.ino && at < bad.to && at + (off_t)len > bad.from) {
+        if (at >= bad.from) {
+            errno = EIO;
+            return -1;
+        }
+        len = (size_t)(bad.from - at);
+    }
+    return __real_pread(fd, p, len, at);
+}
+
+void *__wrap_wr_alloc_raw(size_t size)
+{
+    return no_memory && size < 100000 ? NULL : __real_wr_alloc_raw(size);
+}
 
 static int begin(void **state)
 {
     (void)state;
     disk_rig_init(1, 1 << 20);
     disk.next = 1000;
+    memset(&bad, 0, sizeof(bad));
+    no_memory = false;
     dir = open(disk.path, O_RDONLY | O_DIRECTORY);
     return dir < 0;
 }
@@ -63,6 +94,26 @@ static void cut(const struct wr_disk_segment *seg, int64_t len)
     char name[DISK_PATH], file[WR_DISK_NAME];
     wr_segment_name(file, seg);
     assert_int_equal(truncate(disk_join(name, disk.path, file), len), 0);
+}
+
+static void make_unreadable(const struct wr_disk_segment *seg, off_t from)
+{
+    char name[WR_DISK_NAME];
+    struct stat st;
+    wr_segment_name(name, seg);
+    assert_int_equal(fstatat(dir, name, &st, 0), 0);
+    bad.ino = st.st_ino;
+    bad.from = from;
+    bad.to = st.st_size;
+}
+
+static int64_t size_of(const char *word)
+{
+    char name[300];
+    struct stat st;
+    assert_int_equal(disk_files(word, name), 1);
+    assert_int_equal(fstatat(dir, name, &st, 0), 0);
+    return st.st_size;
 }
 
 static void set_cursor(uint64_t seq)
@@ -157,6 +208,26 @@ static void behind_damage_the_next_whole_record_is_found(void **state)
     wr_segments_free(s.first);
 }
 
+/* Nobody knows what stands behind the damage then. */
+static void without_memory_nothing_is_taken_for_damage(void **state)
+{
+    (void)state;
+    int64_t at[50];
+    struct wr_disk_segment seg = make_segment(0, 0, 50, at);
+    struct wr_disk_state s;
+    struct weir_error err = {0};
+    spoil(&seg, at[10] + 20, "spoilt", 6);
+    set_cursor(0);
+    no_memory = true;
+    assert_false(wr_disk_recover(dir, disk.path, &s, find, NULL, &err));
+    assert_non_null(strstr(err.text, strerror(ENOMEM)));
+    assert_int_equal(size_of("0000"), seg.bytes);
+    no_memory = false;
+    s = recover();
+    assert_int_equal(all_records(&s), 49);
+    wr_segments_free(s.first);
+}
+
 /* A payload with a whole record in it: what it is marked with is not known to those who send events. */
 static void a_record_within_a_payload_is_no_record(void **state)
 {
@@ -236,6 +307,30 @@ static void a_damaged_tail_is_kept_beside(void **state)
     wr_segments_free(s.first);
 }
 
+/* What the disk cannot give now may be whole: it stays, also when what follows has long ended. */
+static void an_unreadable_tail_is_neither_cut_nor_deleted(void **state)
+{
+    (void)state;
+    struct wr_disk_segment seg = make_segment(0, 0, 50, NULL);
+    make_unreadable(&seg, 8192);
+    set_cursor(0);
+    struct wr_disk_state s = recover();
+    uint64_t next = s.next_seq;
+    assert_true(next > 0 && next < 50);
+    assert_int_equal(found.n[WR_FIND_TORN], 0);
+    assert_int_equal(found.n[WR_FIND_DAMAGED], 1);
+    assert_false(found.saved);
+    assert_int_equal(size_of("0000"), seg.bytes);
+    wr_segments_free(s.first);
+    (void)make_segment(1, next, next + 5, NULL);
+    set_cursor(next);
+    s = recover(); /* of another run, which has not seen it */
+    assert_int_equal(s.n_removed, 1);
+    assert_int_equal(disk_files("000000000000", NULL), 0);
+    assert_int_equal(size_of("damaged-"), seg.bytes);
+    wr_segments_free(s.first);
+}
+
 /* ---- Headers ---- */
 
 static void records_behind_a_damaged_header_are_read(void **state)
@@ -268,6 +363,21 @@ static void a_file_without_any_record_is_out_of_the_way(void **state)
     assert_int_equal(s.next_seq, 10);
     assert_int_equal(s.next_number, 2);
     assert_int_equal(disk_files("damaged-", NULL), 1);
+    wr_segments_free(s.first);
+}
+
+static void a_segment_that_cannot_be_read_is_not_deleted(void **state)
+{
+    (void)state;
+    (void)make_segment(0, 0, 10, NULL);
+    struct wr_disk_segment b = make_segment(1, 10, 20, NULL);
+    make_unreadable(&b, 0);
+    set_cursor(0);
+    struct wr_disk_state s = recover();
+    assert_int_equal(found.n[WR_FIND_TORN], 0);
+    assert_int_equal(found.n[WR_FIND_NO_SEGMENT], 1);
+    assert_int_equal(s.next_seq, 10);
+    assert_int_equal(size_of("damaged-"), b.bytes);
     wr_segments_free(s.first);
 }
 
@@ -432,12 +542,15 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_scan_gives_every_record),
         TEST(behind_damage_the_next_whole_record_is_found),
+        TEST(without_memory_nothing_is_taken_for_damage),
         TEST(a_record_within_a_payload_is_no_record),
         TEST(a_torn_tail_is_cut_at_every_byte),
         TEST(room_that_was_never_written_is_a_torn_tail),
         TEST(a_damaged_tail_is_kept_beside),
+        TEST(an_unreadable_tail_is_neither_cut_nor_deleted),
         TEST(records_behind_a_damaged_header_are_read),
         TEST(a_file_without_any_record_is_out_of_the_way),
+        TEST(a_segment_that_cannot_be_read_is_not_deleted),
         TEST(a_file_that_was_only_begun_is_deleted),
         TEST(a_newer_format_is_an_error_that_says_so),
         TEST(a_segment_ends_where_the_next_one_begins),
