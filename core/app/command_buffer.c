@@ -310,7 +310,7 @@ static int repair(struct picture *p)
     struct repairs r = {.json = p->json};
     struct wr_buf path = {0};
     uint64_t records = 0;
-    int lock = wr_disk_lock(p->dir, p->path, &err);
+    int lock = wr_disk_lock(p->dir, p->path, wr_clock_system(), &err);
     bool ok = lock >= 0 && wr_disk_recover(p->dir, p->path, &state, tell_repair, &r, &err);
     if (ok) {
         ok = wr_disk_look_through(p->dir, &state, &records, tell_repair, &r, &err);

@@ -362,7 +362,7 @@ static bool open_folder(struct wr_disk *d, struct weir_error *err)
                        d->opt.path, strerror(errno));
         return false;
     }
-    d->lock = wr_disk_lock(d->dir, d->opt.path, err);
+    d->lock = wr_disk_lock(d->dir, d->opt.path, d->opt.clock, err);
     return d->lock >= 0;
 }
 

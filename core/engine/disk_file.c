@@ -7,6 +7,7 @@
 #include <base/crc32c.h>
 #include <base/error.h>
 #include <base/str.h>
+#include <base/wake.h>
 #include <engine/disk_record.h>
 
 #include <errno.h>
@@ -69,23 +70,45 @@ bool wr_disk_folder_make(const char *path, struct weir_error *err)
     return true;
 }
 
-int wr_disk_lock(int dir, const char *path, struct weir_error *err)
+#define LOCK_TRIES 25
+#define LOCK_WAIT_NS (20 * WEIR_NS_PER_MS)
+
+/* 0, or errno with the owner. Who only looks (wr_disk_locked_by) has it for a moment: that is waited for. */
+static int take_lock(int fd, int dir, struct wr_clock *clock, int64_t *ret_owner)
 {
+    struct wr_wake nobody;
+    int error = 0;
+    wr_wake_init(&nobody, NULL, NULL);
+    for (int i = 0; i < LOCK_TRIES; i++) {
+        error = flock(fd, LOCK_EX | LOCK_NB) == 0 ? 0 : errno;
+        *ret_owner = error == EWOULDBLOCK ? wr_disk_locked_by(dir) : 0;
+        if (error != EWOULDBLOCK || *ret_owner != 0)
+            break;
+        wr_wake_wait(&nobody, clock, wr_now(clock) + LOCK_WAIT_NS);
+    }
+    wr_wake_done(&nobody);
+    return error;
+}
+
+int wr_disk_lock(int dir, const char *path, struct wr_clock *clock, struct weir_error *err)
+{
+    int64_t owner = 0;
     int fd = openat(dir, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0) {
+    int error = fd >= 0 ? take_lock(fd, dir, clock, &owner) : errno;
+    if (error == 0) {
         char text[32];
         int n = snprintf(text, sizeof(text), "%ld\n", (long)getpid());
         if (ftruncate(fd, 0) == 0)
             (void)wr_disk_write(fd, text, (size_t)n, 0); /* for people; the lock is the lock */
         return fd;
     }
-    if (fd >= 0 && errno == EWOULDBLOCK)
+    if (error == EWOULDBLOCK)
         (void)wr_error(err, WEIR_E_FATAL, "locked",
                        "the buffer '%s' is in use by process %lld: two cannot share one folder", path,
-                       (long long)wr_disk_locked_by(dir));
+                       (long long)owner);
     else
         (void)wr_error(err, WEIR_E_FATAL, "no_lock", "cannot lock the buffer '%s': %s", path,
-                       strerror(errno));
+                       strerror(error));
     if (fd >= 0)
         close(fd);
     return -1;

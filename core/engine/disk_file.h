@@ -11,6 +11,7 @@
 #ifndef WR_ENGINE_DISK_FILE_H
 #define WR_ENGINE_DISK_FILE_H
 
+#include <base/clock.h>
 #include <sys/types.h>
 #include <weir/base.h>
 
@@ -19,7 +20,7 @@
 /* Makes the folder and those above it that are missing, durably. */
 bool wr_disk_folder_make(const char *path, struct weir_error *err);
 /* Takes the lock: a descriptor, or -1 where another has it. */
-int wr_disk_lock(int dir, const char *path, struct weir_error *err);
+int wr_disk_lock(int dir, const char *path, struct wr_clock *clock, struct weir_error *err);
 /* The process that has the lock, 0: nobody. */
 int64_t wr_disk_locked_by(int dir);
 

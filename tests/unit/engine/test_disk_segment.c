@@ -6,6 +6,7 @@
 
 #include <base/crc32c.h>
 #include <errno.h>
+#include <sys/file.h>
 
 static struct weir_arena arena;
 static int dir;
@@ -506,16 +507,40 @@ static void a_folder_has_one_user(void **state)
 {
     (void)state;
     struct weir_error err = {0};
-    int lock = wr_disk_lock(dir, disk.path, &err);
+    int lock = wr_disk_lock(dir, disk.path, &disk.clock, &err);
+    int64_t began = disk.now;
     assert_true(lock >= 0);
     assert_int_equal(wr_disk_locked_by(dir), getpid());
-    assert_int_equal(wr_disk_lock(dir, disk.path, &err), -1);
+    assert_int_equal(wr_disk_lock(dir, disk.path, &disk.clock, &err), -1);
+    assert_int_equal(disk.now, began); /* there is nothing to wait for */
     assert_string_equal(err.code, "locked");
     assert_non_null(strstr(err.text, disk.path));
     close(lock);
     assert_int_equal(wr_disk_locked_by(dir), 0);
-    lock = wr_disk_lock(dir, disk.path, &err);
+    lock = wr_disk_lock(dir, disk.path, &disk.clock, &err);
     assert_true(lock >= 0);
+    close(lock);
+}
+
+static int looking; /* holds the lock as `weir buffer inspect` does for a moment */
+
+static void look_no_more(struct wr_clock *c, pthread_cond_t *cond, pthread_mutex_t *held, int64_t until)
+{
+    disk_clock_wait(c, cond, held, until);
+    close(looking);
+}
+
+static void who_only_looks_does_not_keep_others_out(void **state)
+{
+    (void)state;
+    struct weir_error err = {0};
+    struct wr_clock clock = disk.clock;
+    clock.wait = look_no_more;
+    looking = openat(dir, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    assert_int_equal(flock(looking, LOCK_SH | LOCK_NB), 0);
+    int lock = wr_disk_lock(dir, disk.path, &clock, &err);
+    if (lock < 0)
+        fail_msg("%s", err.text);
     close(lock);
 }
 
@@ -560,6 +585,7 @@ int main(void)
         TEST(a_cursor_that_cannot_be_opened_is_not_taken_for_none),
         TEST(damage_in_the_cursors_place_is_met_again),
         TEST(a_folder_has_one_user),
+        TEST(who_only_looks_does_not_keep_others_out),
         TEST(folders_are_made_with_those_above),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
