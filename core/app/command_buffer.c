@@ -192,7 +192,10 @@ static uint64_t limit_of(const struct wr_disk_segment *seg)
 
 static int look(struct picture *p)
 {
-    if (!wr_cursor_load(p->dir, &p->has_cursor, &p->cursor)) {
+    struct wr_cursor cursor = {0};
+    bool loaded = wr_cursor_load(p->dir, &p->has_cursor, &cursor);
+    p->cursor = cursor.seq;
+    if (!loaded) {
         fprintf(stderr, "weir buffer: cannot open %s/cursor: %s\n", p->path, strerror(errno));
         return WR_EXIT_PROBLEMS;
     }

@@ -378,6 +378,8 @@ static bool open_files(struct wr_disk *d, struct weir_error *err)
         d->last = seg;
     }
     d->read_seq = d->given_seq = d->cursor = d->ended_seq = d->kept_cursor = state.cursor;
+    d->dropped_from = state.dropped_from;
+    d->dropped_to = state.dropped_to;
     d->synced_seq = d->next_seq = state.next_seq;
     d->next_number = state.next_number;
     d->read_number = d->first != NULL ? d->first->number : 0;

@@ -188,9 +188,26 @@ ssize_t wr_disk_read(int fd, void *to, size_t len, int64_t at, bool *ret_bad)
 
 #define CURSOR_MAGIC UINT64_C(0x524f535255435257) /* "WRCURSOR" */
 #define PLACE 4096 /* of one of the two: never in one sector */
-#define CURSOR_BYTES 20
+#define CURSOR_BYTES 36
 
-bool wr_cursor_load(int dir, bool *ret_found, uint64_t *ret_seq)
+/* False: it is none that can be believed. */
+static bool read_cursor(const uint8_t in[CURSOR_BYTES], struct wr_cursor *ret)
+{
+    struct wr_cursor c = {wr_get64(in + 8), wr_get64(in + 16), wr_get64(in + 24)};
+    if (wr_get64(in) != CURSOR_MAGIC || wr_get32(in + 32) != wr_crc32c(0, in, 32) || c.seq >= WR_SEQ_MAX ||
+        c.dropped_from > c.dropped_to || c.dropped_to >= WR_SEQ_MAX)
+        return false;
+    *ret = c;
+    return true;
+}
+
+/* Both only ever grow. */
+static bool is_newer(const struct wr_cursor *a, const struct wr_cursor *b)
+{
+    return a->seq != b->seq ? a->seq > b->seq : a->dropped_to > b->dropped_to;
+}
+
+bool wr_cursor_load(int dir, bool *ret_found, struct wr_cursor *ret)
 {
     *ret_found = false;
     int fd = openat(dir, "cursor", O_RDONLY | O_CLOEXEC);
@@ -199,12 +216,11 @@ bool wr_cursor_load(int dir, bool *ret_found, uint64_t *ret_seq)
     bool bad = false;
     for (int place = 0; place < 2; place++) {
         uint8_t in[CURSOR_BYTES];
+        struct wr_cursor c;
         if (wr_disk_read(fd, in, sizeof(in), (int64_t)place * PLACE, &bad) != CURSOR_BYTES ||
-            wr_get64(in) != CURSOR_MAGIC || wr_get32(in + 16) != wr_crc32c(0, in, 16) ||
-            wr_get64(in + 8) >= WR_SEQ_MAX)
+            !read_cursor(in, &c))
             continue;
-        uint64_t seq = wr_get64(in + 8);
-        *ret_seq = !*ret_found || seq > *ret_seq ? seq : *ret_seq;
+        *ret = !*ret_found || is_newer(&c, ret) ? c : *ret;
         *ret_found = true;
     }
     close(fd);
@@ -229,11 +245,13 @@ int wr_cursor_open(int dir)
     return -1;
 }
 
-bool wr_cursor_store(int fd, uint64_t seq, uint64_t turn)
+bool wr_cursor_store(int fd, const struct wr_cursor *cursor, uint64_t turn)
 {
     uint8_t out[CURSOR_BYTES];
     wr_put64(out, CURSOR_MAGIC);
-    wr_put64(out + 8, seq);
-    wr_put32(out + 16, wr_crc32c(0, out, 16));
+    wr_put64(out + 8, cursor->seq);
+    wr_put64(out + 16, cursor->dropped_from);
+    wr_put64(out + 24, cursor->dropped_to);
+    wr_put32(out + 32, wr_crc32c(0, out, 32));
     return wr_disk_write(fd, out, sizeof(out), (int64_t)(turn % 2) * PLACE);
 }

@@ -30,12 +30,17 @@ bool wr_disk_write(int fd, const void *data, size_t len, int64_t at);
  * give are zeros; *ret_bad says that there were some. */
 ssize_t wr_disk_read(int fd, void *to, size_t len, int64_t at, bool *ret_bad);
 
+struct wr_cursor {
+    uint64_t seq; /* all before it has ended */
+    uint64_t dropped_from, dropped_to; /* were dropped on purpose, and counted: no loss where they are missing */
+};
+
 /* How far all has ended, as it was kept last; *ret_found is false where nothing that can be believed is
  * there. False with errno: it may be there, and cannot be opened. */
-bool wr_cursor_load(int dir, bool *ret_found, uint64_t *ret_seq);
+bool wr_cursor_load(int dir, bool *ret_found, struct wr_cursor *ret);
 /* Opens it for wr_cursor_store, with its room on the disk. -1 with errno. */
 int wr_cursor_open(int dir);
 /* Two places take turns, each with its checksum: what is half written is no loss. */
-bool wr_cursor_store(int fd, uint64_t seq, uint64_t turn);
+bool wr_cursor_store(int fd, const struct wr_cursor *cursor, uint64_t turn);
 
 #endif

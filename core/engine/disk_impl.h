@@ -60,6 +60,7 @@ struct wr_disk {
     uint64_t given_seq;          /* behind the last event that was given */
     uint64_t synced_seq;         /* all before it is durable */
     uint64_t cursor;             /* all before it has ended */
+    uint64_t dropped_from, dropped_to; /* see struct wr_cursor */
     struct wr_disk_segment *first, *last;
     size_t disk_bytes;           /* of the segments' files */
     uint32_t n_segments;
@@ -90,6 +91,7 @@ struct wr_disk {
     uint32_t failures;
     int cursor_fd;
     uint64_t kept_cursor, kept_turn;
+    uint64_t safe_cursor; /* kept, and durable */
     int64_t look_at; /* when take is asked again after a read that failed, 0 = not */
 
     /* Of take, one at a time. */

@@ -31,22 +31,40 @@ struct piece {
     struct wr_batch *b;
     int64_t now, wall;
     size_t disk_bytes;
-    uint64_t n_lost; /* records that damage has cost */
-    bool damaged;    /* a damaged place stands in front of the next record */
+    uint64_t n_lost; /* records that are not there */
 };
 
 /* ---- Where to read ---- */
 
+/* Of [from, to), which no segment has, those that were lost: what was dropped has been counted. Under the
+ * mutex. */
+static uint64_t count_missing(const struct wr_disk *d, uint64_t from, uint64_t to)
+{
+    uint64_t dropped_from = d->dropped_from > from ? d->dropped_from : from;
+    uint64_t dropped_to = d->dropped_to < to ? d->dropped_to : to;
+    return to - from - (dropped_to > dropped_from ? dropped_to - dropped_from : 0);
+}
+
+static void tell_lost(struct wr_disk *d, uint64_t n)
+{
+    if (n == 0)
+        return;
+    d->opt.discarded(d->opt.discarded_arg, "buffer_damaged", n);
+    WR_LOG(d->opt.log, WEIR_LOG_ERROR,
+           "the disk buffer lacks events: they are damaged, or a segment was cut or deleted",
+           weir_kv_u64("events", n), weir_kv_text("path", d->opt.path));
+}
+
 /* False: nothing can be read now. */
 static bool find_place(struct wr_disk *d, struct place *ret)
 {
-    uint64_t missing = 0;
+    uint64_t lost = 0;
     pthread_mutex_lock(&d->mutex);
     struct wr_disk_segment *seg = d->first;
     while (seg != NULL && seg->next != NULL && seg->next->first_seq <= d->read_seq)
         seg = seg->next;
     if (seg != NULL && d->read_seq < seg->first_seq) {
-        missing = seg->first_seq - d->read_seq;
+        lost = count_missing(d, d->read_seq, seg->first_seq);
         d->read_seq = seg->first_seq;
     }
     bool any = seg != NULL && d->read_seq < d->synced_seq;
@@ -56,9 +74,7 @@ static bool find_place(struct wr_disk *d, struct place *ret)
     else
         d->hungry = WR_WANTS_EVENTS;
     pthread_mutex_unlock(&d->mutex);
-    if (missing != 0)
-        WR_LOG(d->opt.log, WEIR_LOG_WARN, "the disk buffer lacks a segment: it was dropped, or somebody deleted it",
-               weir_kv_u64("events", missing), weir_kv_text("path", d->opt.path));
+    tell_lost(d, lost);
     return any;
 }
 
@@ -100,10 +116,8 @@ static bool fill(struct piece *p, size_t need)
     p->scan.window = window;
     p->scan.window_at = p->scan.at;
     p->scan.window_len = (size_t)n;
-    if ((size_t)n < need) {
+    if ((size_t)n < need)
         p->scan.end = p->scan.at + n; /* somebody cut it */
-        p->damaged = true;
-    }
     return true;
 }
 
@@ -130,22 +144,26 @@ static bool add_event(struct piece *p, const struct wr_record *r)
     return true;
 }
 
+/* The next record, or the segment's end, is at `seq`. */
 static void count_lost(struct piece *p, uint64_t seq)
 {
     uint64_t expected = p->b->pub.n_events != 0
                             ? (uint64_t)wr_batch_events(p->b)[p->b->pub.n_events - 1].next
                             : p->place->seq;
-    if (p->damaged && seq > expected)
-        p->n_lost += seq - expected;
-    p->damaged = false;
+    if (seq <= expected)
+        return;
+    pthread_mutex_lock(&p->d->mutex);
+    p->n_lost += count_missing(p->d, expected, seq);
+    pthread_mutex_unlock(&p->d->mutex);
 }
 
 static void pass_damage(struct piece *p, const struct wr_damage *damage)
 {
     struct wr_disk_segment seg = p->place->seg;
     wr_disk_set_aside(p->d->dir, &seg, damage, wr_disk_tell_find, p->d);
-    p->damaged = true;
-    bool keep = seg.keep || p->scan.unreadable;
+    if (p->scan.unreadable)
+        wr_segment_keep(p->d->dir, &seg);
+    bool keep = seg.keep;
     pthread_mutex_lock(&p->d->mutex);
     for (struct wr_disk_segment *s = p->d->first; keep && s != NULL; s = s->next)
         if (s->number == seg.number)
@@ -215,23 +233,27 @@ static bool commit_piece(struct piece *p, struct wr_disk_entry *e)
         d->read_number = p->place->seg.number;
         d->read_at = p->scan.at;
         d->read_at_seq = p->scan.seq;
-        if (p->n_lost != 0)
-            d->opt.discarded(d->opt.discarded_arg, "buffer_damaged", p->n_lost);
+        tell_lost(d, p->n_lost);
     }
     return ours;
 }
 
 static void cannot_read(struct wr_disk *d, const struct place *place, int error)
 {
-    wr_disk_tell_error(d, "read a segment", error);
+    uint64_t lost = 0;
     pthread_mutex_lock(&d->mutex);
-    if (error == ENOENT && d->read_seq == place->seq)
-        d->read_seq = place->limit; /* somebody deleted it */
-    else
+    bool dropped = error == ENOENT && d->read_seq != place->seq; /* since we looked, and counted */
+    if (error != ENOENT) {
         d->hungry = WR_WANTS_TIME;
+    } else if (!dropped) {
+        lost = count_missing(d, place->seq, place->limit);
+        d->read_seq = place->limit; /* somebody deleted it */
+    }
     pthread_mutex_unlock(&d->mutex);
-    if (error == ENOENT)
-        d->opt.discarded(d->opt.discarded_arg, "buffer_damaged", place->limit - place->seq);
+    if (dropped)
+        return;
+    wr_disk_tell_error(d, "read a segment", error);
+    tell_lost(d, lost);
     wr_wake_signal(&d->wake);
 }
 

@@ -255,15 +255,18 @@ static bool place_cursor(struct recovery *r)
     const struct wr_disk_segment *first = state->first;
     uint64_t begin = first != NULL ? first->first_seq : 0;
     bool found;
-    if (!wr_cursor_load(r->dir, &found, &state->cursor)) {
+    struct wr_cursor kept = {0};
+    if (!wr_cursor_load(r->dir, &found, &kept)) {
         (void)wr_error(r->err, WEIR_E_FATAL, "disk", "buffer '%s': cannot open its cursor: %s", r->path,
                        strerror(errno));
         return false;
     }
     if (!found && first != NULL)
         tell(r, WR_FIND_NO_CURSOR, NULL, 0, 0);
-    if (!found || state->cursor < begin)
-        state->cursor = begin;
+    /* What is missing between it and the first segment is met, and counted, by the reader. */
+    state->cursor = found ? kept.seq : begin;
+    state->dropped_from = kept.dropped_from;
+    state->dropped_to = kept.dropped_to;
     if (state->next_seq < state->cursor)
         state->next_seq = state->cursor;
     return true;

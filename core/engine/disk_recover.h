@@ -31,6 +31,7 @@ struct wr_find {
 struct wr_disk_state {
     struct wr_disk_segment *first;
     uint64_t cursor;      /* all before it has ended */
+    uint64_t dropped_from, dropped_to; /* see struct wr_cursor */
     uint64_t next_seq;
     uint64_t next_number; /* of a segment */
     int64_t cursor_at;    /* where in the first segment the cursor's record is, or what is in its place */

@@ -8,12 +8,25 @@
 #include <base/mem.h>
 
 #include <errno.h>
+#include <unistd.h>
 
 #define CURSOR_NS (100 * WEIR_NS_PER_MS) /* how often it is kept */
 #define LOOK_AGAIN_NS (1 * WEIR_NS_PER_S)
 
-static void remove_segment(struct wr_disk *d, struct wr_disk_segment *take_seg)
+/* What a start finds missing behind the cursor that it reads was lost, so that comes first. */
+static void keep_before(struct wr_disk *d, uint64_t seq)
 {
+    if (d->safe_cursor >= seq || !wr_disk_keep_cursor(d))
+        return;
+    if (fdatasync(d->cursor_fd) == 0)
+        d->safe_cursor = d->kept_cursor;
+    else
+        wr_disk_tell_error(d, "keep the cursor", errno);
+}
+
+static void remove_segment(struct wr_disk *d, struct wr_disk_segment *take_seg, uint64_t end)
+{
+    keep_before(d, end);
     if (!wr_segment_remove(d->dir, take_seg))
         wr_disk_tell_error(d, "delete a segment", errno);
     wr_free(take_seg);
@@ -38,8 +51,8 @@ void wr_disk_advance(struct wr_disk *d)
     for (;;) {
         pthread_mutex_lock(&d->mutex);
         struct wr_disk_segment *seg = d->first;
-        bool ended = seg != NULL && (seg->next != NULL ? seg->next->first_seq <= d->cursor
-                                                       : d->fd < 0 && d->synced_seq <= d->cursor);
+        uint64_t end = seg != NULL && seg->next != NULL ? seg->next->first_seq : d->synced_seq;
+        bool ended = seg != NULL && end <= d->cursor && (seg->next != NULL || d->fd < 0);
         if (ended)
             detach(d, seg);
         wr_disk_count(d);
@@ -47,7 +60,7 @@ void wr_disk_advance(struct wr_disk *d)
         pthread_mutex_unlock(&d->mutex);
         if (!ended)
             return;
-        remove_segment(d, seg);
+        remove_segment(d, seg, end);
     }
 }
 
@@ -55,7 +68,12 @@ void wr_disk_advance(struct wr_disk *d)
 static uint64_t skip_to(struct wr_disk *d, uint64_t seq, struct wr_disk_list *ret_gone)
 {
     uint64_t n = seq > d->read_seq ? seq - d->read_seq : 0;
-    d->read_seq = n != 0 ? seq : d->read_seq;
+    if (n != 0) {
+        if (d->dropped_to <= d->cursor || d->read_seq < d->dropped_from)
+            d->dropped_from = d->read_seq; /* what was dropped before is behind the cursor, or further on */
+        d->dropped_to = seq > d->dropped_to ? seq : d->dropped_to;
+        d->read_seq = seq;
+    }
     while (d->ready.first != NULL && d->ready.first->first_seq < d->read_seq) {
         struct wr_disk_entry *e = wr_disk_list_take(&d->ready);
         d->given_memory -= e->memory;
@@ -68,10 +86,10 @@ bool wr_disk_drop_oldest(struct wr_disk *d)
 {
     struct wr_disk_list gone = {0};
     struct wr_disk_segment *seg;
-    uint64_t n = 0;
+    uint64_t n = 0, end = 0;
     pthread_mutex_lock(&d->mutex);
     for (seg = d->first; seg != NULL && !(seg == d->last && d->fd >= 0); seg = seg->next) {
-        uint64_t end = seg->next != NULL ? seg->next->first_seq : d->synced_seq;
+        end = seg->next != NULL ? seg->next->first_seq : d->synced_seq;
         n += skip_to(d, end, &gone);
         /* What was given out and has not ended must be found again after a crash. */
         uint64_t from = d->cursor > seg->first_seq ? d->cursor : seg->first_seq;
@@ -88,7 +106,7 @@ bool wr_disk_drop_oldest(struct wr_disk *d)
     if (n != 0)
         d->opt.discarded(d->opt.discarded_arg, "buffer_full", n);
     if (found)
-        remove_segment(d, seg);
+        remove_segment(d, seg, end);
     return found;
 }
 
@@ -113,7 +131,8 @@ bool wr_disk_keep_cursor(struct wr_disk *d)
 {
     if (d->cursor_fd < 0)
         d->cursor_fd = wr_cursor_open(d->dir);
-    if (d->cursor_fd >= 0 && wr_cursor_store(d->cursor_fd, d->cursor, d->kept_turn++)) {
+    struct wr_cursor cursor = {d->cursor, d->dropped_from, d->dropped_to};
+    if (d->cursor_fd >= 0 && wr_cursor_store(d->cursor_fd, &cursor, d->kept_turn++)) {
         d->kept_cursor = d->cursor;
         return true;
     }

@@ -406,6 +406,28 @@ def test_damage_costs_no_more_than_what_it_hit(weir, backlog):
     r.stop()
 
 
+def test_a_missing_segment_is_counted(weir, port):
+    """No byte is damaged; the events are gone all the same."""
+    file = weir.write(away_pipeline(port, "size: 4MiB"))
+    r = weir.start(file)
+    for i in range(40):
+        post(port, numbered(100, 100 * i))
+    r.stop()
+    weir.write(pipeline(port, "type: file, path: out.ndjson, on_reject: drop", "size: 4MiB"), file.name)
+    paths = sorted((weir.folder / "buffer").glob("*.segment"))
+    assert len(paths) >= 4
+    paths[0].unlink()
+    paths[2].unlink()
+    r = weir.start(file)
+    out = weir.folder / "out.ndjson"
+    wait_until(lambda: 3999 in numbers(out), 30, "the last event")
+    given = len(numbers(out))
+    assert given < 4000
+    assert r.metric("weir_component_discarded_events_total", component="out", reason="buffer_damaged") == 4000 - given
+    assert sum(line["events"] for line in r.find_log("lacks events")) == 4000 - given
+    r.stop()
+
+
 def test_a_torn_tail_is_cut(weir, backlog):
     path = segment(weir)
     with path.open("ab") as f:

@@ -355,4 +355,36 @@ static inline void disk_settle_all(struct wr_entry *entry, enum weir_outcome out
         disk_settle_event(entry, i, outcome);
 }
 
+/* Takes all there is and delivers it; gives how many, which begin with `first`. */
+static inline uint64_t disk_deliver_all(uint64_t first)
+{
+    uint64_t n = 0;
+    struct wr_entry *entry;
+    for (uint32_t idle = 0; idle < 3; idle++) {
+        while ((entry = wr_buffer_take(disk.buf)) != NULL) {
+            for (uint32_t i = 0; i < entry->batch->pub.n_events; i++)
+                assert_int_equal(check_event(&wr_batch_events(entry->batch)[i]), first + n++);
+            disk_settle_all(entry, WEIR_DELIVERED);
+            idle = 0;
+        }
+        disk.now += 20 * WEIR_NS_PER_MS;
+        disk_turn();
+    }
+    return n;
+}
+
+/* Pushes until there is no room; gives how many were taken. */
+static inline uint64_t disk_fill(void)
+{
+    uint64_t before = disk.next;
+    while (disk_push_events(10)) {
+        disk.now += 20 * WEIR_NS_PER_MS;
+        disk_turn();
+    }
+    wr_acks_collect(disk.acks);
+    disk.next -= 10; /* numbers are given anew */
+    memset(disk.outcome + disk.next, 0, 10);
+    return disk.next - before;
+}
+
 #endif

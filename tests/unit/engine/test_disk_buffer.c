@@ -52,38 +52,6 @@ static double told(const char *metric, enum wr_metric_type type)
     return wr_metric_value(wr_metric(disk.metrics, type, metric, "", NULL, 0));
 }
 
-/* Takes all there is and delivers it; gives how many, which begin with `first`. */
-static uint64_t deliver_all(uint64_t first)
-{
-    uint64_t n = 0;
-    struct wr_entry *entry;
-    for (uint32_t idle = 0; idle < 3; idle++) {
-        while ((entry = wr_buffer_take(disk.buf)) != NULL) {
-            for (uint32_t i = 0; i < entry->batch->pub.n_events; i++)
-                assert_int_equal(check_event(&wr_batch_events(entry->batch)[i]), first + n++);
-            disk_settle_all(entry, WEIR_DELIVERED);
-            idle = 0;
-        }
-        disk.now += 20 * WEIR_NS_PER_MS;
-        disk_turn();
-    }
-    return n;
-}
-
-/* Pushes until there is no room; gives how many were taken. */
-static uint64_t fill(void)
-{
-    uint64_t before = disk.next;
-    while (disk_push_events(10)) {
-        disk.now += 20 * WEIR_NS_PER_MS;
-        disk_turn();
-    }
-    wr_acks_collect(disk.acks);
-    disk.next -= 10; /* numbers are given anew */
-    memset(disk.outcome + disk.next, 0, 10);
-    return disk.next - before;
-}
-
 /* ---- Durable, then delivered ---- */
 
 static void a_source_hears_when_it_is_durable(void **state)
@@ -99,7 +67,7 @@ static void a_source_hears_when_it_is_durable(void **state)
     for (uint32_t i = 0; i < 5; i++)
         assert_int_equal(disk.outcome[i], WEIR_DELIVERED + 1);
     assert_int_equal(disk.n_filled, 1);
-    assert_int_equal(deliver_all(0), 5);
+    assert_int_equal(disk_deliver_all(0), 5);
     disk_close();
     assert_int_equal(disk_files("0000", NULL), 0); /* all has ended */
 }
@@ -121,7 +89,7 @@ static void one_sync_is_for_all_that_came_meanwhile(void **state)
     disk_turn();
     assert_int_equal(n_syncs, 2);
     assert_int_equal(disk.outcome[15], WEIR_DELIVERED + 1);
-    assert_int_equal(deliver_all(0), 16);
+    assert_int_equal(disk_deliver_all(0), 16);
     disk_close();
 }
 
@@ -161,7 +129,7 @@ static void what_has_not_ended_comes_again(void **state)
     disk_close();
     disk_open();
     assert_int_equal(atomic_load(&disk.buf->events), 6);
-    assert_int_equal(deliver_all(4), 6);
+    assert_int_equal(disk_deliver_all(4), 6);
     disk_close();
     disk_open();
     assert_null(wr_buffer_take(disk.buf));
@@ -172,11 +140,11 @@ static void a_backlog_comes_back_in_its_order(void **state)
 {
     (void)state;
     disk_open();
-    uint64_t n = fill();
+    uint64_t n = disk_fill();
     assert_true(n > 500);
     disk_close();
     disk_open();
-    assert_int_equal(deliver_all(0), n);
+    assert_int_equal(disk_deliver_all(0), n);
     assert_int_equal(atomic_load(&disk.buf->events), 0);
     disk_close();
 }
@@ -228,7 +196,7 @@ static void a_full_buffer_makes_the_lane_wait(void **state)
 {
     (void)state;
     disk_open();
-    uint64_t n = fill();
+    uint64_t n = disk_fill();
     assert_int_equal(atomic_load(&disk.buf->wanted), 1);
     assert_true(told("buffer_disk_bytes", WR_GAUGE) == 0); /* set by a scrape */
     struct wr_buf text = {0};
@@ -238,12 +206,12 @@ static void a_full_buffer_makes_the_lane_wait(void **state)
     assert_true(told("buffer_disk_bytes", WR_GAUGE) <= 1 << 20);
     assert_true(told("buffer_segments", WR_GAUGE) > 8);
     disk.n_room = 0;
-    assert_int_equal(deliver_all(0), n);
+    assert_int_equal(disk_deliver_all(0), n);
     assert_true(disk.n_room > 0);
     assert_int_equal(atomic_load(&disk.buf->wanted), 0);
     assert_true(disk_push_events(10));
     disk_turn();
-    assert_int_equal(deliver_all(n), 10);
+    assert_int_equal(disk_deliver_all(n), 10);
     disk_close();
 }
 
@@ -255,7 +223,7 @@ static void an_empty_one_takes_any_batch(void **state)
     assert_true(disk_push_events(100));
     disk_turn();
     assert_false(disk_push_events(1));
-    assert_int_equal(deliver_all(0), 100);
+    assert_int_equal(disk_deliver_all(0), 100);
     disk_close();
     assert_int_equal(disk.outcome[100], WEIR_FAILED + 1); /* that was the test */
 }
@@ -299,7 +267,7 @@ static void the_oldest_go_where_the_user_wants_that(void **state)
     assert_int_equal(disk.outcome[4000], WEIR_DELIVERED + 1);
     disk_settle_all(entry, WEIR_DELIVERED);
     uint64_t dropped = disk.discarded[0];
-    assert_int_equal(deliver_all(10 + dropped), 4000 - dropped);
+    assert_int_equal(disk_deliver_all(10 + dropped), 4000 - dropped);
     assert_int_equal(disk.discarded[0], dropped);
     disk_close();
 }
@@ -451,7 +419,7 @@ static void a_long_backlog_needs_no_more_memory(void **state)
         disk_settle_all(taken[i], WEIR_FAILED);
     disk_close();
     disk_open();
-    assert_int_equal(deliver_all(0), 70000);
+    assert_int_equal(disk_deliver_all(0), 70000);
     disk_close();
 }
 
@@ -488,7 +456,7 @@ static void an_event_whose_stream_has_a_new_owner_is_left_out(void **state)
     wr_stream_close(stream);
     disk_turn();
     assert_int_equal(disk.discarded[2], 1);
-    assert_int_equal(deliver_all(1), 1);
+    assert_int_equal(disk_deliver_all(1), 1);
     disk_close();
 }
 

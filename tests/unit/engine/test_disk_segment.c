@@ -119,8 +119,9 @@ static int64_t size_of(const char *word)
 
 static void set_cursor(uint64_t seq)
 {
+    struct wr_cursor cursor = {.seq = seq};
     int fd = wr_cursor_open(dir);
-    assert_true(fd >= 0 && wr_cursor_store(fd, seq, seq));
+    assert_true(fd >= 0 && wr_cursor_store(fd, &cursor, seq));
     close(fd);
 }
 
@@ -465,27 +466,44 @@ static void without_a_cursor_all_is_given_again(void **state)
 static void half_a_cursor_is_no_cursor(void **state)
 {
     (void)state;
-    uint64_t seq = 0;
+    struct wr_cursor c = {0};
     bool there;
-    assert_true(wr_cursor_load(dir, &there, &seq) && !there);
+    assert_true(wr_cursor_load(dir, &there, &c) && !there);
     int fd = wr_cursor_open(dir);
-    assert_true(wr_cursor_load(dir, &there, &seq) && !there);
-    assert_true(wr_cursor_store(fd, 7, 0) && wr_cursor_store(fd, 9, 1));
-    assert_true(wr_cursor_load(dir, &there, &seq) && there);
-    assert_int_equal(seq, 9);
+    assert_true(wr_cursor_load(dir, &there, &c) && !there);
+    assert_true(wr_cursor_store(fd, &(struct wr_cursor){.seq = 7}, 0) &&
+                wr_cursor_store(fd, &(struct wr_cursor){.seq = 9}, 1));
+    assert_true(wr_cursor_load(dir, &there, &c) && there);
+    assert_int_equal(c.seq, 9);
     assert_true(wr_disk_write(fd, "\xff", 1, 4096 + 9)); /* the newer one is torn */
-    assert_true(wr_cursor_load(dir, &there, &seq) && there);
-    assert_int_equal(seq, 7);
+    assert_true(wr_cursor_load(dir, &there, &c) && there);
+    assert_int_equal(c.seq, 7);
+    close(fd);
+}
+
+static void a_cursor_knows_what_was_dropped(void **state)
+{
+    (void)state;
+    struct wr_cursor c = {0};
+    bool there;
+    int fd = wr_cursor_open(dir);
+    assert_true(wr_cursor_store(fd, &(struct wr_cursor){7, 20, 40}, 0) &&
+                wr_cursor_store(fd, &(struct wr_cursor){7, 20, 30}, 1));
+    assert_true(wr_cursor_load(dir, &there, &c) && there);
+    assert_true(c.seq == 7 && c.dropped_from == 20 && c.dropped_to == 40); /* the newer one */
+    assert_true(wr_cursor_store(fd, &(struct wr_cursor){8, 40, 20}, 0));
+    assert_true(wr_cursor_load(dir, &there, &c) && there);
+    assert_int_equal(c.seq, 7); /* nobody writes such */
     close(fd);
 }
 
 static void a_cursor_that_cannot_be_opened_is_not_taken_for_none(void **state)
 {
     (void)state;
-    uint64_t seq = 0;
+    struct wr_cursor c;
     bool there;
     assert_int_equal(symlinkat("cursor", dir, "cursor"), 0);
-    assert_false(wr_cursor_load(dir, &there, &seq));
+    assert_false(wr_cursor_load(dir, &there, &c));
     assert_int_equal(errno, ELOOP);
 }
 
@@ -582,6 +600,7 @@ int main(void)
         TEST(segments_behind_the_cursor_go),
         TEST(without_a_cursor_all_is_given_again),
         TEST(half_a_cursor_is_no_cursor),
+        TEST(a_cursor_knows_what_was_dropped),
         TEST(a_cursor_that_cannot_be_opened_is_not_taken_for_none),
         TEST(damage_in_the_cursors_place_is_met_again),
         TEST(a_folder_has_one_user),

@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The disk buffer, when something happens at a chosen moment: the disk is full as a segment is to be made, files
+ * are cut or deleted, the oldest are dropped while the outlet reads them, acks come home while it looks.
+ */
+#include "disk_rig.h"
+
+#include <errno.h>
+#include <time.h>
+
+/* ---- What happens, and when ---- */
+
+static struct {
+    uint32_t max_segments;   /* the disk has room for, 0 = any */
+    void (*on_open)(void);   /* before a segment is opened to be read; once, as all of them */
+    void (*on_read)(void);   /* before it is read */
+    void (*on_unlink)(void); /* before a segment is deleted */
+    void (*on_unlock)(void); /* behind the lock of the acks */
+    uint64_t synced_cursor;
+    bool window_is_full;
+} chance;
+
+ssize_t __real_pwrite(int fd, const void *p, size_t len, off_t at);
+ssize_t __real_pread(int fd, void *p, size_t len, off_t at);
+int __real_openat(int dir, const char *name, int flags, ...);
+int __real_unlinkat(int dir, const char *name, int flags);
+bool __real_wr_acks_full(const struct wr_acks *acks);
+int __real_pthread_mutex_unlock(pthread_mutex_t *m);
+ssize_t __wrap_pwrite(int fd, const void *p, size_t len, off_t at);
+ssize_t __wrap_pread(int fd, void *p, size_t len, off_t at);
+int __wrap_fdatasync(int fd);
+int __wrap_openat(int dir, const char *name, int flags, ...);
+int __wrap_unlinkat(int dir, const char *name, int flags);
+bool __wrap_wr_acks_full(const struct wr_acks *acks);
+int __wrap_pthread_mutex_unlock(pthread_mutex_t *m);
+
+static void happen(void (**io_what)(void))
+{
+    void (*what)(void) = *io_what;
+    *io_what = NULL;
+    if (what != NULL)
+        what();
+}
+
+ssize_t __wrap_pwrite(int fd, const void *p, size_t len, off_t at)
+{
+    if (chance.max_segments != 0 && len == WR_SEGMENT_HEAD && disk_files("0000", NULL) > chance.max_segments) {
+        errno = ENOSPC;
+        return -1;
+    }
+    return __real_pwrite(fd, p, len, at);
+}
+
+ssize_t __wrap_pread(int fd, void *p, size_t len, off_t at)
+{
+    happen(&chance.on_read);
+    return __real_pread(fd, p, len, at);
+}
+
+int __wrap_fdatasync(int fd)
+{
+    if (disk.buf != NULL && fd == wr_disk_of(disk.buf)->cursor_fd)
+        chance.synced_cursor = wr_disk_of(disk.buf)->kept_cursor;
+    return 0;
+}
+
+int __wrap_openat(int dir, const char *name, int flags, ...)
+{
+    va_list ap;
+    va_start(ap, flags);
+    mode_t mode = (flags & O_CREAT) != 0 ? (mode_t)va_arg(ap, int) : 0;
+    va_end(ap);
+    if (strstr(name, ".segment") != NULL && (flags & O_CREAT) == 0)
+        happen(&chance.on_open);
+    return __real_openat(dir, name, flags, mode);
+}
+
+int __wrap_unlinkat(int dir, const char *name, int flags)
+{
+    if (strstr(name, ".segment") != NULL)
+        happen(&chance.on_unlink);
+    return __real_unlinkat(dir, name, flags);
+}
+
+bool __wrap_wr_acks_full(const struct wr_acks *acks)
+{
+    return chance.window_is_full || __real_wr_acks_full(acks);
+}
+
+int __wrap_pthread_mutex_unlock(pthread_mutex_t *m)
+{
+    int error = __real_pthread_mutex_unlock(m);
+    if (chance.on_unlock != NULL && m == &wr_disk_of(disk.buf)->acks_mutex)
+        happen(&chance.on_unlock);
+    return error;
+}
+
+static int begin(void **state)
+{
+    (void)state;
+    memset(&chance, 0, sizeof(chance));
+    disk_rig_init(1, 1 << 20);
+    return 0;
+}
+
+static int end(void **state)
+{
+    (void)state;
+    disk_rig_done();
+    return 0;
+}
+
+/* ---- Full, as a segment is to be made ---- */
+
+static void push_and_turn(uint32_t batches)
+{
+    for (uint32_t i = 0; i < batches; i++) {
+        assert_true(disk_push_events(10));
+        disk.now += 20 * WEIR_NS_PER_MS;
+        disk_turn();
+    }
+}
+
+/* ---- Files that are cut or deleted ---- */
+
+/* The name of segment n of the folder, and how long its first record is. */
+static void segment_at(uint32_t n, char ret_path[DISK_PATH], int64_t *ret_record)
+{
+    struct wr_disk_segment *first = NULL, *seg;
+    char name[WR_DISK_NAME];
+    uint8_t length[4];
+    int dir = open(disk.path, O_RDONLY | O_DIRECTORY);
+    assert_true(wr_segments_list(dir, &first));
+    for (seg = first; n > 0; n--)
+        seg = seg->next;
+    wr_segment_name(name, seg);
+    (void)disk_join(ret_path, disk.path, name);
+    int fd = wr_segment_open(dir, seg);
+    assert_int_equal(__real_pread(fd, length, 4, WR_SEGMENT_HEAD + 4), 4);
+    *ret_record = wr_get32(length);
+    close(fd);
+    close(dir);
+    wr_segments_free(first);
+}
+
+/* Takes and delivers all there is, in its order. */
+static uint64_t deliver_what_is_left(uint64_t first)
+{
+    uint64_t n = 0, next = first;
+    struct wr_entry *entry;
+    for (uint32_t idle = 0; idle < 3; idle++) {
+        while ((entry = wr_buffer_take(disk.buf)) != NULL) {
+            for (uint32_t i = 0; i < entry->batch->pub.n_events; i++, n++) {
+                uint64_t number = check_event(&wr_batch_events(entry->batch)[i]);
+                assert_true(number >= next);
+                next = number + 1;
+            }
+            disk_settle_all(entry, WEIR_DELIVERED);
+            idle = 0;
+        }
+        disk.now += 20 * WEIR_NS_PER_MS;
+        disk_turn();
+    }
+    return n;
+}
+
+static void what_is_missing_is_counted(void **state)
+{
+    (void)state;
+    enum { FIRST_DELETED, OTHER_DELETED, CUT_BEHIND_A_RECORD, EMPTIED, N_WAYS };
+    for (int way = 0; way < N_WAYS; way++) {
+        char path[DISK_PATH];
+        int64_t record;
+        uint64_t first = disk.next;
+        disk_open();
+        uint64_t n = disk_fill();
+        disk_close();
+        disk.discarded[1] = 0;
+        segment_at(way == FIRST_DELETED ? 0 : 2, path, &record);
+        if (way == CUT_BEHIND_A_RECORD || way == EMPTIED)
+            assert_int_equal(truncate(path, way == EMPTIED ? 0 : WR_SEGMENT_HEAD + record), 0);
+        else
+            assert_int_equal(unlink(path), 0);
+        disk_open();
+        uint64_t given = deliver_what_is_left(first);
+        assert_true(given < n);
+        assert_int_equal(given + disk.discarded[1], n);
+        assert_int_equal(atomic_load(&disk.buf->events), 0);
+        disk_close();
+    }
+}
+
+/* A start finds them missing between what was under way and what came later. */
+static void what_was_dropped_does_not_count_as_lost(void **state)
+{
+    (void)state;
+    disk.opt.when_full = WR_FULL_DROP_OLDEST;
+    disk_open();
+    (void)disk_push_events(10);
+    disk_turn();
+    struct wr_entry *entry = wr_buffer_take(disk.buf);
+    push_and_turn(400);
+    assert_true(disk.discarded[0] > 1000);
+    disk_settle_all(entry, WEIR_FAILED);
+    disk_close();
+    disk_open();
+    assert_true(deliver_what_is_left(0) >= 4010 - disk.discarded[0]);
+    assert_int_equal(disk.discarded[1], 0);
+    disk_close();
+}
+
+/* ---- Dropped while it is read ---- */
+
+static void drop_oldest(void)
+{
+    assert_true(wr_disk_drop_oldest(wr_disk_of(disk.buf)));
+}
+
+static void fill_and_start_again(void)
+{
+    disk_open();
+    (void)disk_fill();
+    disk_close();
+    disk_open();
+    disk_turn();
+}
+
+static void what_is_dropped_before_it_is_opened_counts_once(void **state)
+{
+    (void)state;
+    fill_and_start_again();
+    chance.on_open = drop_oldest;
+    struct wr_entry *entry = wr_buffer_take(disk.buf);
+    assert_true(disk.discarded[0] > 10);
+    assert_int_equal(disk.discarded[1], 0);
+    assert_int_equal(check_event(&wr_batch_events(entry->batch)[0]), disk.discarded[0]);
+    struct wr_label label = {"error", weir_cstr("ENOENT")};
+    struct weir_metric *errors = wr_metric(disk.metrics, WR_COUNTER, "buffer_errors_total", "", &label, 1);
+    assert_true(wr_metric_value(errors) == 0);
+    disk_settle_all(entry, WEIR_DELIVERED);
+    disk_close();
+}
+
+static void look_at_cursor(void)
+{
+    struct wr_disk *d = wr_disk_of(disk.buf);
+    assert_true(d->first->first_seq > 0); /* it begins behind the segment that is deleted */
+    assert_true(chance.synced_cursor >= d->first->first_seq);
+}
+
+/* A start that finds an older one would miss events that have ended. */
+static void the_cursor_is_durable_before_a_segment_goes(void **state)
+{
+    (void)state;
+    fill_and_start_again();
+    disk_settle_all(wr_buffer_take(disk.buf), WEIR_DELIVERED);
+    chance.on_unlink = look_at_cursor;
+    disk_turn();
+    assert_null(chance.on_unlink);
+    disk_close();
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(what_is_missing_is_counted),
+        TEST(what_was_dropped_does_not_count_as_lost),
+        TEST(what_is_dropped_before_it_is_opened_counts_once),
+        TEST(the_cursor_is_durable_before_a_segment_goes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
