@@ -67,6 +67,8 @@ struct wr_disk {
     struct wr_waiter *waiters, *last_waiter;
     size_t wanted_disk;          /* the least that a waiter needs */
     enum { WR_FED, WR_WANTS_EVENTS, WR_WANTS_MEMORY, WR_WANTS_TIME } hungry; /* take found nothing: why */
+    bool reading;                /* take is at the files */
+    bool read_fd_gone;           /* and the file that it has open was deleted, perhaps */
     bool broken;                 /* no memory for acks: nothing more can be given out */
     struct wr_disk_limits next;  /* to be taken by the thread where `changed` */
     bool changed, last_came;
@@ -89,13 +91,14 @@ struct wr_disk {
     int64_t synced_at, kept_at;
     int64_t retry_at; /* after a failure: no write before */
     uint32_t failures;
+    bool disk_full;  /* the last one was that */
     int cursor_fd;
     uint64_t kept_cursor, kept_turn;
     uint64_t safe_cursor; /* kept, and durable */
     int64_t look_at; /* when take is asked again after a read that failed, 0 = not */
 
     /* Of take, one at a time. */
-    int read_fd;             /* of segment read_fd_number, -1 = none */
+    int read_fd;             /* of segment read_fd_number, -1 = none; the mutex's while `reading` is not */
     uint64_t read_fd_number;
     uint64_t read_number;    /* segment in which read_seq is at read_at, if it is read_at_seq */
     int64_t read_at;
@@ -144,6 +147,10 @@ void wr_disk_write_last(struct wr_disk *d, int64_t now);
 
 /* ---- disk_read.c ---- */
 
+/* A segment is deleted: the room that it takes is not to stay taken because take has it open. [the thread] */
+void wr_disk_let_go(struct wr_disk *d, uint64_t number);
+/* It has one open all the same until it has read. */
+bool wr_disk_reads_deleted(struct wr_disk *d);
 /* The next entry from the segments; NULL: nothing now. Called without the mutex. */
 struct wr_disk_entry *wr_disk_read_next(struct wr_disk *d);
 

@@ -73,18 +73,51 @@ static bool find_place(struct wr_disk *d, struct place *ret)
                               seg->next != NULL ? seg->next->first_seq : d->synced_seq};
     else
         d->hungry = WR_WANTS_EVENTS;
+    d->reading = any;
     pthread_mutex_unlock(&d->mutex);
     tell_lost(d, lost);
     return any;
 }
 
+static void close_read(struct wr_disk *d)
+{
+    if (d->read_fd >= 0)
+        close(d->read_fd);
+    d->read_fd = -1;
+}
+
+void wr_disk_let_go(struct wr_disk *d, uint64_t number)
+{
+    pthread_mutex_lock(&d->mutex);
+    if (d->reading)
+        d->read_fd_gone = true;
+    else if (d->read_fd_number == number)
+        close_read(d);
+    pthread_mutex_unlock(&d->mutex);
+}
+
+bool wr_disk_reads_deleted(struct wr_disk *d)
+{
+    pthread_mutex_lock(&d->mutex);
+    bool gone = d->read_fd_gone;
+    pthread_mutex_unlock(&d->mutex);
+    return gone;
+}
+
+static void end_reading(struct wr_disk *d)
+{
+    pthread_mutex_lock(&d->mutex);
+    if (d->read_fd_gone)
+        close_read(d);
+    d->reading = d->read_fd_gone = false;
+    pthread_mutex_unlock(&d->mutex);
+}
+
 /* Opens the segment and says where in it to begin. */
 static bool open_place(struct wr_disk *d, const struct place *place, struct wr_scan *scan)
 {
-    if (d->read_fd >= 0 && d->read_fd_number != place->seg.number) {
-        close(d->read_fd);
-        d->read_fd = -1;
-    }
+    if (d->read_fd_number != place->seg.number)
+        close_read(d);
     if (d->read_fd < 0)
         d->read_fd = wr_segment_open(d->dir, &place->seg);
     if (d->read_fd < 0)
@@ -297,7 +330,9 @@ static struct wr_disk_entry *read_place(struct wr_disk *d, const struct place *p
         atomic_init(&e->base.n_left, p.b->pub.n_events);
         wr_batch_freeze(p.b);
     }
-    if (ok && commit_piece(&p, e) && any)
+    bool ours = ok && commit_piece(&p, e);
+    end_reading(d);
+    if (ours && any)
         return e;
     if (e != NULL)
         wr_disk_entry_free(e);

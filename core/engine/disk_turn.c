@@ -27,6 +27,7 @@ static void keep_before(struct wr_disk *d, uint64_t seq)
 static void remove_segment(struct wr_disk *d, struct wr_disk_segment *take_seg, uint64_t end)
 {
     keep_before(d, end);
+    wr_disk_let_go(d, take_seg->number);
     if (!wr_segment_remove(d->dir, take_seg))
         wr_disk_tell_error(d, "delete a segment", errno);
     wr_free(take_seg);

@@ -135,7 +135,24 @@ static void give_up_todo(struct wr_disk *d)
     end_list(d, &d->todo, WEIR_FAILED, "shutdown", "the disk buffer could not store this event in time");
 }
 
-/* The disk did not do what it was told: later again, unless the user wants the newest to go instead. */
+static bool close_segment(struct wr_disk *d);
+
+/* The disk is full, and the user wants the oldest to go. There is room at once, unless take has their file
+ * open and is reading. */
+static bool free_oldest(struct wr_disk *d)
+{
+    return d->opt.when_full == WR_FULL_DROP_OLDEST && d->written.first == NULL &&
+           (d->first != d->last || close_segment(d)) && wr_disk_drop_oldest(d) && !wr_disk_reads_deleted(d);
+}
+
+/* The disk is full, and the user wants what comes to go, until it is tried again. */
+static void drop_newest(struct wr_disk *d)
+{
+    if (d->disk_full && d->opt.when_full == WR_FULL_DROP_NEWEST)
+        end_list(d, &d->todo, WEIR_DROPPED, "buffer_full", "the disk of the buffer is full");
+}
+
+/* The disk did not do what it was told: later again. */
 static void failed(struct wr_disk *d, int64_t now, const char *what, int error)
 {
     int64_t wait = RETRY_FIRST_NS;
@@ -146,6 +163,9 @@ static void failed(struct wr_disk *d, int64_t now, const char *what, int error)
     d->failures++;
     d->retry_at = now + wait;
     wr_disk_tell_error(d, what, error);
+    d->disk_full = error == ENOSPC || error == EDQUOT;
+    if (d->disk_full && free_oldest(d))
+        d->retry_at = now;
 }
 
 /* What is written and not durable goes back to what is to be written. */
@@ -423,6 +443,7 @@ static void count_written(struct wr_disk *d, uint32_t n, size_t bytes)
         wr_disk_list_add(&d->written, e);
     }
     d->at += (int64_t)bytes;
+    d->disk_full = false;
     pthread_mutex_lock(&d->mutex);
     d->waiting_disk -= bytes;
     d->disk_bytes += bytes;
@@ -447,15 +468,9 @@ static bool write_group(struct wr_disk *d, int64_t now)
         return true;
     }
     int error = errno;
-    failed(d, now, "write", error);
     if (ftruncate(d->fd, d->at) != 0)
         abandon_segment(d); /* half a record stays behind its end */
-    bool full = error == ENOSPC || error == EDQUOT;
-    if (d->opt.when_full == WR_FULL_DROP_OLDEST && full && d->written.first == NULL &&
-        (d->first != d->last || close_segment(d)) && wr_disk_drop_oldest(d))
-        d->retry_at = now;
-    if (d->opt.when_full == WR_FULL_DROP_NEWEST)
-        end_list(d, &d->todo, WEIR_DROPPED, "buffer_full", "the disk of the buffer is full");
+    failed(d, now, "write", error);
     return false;
 }
 
@@ -484,6 +499,7 @@ int64_t wr_disk_write_step(struct wr_disk *d, int64_t now)
     bool giving_up = atomic_load(&d->giving_up) != 0;
     if (d->written.first != NULL && (giving_up || now >= d->synced_at + d->opt.sync_ns))
         (void)sync_written(d);
+    drop_newest(d);
     if (giving_up && d->failures != 0)
         give_up_todo(d);
     return next_turn(d, now);
@@ -495,7 +511,6 @@ void wr_disk_write_last(struct wr_disk *d, int64_t now)
     d->retry_at = now;
     while (d->todo.first != NULL && write_group(d, now))
         continue;
-    if (d->fd >= 0 && !close_segment(d) && d->fd >= 0)
-        abandon_segment(d);
+    (void)close_segment(d);
     give_up_todo(d);
 }

@@ -248,6 +248,31 @@ def test_a_full_disk_is_waited_for(weir, port, small_disk):
     r.stop()
 
 
+@pytest.mark.parametrize("policy", ["drop_newest", "drop_oldest"])
+def test_a_full_disk_drops_what_the_user_wants(weir, port, small_disk, policy):
+    """The disk ends in the middle of a segment, or as the next one is to be made: both are a full buffer."""
+    file = weir.write(away_pipeline(port, f"size: 3MiB, when_full: {policy}")
+                      .replace("path: buffer", "path: small/buffer"))
+    r = weir.start(file)
+    for i in range(150):
+        post(port, numbered(100, 100 * i))
+    dropped = int(r.metric("weir_component_discarded_events_total", component="out", reason="buffer_full"))
+    assert dropped > 1000
+    assert r.metric("weir_buffer_errors_total", component="out", error="ENOSPC") > 0
+    r.stop()
+    weir.write(pipeline(port, "type: file, path: out.ndjson, on_reject: drop", "size: 3MiB")
+               .replace("path: buffer", "path: small/buffer"), file.name)
+    r = weir.start(file)
+    out = weir.folder / "out.ndjson"
+    # What the sink had under way is kept beside the newest.
+    wait_until(lambda: len(set(numbers(out))) >= 15000 - dropped, 30, "all that was not dropped")
+    assert (14999 in numbers(out)) == (policy == "drop_oldest") and 0 in numbers(out)
+    wait_until(lambda: r.metric("weir_buffer_events", component="out") == 0, 10, "an empty buffer")
+    lost = r.metrics().get("weir_component_discarded_events_total", component="out", reason="buffer_damaged")
+    assert not lost, "what was dropped does not count again as lost"
+    r.stop()
+
+
 def test_it_starts_on_a_full_disk(weir, port, small_disk):
     """There is not even room for the cursor; a request waits until there is some."""
     filler = small_disk / "filler"

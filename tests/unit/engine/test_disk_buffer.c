@@ -17,7 +17,7 @@ int __wrap_fdatasync(int fd);
 
 ssize_t __wrap_pwrite(int fd, const void *p, size_t len, off_t at)
 {
-    if (fail_with != 0 && len > 100) {
+    if (fail_with != 0 && len >= WR_SEGMENT_HEAD) { /* the cursor has its room */
         errno = fail_with;
         return -1;
     }
@@ -330,11 +330,28 @@ static void a_full_disk_drops_the_newest_where_the_user_wants_that(void **state)
     (void)state;
     disk.opt.when_full = WR_FULL_DROP_NEWEST;
     disk_open();
-    fail_with = EIO;
+    fail_with = ENOSPC;
     (void)disk_push_events(5);
     disk_turn();
     assert_int_equal(disk.outcome[0], WEIR_DROPPED + 1);
     assert_int_equal(disk.discarded[0], 5);
+    disk_close();
+}
+
+static void a_disk_that_fails_is_not_full(void **state)
+{
+    (void)state;
+    disk.opt.when_full = WR_FULL_DROP_NEWEST;
+    disk_open();
+    fail_with = EIO;
+    (void)disk_push_events(5);
+    disk_turn();
+    assert_int_equal(disk.outcome[0], 0);
+    fail_with = 0;
+    disk.now += WEIR_NS_PER_S;
+    disk_turn();
+    assert_int_equal(disk.outcome[0], WEIR_DELIVERED + 1);
+    assert_int_equal(disk.discarded[0], 0);
     disk_close();
 }
 
@@ -508,6 +525,7 @@ int main(void)
         TEST(what_is_under_way_is_not_dropped_with_the_oldest),
         TEST(a_full_disk_is_a_full_buffer),
         TEST(a_full_disk_drops_the_newest_where_the_user_wants_that),
+        TEST(a_disk_that_fails_is_not_full),
         TEST(what_a_full_disk_drops_makes_room),
         TEST(who_waits_for_memory_is_called_where_the_disk_is_full_by_then),
         TEST(at_the_deadline_what_is_not_durable_fails),

@@ -121,6 +121,44 @@ static void push_and_turn(uint32_t batches)
     }
 }
 
+static void without_room_for_a_segment_the_newest_go(void **state)
+{
+    (void)state;
+    disk.opt.when_full = WR_FULL_DROP_NEWEST;
+    chance.max_segments = 4;
+    disk_open();
+    push_and_turn(200);
+    disk.now += 10 * WEIR_NS_PER_S; /* it tries ever more seldom */
+    disk_turn();
+    uint64_t kept = 0, dropped = 0;
+    for (uint64_t i = 0; i < disk.next; i++) {
+        kept += disk.outcome[i] == WEIR_DELIVERED + 1;
+        dropped += disk.outcome[i] == WEIR_DROPPED + 1;
+    }
+    assert_true(kept > 100 && dropped > 100);
+    assert_int_equal(kept + dropped, 2000);
+    assert_int_equal(disk.discarded[0], dropped);
+    assert_int_equal(atomic_load(&disk.buf->events), kept);
+    disk_close();
+}
+
+static void without_room_for_a_segment_the_oldest_go(void **state)
+{
+    (void)state;
+    disk.opt.when_full = WR_FULL_DROP_OLDEST;
+    chance.max_segments = 4;
+    disk_open();
+    push_and_turn(200);
+    disk.now += 20 * WEIR_NS_PER_MS;
+    disk_turn();
+    for (uint64_t i = 0; i < disk.next; i++)
+        assert_int_equal(disk.outcome[i], WEIR_DELIVERED + 1);
+    assert_true(disk.discarded[0] > 100);
+    assert_int_equal(disk_deliver_all(disk.discarded[0]), 2000 - disk.discarded[0]);
+    assert_int_equal(disk.discarded[1], 0);
+    disk_close();
+}
+
 /* ---- Files that are cut or deleted ---- */
 
 /* The name of segment n of the folder, and how long its first record is. */
@@ -225,6 +263,22 @@ static void fill_and_start_again(void)
     disk_turn();
 }
 
+/* Descriptors of files that were deleted: their room is taken. */
+static uint32_t deleted_and_open(void)
+{
+    uint32_t n = 0;
+    DIR *d = opendir("/proc/self/fd");
+    assert_non_null(d);
+    for (struct dirent *e; (e = readdir(d)) != NULL;) {
+        char to[600];
+        ssize_t len = readlinkat(dirfd(d), e->d_name, to, sizeof(to) - 1);
+        to[len > 0 ? len : 0] = '\0';
+        n += strstr(to, disk.path) != NULL && strstr(to, "(deleted)") != NULL;
+    }
+    closedir(d);
+    return n;
+}
+
 static void what_is_dropped_before_it_is_opened_counts_once(void **state)
 {
     (void)state;
@@ -238,6 +292,41 @@ static void what_is_dropped_before_it_is_opened_counts_once(void **state)
     struct weir_metric *errors = wr_metric(disk.metrics, WR_COUNTER, "buffer_errors_total", "", &label, 1);
     assert_true(wr_metric_value(errors) == 0);
     disk_settle_all(entry, WEIR_DELIVERED);
+    disk_close();
+}
+
+static void drop_all(void)
+{
+    struct wr_disk *d = wr_disk_of(disk.buf);
+    assert_false(wr_disk_reads_deleted(d));
+    while (wr_disk_drop_oldest(d))
+        continue;
+    assert_true(wr_disk_reads_deleted(d));
+    assert_int_equal(deleted_and_open(), 1);
+}
+
+static void what_is_dropped_while_it_is_read_takes_no_room(void **state)
+{
+    (void)state;
+    fill_and_start_again();
+    chance.on_read = drop_all;
+    assert_null(wr_buffer_take(disk.buf));
+    assert_int_equal(disk.discarded[0], disk.next);
+    assert_int_equal(deleted_and_open(), 0);
+    assert_false(wr_disk_reads_deleted(wr_disk_of(disk.buf)));
+    disk_close();
+}
+
+static void what_was_read_and_is_deleted_takes_no_room(void **state)
+{
+    (void)state;
+    fill_and_start_again();
+    struct wr_entry *entry = wr_buffer_take(disk.buf);
+    disk_settle_all(entry, WEIR_DELIVERED);
+    uint32_t before = disk_files("0000", NULL);
+    disk_turn();
+    assert_int_equal(disk_files("0000", NULL), before - 1);
+    assert_int_equal(deleted_and_open(), 0);
     disk_close();
 }
 
@@ -265,9 +354,13 @@ static void the_cursor_is_durable_before_a_segment_goes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(without_room_for_a_segment_the_newest_go),
+        TEST(without_room_for_a_segment_the_oldest_go),
         TEST(what_is_missing_is_counted),
         TEST(what_was_dropped_does_not_count_as_lost),
         TEST(what_is_dropped_before_it_is_opened_counts_once),
+        TEST(what_is_dropped_while_it_is_read_takes_no_room),
+        TEST(what_was_read_and_is_deleted_takes_no_room),
         TEST(the_cursor_is_durable_before_a_segment_goes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
