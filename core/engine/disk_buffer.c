@@ -246,6 +246,7 @@ static bool enter(struct wr_disk *d, struct wr_disk_entry *e)
     return false;
 }
 
+/* Under the mutex: behind it the thread would make room, and tell nobody. */
 static bool window_full(struct wr_disk *d)
 {
     pthread_mutex_lock(&d->acks_mutex);
@@ -257,13 +258,12 @@ static bool window_full(struct wr_disk *d)
 static struct wr_entry *disk_take(struct wr_buffer *buf)
 {
     struct wr_disk *d = wr_disk_of(buf);
-    bool full = window_full(d);
     pthread_mutex_lock(&d->mutex);
     struct wr_disk_entry *e = NULL;
     bool read = false;
     if (d->broken) {
         d->hungry = WR_FED;
-    } else if (full) {
+    } else if (window_full(d)) {
         d->hungry = WR_WANTS_MEMORY;
     } else if ((e = take_ready(d)) == NULL) {
         read = d->read_seq < d->synced_seq;

@@ -349,6 +349,46 @@ static void the_cursor_is_durable_before_a_segment_goes(void **state)
     disk_close();
 }
 
+/* ---- Acks that come home while the outlet looks ---- */
+
+static pthread_t thread;
+static bool has_ended;
+
+static void *room_and_a_turn(void *arg)
+{
+    (void)arg;
+    chance.window_is_full = false;
+    (void)wr_disk_step(disk.buf, disk.now);
+    return NULL;
+}
+
+/* The thread comes in between where it can; else it comes afterwards. */
+static void begin_turn(void)
+{
+    struct timespec until;
+    assert_int_equal(pthread_create(&thread, NULL, room_and_a_turn, NULL), 0);
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += 1;
+    has_ended = pthread_timedjoin_np(thread, NULL, &until) == 0;
+}
+
+static void room_in_the_window_is_told(void **state)
+{
+    (void)state;
+    disk_open();
+    (void)disk_push_events(5);
+    disk_turn();
+    disk.n_filled = 0;
+    chance.window_is_full = true;
+    chance.on_unlock = begin_turn;
+    assert_null(wr_buffer_take(disk.buf));
+    if (!has_ended)
+        assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(disk.n_filled, 1);
+    assert_int_equal(disk_deliver_all(0), 5);
+    disk_close();
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
 int main(void)
@@ -362,6 +402,7 @@ int main(void)
         TEST(what_is_dropped_while_it_is_read_takes_no_room),
         TEST(what_was_read_and_is_deleted_takes_no_room),
         TEST(the_cursor_is_durable_before_a_segment_goes),
+        TEST(room_in_the_window_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
