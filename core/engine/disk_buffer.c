@@ -78,7 +78,7 @@ enum room { ROOM, NO_ROOM, FULL };
 
 static enum room room_for(const struct wr_disk *d, size_t disk, size_t memory)
 {
-    if (d->waiting_memory != 0 && d->waiting_memory + memory > WR_DISK_MEMORY)
+    if (d->waiting_memory != 0 && d->waiting_memory + memory > wr_disk_memory(d))
         return NO_ROOM; /* the disk is behind, whatever is to be done where it is full */
     bool empty = d->waiting_events == 0 && d->cursor == d->synced_seq;
     if (empty || d->disk_bytes + d->waiting_disk + disk <= d->opt.size)
@@ -122,7 +122,7 @@ static void wait_no_more(struct wr_disk *d, struct wr_waiter *w)
 
 void wr_disk_wake_waiters(struct wr_disk *d)
 {
-    if (d->waiters == NULL || d->waiting_memory > WR_DISK_MEMORY / 2 ||
+    if (d->waiters == NULL || d->waiting_memory > wr_disk_memory(d) / 2 ||
         room_for(d, d->wanted_disk, 0) == NO_ROOM)
         return;
     struct wr_waiter *waiters = d->waiters;
@@ -267,7 +267,7 @@ static struct wr_entry *disk_take(struct wr_buffer *buf)
         d->hungry = WR_WANTS_MEMORY;
     } else if ((e = take_ready(d)) == NULL) {
         read = d->read_seq < d->synced_seq;
-        bool room = d->n_given == 0 || d->given_memory < WR_DISK_MEMORY;
+        bool room = d->n_given == 0 || d->given_memory < wr_disk_memory(d);
         d->hungry = !read ? WR_WANTS_EVENTS : room ? WR_FED : WR_WANTS_MEMORY;
         read = read && room;
     }

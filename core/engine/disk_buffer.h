@@ -20,6 +20,7 @@
 struct wr_disk_options {
     const char *path;
     size_t size;      /* of all segments */
+    size_t memory;    /* half of it for what waits to be written, half for what was given or is ready */
     int64_t sync_ns;  /* at most so long between two fdatasync while there is something to sync */
     int when_full;    /* enum wr_when_full */
     bool keep_source; /* with each event the payload that its source gave, where it differs */

@@ -11,7 +11,6 @@
 #include <engine/disk_buffer.h>
 #include <engine/disk_recover.h>
 
-#define WR_DISK_MEMORY ((size_t)16 << 20) /* twice: what waits to be written, and what was given out or is ready */
 #define WR_DISK_GROUP ((size_t)1 << 20)   /* bytes of one write */
 
 /* A pushed batch, or one that was read back. */
@@ -104,6 +103,12 @@ struct wr_disk {
     int64_t read_at;
     uint64_t read_at_seq;
 };
+
+/* Of each: what waits to be written, and what was given out or is ready. One batch may be more. */
+static inline size_t wr_disk_memory(const struct wr_disk *d)
+{
+    return d->opt.memory / 2;
+}
 
 static inline struct wr_disk *wr_disk_of(struct wr_buffer *buf)
 {

@@ -245,7 +245,7 @@ static bool stays_ready(const struct wr_disk *d, const struct wr_disk_entry *e)
                        ? d->ready.last->first_seq + d->ready.last->base.batch->pub.n_events
                        : d->read_seq;
     return end == e->first_seq &&
-           (d->given_memory == 0 || d->given_memory + e->memory <= WR_DISK_MEMORY);
+           (d->given_memory == 0 || d->given_memory + e->memory <= wr_disk_memory(d));
 }
 
 static void hand_over(struct wr_disk *d)

@@ -88,6 +88,7 @@ static struct wr_buffer *open_disk(struct wr_outlet *o, struct weir_error *err)
     wr_unit_labels(o->unit, labels);
     struct wr_disk_options disk = {.path = opt->buffer.path.ptr,
                                    .size = (size_t)opt->buffer.size,
+                                   .memory = (size_t)opt->buffer.memory,
                                    .sync_ns = opt->buffer.sync,
                                    .when_full = opt->buffer.when_full,
                                    .keep_source = opt->buffer.keep_source,

@@ -51,6 +51,7 @@ struct wr_sink_options {
         int64_t size; /* resolved: never -1 */
         /* Of a disk buffer: */
         struct weir_str path;
+        int64_t memory; /* what of it is in memory; no option of the file's */
         int when_full; /* enum wr_when_full */
         int64_t sync;
         bool keep_source, drain_on_stop;

@@ -14,6 +14,7 @@
 
 #define DISK_SIZE (INT64_C(1) << 30)
 #define DISK_SIZE_MIN (INT64_C(1) << 20)
+#define DISK_MEMORY (INT64_C(32) << 20)
 
 static const struct wr_node *buffer_node(const struct wr_node *sink)
 {
@@ -99,6 +100,7 @@ void wr_plan_buffer(struct wr_planner *p, struct wr_draft *draft)
         check_memory(p, draft);
         return;
     }
+    o->buffer.memory = DISK_MEMORY;
     if (o->buffer.size < DISK_SIZE_MIN)
         wrong(p, draft, "size", weir_cstr("a disk buffer has at least 1MiB"), NULL);
     if (o->buffer.path.len == 0)

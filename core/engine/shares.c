@@ -160,11 +160,15 @@ static void add_table(struct wr_shares *s, const struct wr_plan *plan,
     }
 }
 
-/* Of a sink's buffer in memory; one on disk says itself what it keeps in memory. */
+/* Of a sink's buffer: one in memory, or what one on disk keeps in memory, which no file gives. */
 static void add_buffer(struct wr_shares *s, const struct wr_plan *plan, struct wr_component *comp)
 {
-    if (comp->opt.sink.buffer.type != 0)
+    if (comp->opt.sink.buffer.type == WR_BUFFER_DISK) {
+        struct share *share = add(s, plan, comp, "buffer");
+        set_value(share, &comp->opt.sink.buffer.memory, comp->opt.sink.buffer.memory, 1);
+        share->times = 100;
         return;
+    }
     const struct wr_field *f = wr_node_field(comp->node, weir_cstr("buffer"));
     struct share *share = add(s, plan, comp, "buffer.size");
     set_value(share, &comp->opt.sink.buffer.size, comp->opt.sink.buffer.size, 1);

@@ -70,6 +70,15 @@ def test_all_pipelines_of_a_process_count(weir):
     assert alone == [0, 0, 0] and both == [0, 1, 0]
 
 
+def test_a_buffer_on_disk_has_a_share(weir):
+    text = LINE % ("", "", ", buffer: {type: disk, path: buffer}")
+    running = weir.start(text, args=["--memory", "96MiB"], ready=False)
+    running.wait_log("pipeline started")
+    line, parts = lowered(running)
+    assert parts["sinks.out.buffer"].startswith("32MiB -> ") and line["shares_bytes"] <= 68 * MIB
+    running.stop(expect=None)
+
+
 @pytest.mark.parametrize("given, place", [
     ((", prefetch: 64MiB", "", ""), "sources.in.prefetch"),
     (("", ", memory: 512MiB", ""), "transforms.hook.memory"),

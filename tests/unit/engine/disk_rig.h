@@ -275,7 +275,8 @@ static inline void disk_rig_init(uint64_t seed, size_t size)
     disk.acks = wr_acks_new(&source, &ops, NULL);
     disk.outcome = wr_xalloc(RIG_EVENTS_MAX);
     disk.waiter.wake = disk_has_room;
-    disk.opt = (struct wr_disk_options){.path = disk.path, .size = size, .sync_ns = 10 * WEIR_NS_PER_MS,
+    disk.opt = (struct wr_disk_options){.path = disk.path, .size = size, .memory = 32 << 20,
+                                        .sync_ns = 10 * WEIR_NS_PER_MS,
                                         .keep_source = true, .clock = &disk.clock,
                                         .metrics = disk.metrics, .component = weir_cstr("out"),
                                         .discarded = disk_discarded};

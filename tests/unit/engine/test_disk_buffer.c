@@ -440,6 +440,18 @@ static void a_long_backlog_needs_no_more_memory(void **state)
     disk_close();
 }
 
+static void its_share_of_memory_is_kept(void **state)
+{
+    (void)state;
+    disk.opt.memory = 2 << 20;
+    disk_open();
+    fail_with = EIO;
+    fill_memory();
+    assert_true(wr_disk_of(disk.buf)->waiting_memory <= 1 << 20);
+    fail_with = 0;
+    disk_close();
+}
+
 /* ---- Two of them ---- */
 
 static void a_folder_in_use_is_an_error(void **state)
@@ -530,6 +542,7 @@ int main(void)
         TEST(who_waits_for_memory_is_called_where_the_disk_is_full_by_then),
         TEST(at_the_deadline_what_is_not_durable_fails),
         TEST(a_long_backlog_needs_no_more_memory),
+        TEST(its_share_of_memory_is_kept),
         TEST(a_folder_in_use_is_an_error),
         TEST(an_event_that_is_too_large_fails_alone),
         TEST(an_event_whose_stream_has_a_new_owner_is_left_out),

@@ -68,6 +68,7 @@ static struct wr_sink_options *add_sink(uint32_t from, const char *id)
     opt->buffer.type = WR_BUFFER_DISK;
     opt->buffer.path = weir_cstr(path);
     opt->buffer.size = 64 << 20;
+    opt->buffer.memory = 32 << 20;
     opt->buffer.sync = WEIR_NS_PER_MS;
     opt->buffer.keep_source = true;
     opt->batch.events = 50;
