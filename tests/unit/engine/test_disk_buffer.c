@@ -335,6 +335,15 @@ static void a_full_disk_drops_the_newest_where_the_user_wants_that(void **state)
     disk_turn();
     assert_int_equal(disk.outcome[0], WEIR_DROPPED + 1);
     assert_int_equal(disk.discarded[0], 5);
+    (void)disk_push_events(5);
+    disk_turn(); /* nobody waits for the next try */
+    assert_int_equal(disk.outcome[5], WEIR_DROPPED + 1);
+    fail_with = 0;
+    disk.now += WEIR_NS_PER_S;
+    (void)disk_push_events(5);
+    disk_turn();
+    assert_int_equal(disk.outcome[10], WEIR_DELIVERED + 1);
+    assert_int_equal(disk.discarded[0], 10);
     disk_close();
 }
 
