@@ -61,7 +61,8 @@ bool gone_check(struct source *s, struct part *p, int64_t offset)
         note_gap(p, next, offset);
         return true;
     }
-    if (s->client.host->stream_pending(p->stream) > 0)
+    /* The host enters events into their stream once the poll that emitted them has ended. */
+    if (p->poll == s->n_polls || s->client.host->stream_pending(p->stream) > 0)
         return false;
     say_anew(s, p, p->last_offset);
     return part_restart(s, p);

@@ -166,6 +166,7 @@ bool message_emit(struct source *s, struct weir_batch *b, struct part *p,
     bool first = p->first_offset == NO_OFFSET;
     if (first)
         p->first_offset = take_m->offset;
+    p->poll = s->n_polls;
     p->last_offset = take_m->offset;
     p->last_time_ms = time_ms;
     p->last_len = take_m->len;

@@ -266,6 +266,7 @@ static enum weir_status source_poll(void *self, struct weir_batch *b, uint32_t r
     struct source *s = self;
     const struct weir_host *h = s->client.host;
     uint32_t before = b->n_events;
+    s->n_polls++;
     for (int round = 0; round < 2 && !s->fatal; round++) {
         int64_t now = h->now(h);
         int64_t due = earlier(deadline_ns, step(s, now));

@@ -63,6 +63,7 @@ struct part {
     size_t last_len;
     int64_t begin;            /* where the group goes on, until that was looked into */
     int64_t gap_from, gap_to; /* offsets that did not come */
+    uint64_t poll;            /* number of the last one that emitted of it */
     bool draining;            /* to be given up: nothing new from it */
     bool paused;              /* by us; the library pauses on its own account in a rebalance */
     bool giving_up;           /* named in the rebalance that is handled */
@@ -188,6 +189,7 @@ struct source {
     int64_t drain_ns;
     int64_t opened_wall_ns;
     int64_t no_room_ns; /* since when there is none; 0 = there is */
+    uint64_t n_polls;   /* begun so far */
     size_t taken_bytes; /* by the poll that runs */
     int64_t serve_ns;   /* when to serve the queue next, while there is no room */
     int64_t commit_ns;  /* when to commit next */
