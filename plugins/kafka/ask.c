@@ -33,8 +33,6 @@ static rd_kafka_resp_err_t find(struct source *s, enum ask_kind kind,
     switch (kind) {
     case ASK_STARTS:
         return start_find(s, list, START_TIMEOUT_MS);
-    case ASK_COMMITTED:
-        return rd_kafka_committed(s->rk, list, ASK_TIMEOUT_MS);
     case ASK_BEGINS:
     case ASK_ENDS:
         return rd_kafka_offsets_for_times(s->rk, list, ASK_TIMEOUT_MS);

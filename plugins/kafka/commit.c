@@ -54,9 +54,12 @@ bool commit_send(struct source *s, bool giving_up_only)
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)s->n_parts);
     for (uint32_t i = 0; i < s->n_parts; i++) {
         struct part *p = s->parts[i];
-        if (p->watermark != p->committed && (!giving_up_only || p->giving_up))
-            rd_kafka_topic_partition_list_add(list, p->topic, p->origin.partition)->offset =
-                p->watermark;
+        if (p->watermark == p->committed || (giving_up_only && !p->giving_up))
+            continue;
+        rd_kafka_topic_partition_t *o =
+            rd_kafka_topic_partition_list_add(list, p->topic, p->origin.partition);
+        o->offset = p->watermark;
+        mark_write(s, p, o);
     }
     if (!giving_up_only)
         s->dirty = false;

@@ -19,7 +19,7 @@ static void log_of(const struct source *s, const struct part *p, const char *mes
     struct weir_kv kv[4] = {weir_kv_str("topic", p->origin.name),
                             weir_kv_i64("partition", p->origin.partition),
                             weir_kv_i64("offset", at), weir_kv_u64("offsets", gone)};
-    h->log(h, WEIR_LOG_WARN, message, kv, gone > 0 ? 4 : 3);
+    h->log(h, WEIR_LOG_WARN, message, kv, at < 0 ? 2 : gone > 0 ? 4 : 3);
 }
 
 static void say_anew(const struct source *s, const struct part *p, int64_t at)
@@ -39,22 +39,24 @@ static void note_gap(struct part *p, int64_t from, int64_t to)
     p->gap_to = to;
 }
 
-/* Both are known: where the group goes on, and what came first or else the end of the partition. */
-static void compare_begin(struct source *s, struct part *p)
+/* It is known where the group goes on, and what comes first or else the end of the partition. */
+static void compare_begin(const struct source *s, struct part *p, int64_t first)
 {
-    int64_t first = p->first_offset != NO_OFFSET ? p->first_offset : p->end;
-    if (p->begin == NO_OFFSET || first == NO_OFFSET)
+    if (p->begin == NO_OFFSET)
         return;
     if (first > p->begin)
         note_gap(p, p->begin, first);
-    else if (first < p->begin && p->committed == NO_OFFSET && !s->committing)
+    else if (first < p->begin)
         say_anew(s, p, p->begin);
+    p->anew |= first < p->begin;
     p->begin = NO_OFFSET;
 }
 
 bool gone_check(struct source *s, struct part *p, int64_t offset)
 {
     int64_t next = p->last_offset + 1;
+    if (p->first_offset == NO_OFFSET)
+        compare_begin(s, p, offset);
     if (p->first_offset == NO_OFFSET || offset == next)
         return true;
     if (offset > next) {
@@ -64,43 +66,49 @@ bool gone_check(struct source *s, struct part *p, int64_t offset)
     /* The host enters events into their stream once the poll that emitted them has ended. */
     if (p->poll == s->n_polls || s->client.host->stream_pending(p->stream) > 0)
         return false;
-    say_anew(s, p, p->last_offset);
-    return part_restart(s, p);
-}
-
-void gone_first(struct source *s, struct part *p)
-{
-    compare_begin(s, p);
+    if (!part_restart(s, p))
+        return false;
+    say_anew(s, p, next);
+    p->anew = true;
+    return true;
 }
 
 void gone_end(struct source *s, struct part *p, int64_t offset)
 {
     p->end = offset;
     if (p->first_offset == NO_OFFSET)
-        compare_begin(s, p);
+        compare_begin(s, p, offset);
     else if (offset > p->last_offset + 1)
         note_gap(p, p->last_offset + 1, offset);
 }
 
+/* The group holds no offset of it: it may have lost what it had, with the topic. */
+static void take_on_without(struct source *s, struct part *p)
+{
+    if (!mark_was_read(s, p))
+        return;
+    log_of(s, p,
+           "the group no longer has an offset of a partition that was read: its topic was made "
+           "again, or somebody deleted the offset; its messages get other ids than before",
+           p->begin, 0);
+    p->anew = true;
+}
+
 void gone_taken_on(struct source *s, const rd_kafka_topic_partition_list_t *list)
 {
-    if (!start_is_asked(s->cfg)) {
-        s->gone.wanted = true;
-        return;
-    }
     for (int i = 0; i < list->cnt; i++) {
-        struct part *p = part_find(s, list->elems[i].topic, list->elems[i].partition);
-        if (p != NULL && list->elems[i].offset >= 0)
-            p->begin = list->elems[i].offset;
+        const rd_kafka_topic_partition_t *o = &list->elems[i];
+        struct part *p = part_find(s, o->topic, o->partition);
+        if (p == NULL || p->first_offset != NO_OFFSET)
+            continue;
+        mark_read(p, o);
+        p->begin = o->offset >= 0 ? o->offset : NO_OFFSET;
+        if (o->offset < 0 || o->opaque != NULL)
+            take_on_without(s, p);
     }
 }
 
 /* ---- Questions ----------------------------------------------------------------------------- */
-
-static bool has_no_begin(const struct part *p)
-{
-    return p->begin == NO_OFFSET && p->committed == NO_OFFSET;
-}
 
 static bool has_gap(const struct part *p)
 {
@@ -119,20 +127,6 @@ static void ask_about(struct source *s, enum ask_kind kind, bool (*about)(const 
         ask(s, kind, list, 0);
     else
         rd_kafka_topic_partition_list_destroy(list);
-}
-
-/* The group's offsets, of before our own first commit. */
-static void take_committed(struct source *s, const struct question *q)
-{
-    s->gone.wanted = q->code != RD_KAFKA_RESP_ERR_NO_ERROR;
-    for (int i = 0; i < q->list->cnt; i++) {
-        const rd_kafka_topic_partition_t *o = &q->list->elems[i];
-        struct part *p = part_find(s, o->topic, o->partition);
-        if (p == NULL || o->err != RD_KAFKA_RESP_ERR_NO_ERROR || o->offset < 0)
-            continue;
-        p->begin = o->offset;
-        compare_begin(s, p);
-    }
 }
 
 static void count_gone(struct source *s, struct part *p, int64_t first)
@@ -164,20 +158,10 @@ static void take_begins(struct source *s, const struct question *q)
 void gone_step(struct source *s, int64_t now)
 {
     struct question q;
-    enum ask_state committed = ask_answer(s, ASK_COMMITTED, &q);
-    if (committed == ASK_ANSWERED) {
-        take_committed(s, &q);
-        rd_kafka_topic_partition_list_destroy(q.list);
-    }
     enum ask_state begins = ask_answer(s, ASK_BEGINS, &q);
     if (begins == ASK_ANSWERED) {
         take_begins(s, &q);
         rd_kafka_topic_partition_list_destroy(q.list);
-    }
-    if (committed == ASK_NONE && s->gone.wanted && now >= s->gone.committed_ns) {
-        s->gone.wanted = false;
-        s->gone.committed_ns = now + ASK_INTERVAL;
-        ask_about(s, ASK_COMMITTED, has_no_begin);
     }
     if (begins == ASK_NONE && now >= s->gone.begins_ns) {
         s->gone.begins_ns = now + ASK_INTERVAL;

@@ -154,6 +154,7 @@ void parts_close(struct source *s)
             continue;
         }
         h->metric_set(p->lag, NAN); /* its next owner's matter */
+        mark_given_up(s, p);
         h->stream_close(p->stream);
         h->free(p);
     }

@@ -2,7 +2,7 @@
  *
  * Taking partitions on and handing them over.
  *
- *   callback (inside a poll) ──marks──▶ ASSIGN ──with `start`──▶ LOOKUP ────▶ assign
+ *   callback (inside a poll) ──marks──▶ ASSIGN ────────────────▶ LOOKUP ────▶ assign
  *                                       DRAIN ──nothing under way──▶ STORE ──▶ unassign
  *                                         └──deadline──────────────▶   │
  *
@@ -165,7 +165,7 @@ static void prime(struct source *s, int64_t now)
 static void begin_assign(struct source *s, int64_t now)
 {
     struct rebalance *r = &s->rebalance;
-    if (!start_is_asked(s->cfg) || r->list->cnt == 0) {
+    if (r->list->cnt == 0) {
         take_on(s);
         return;
     }

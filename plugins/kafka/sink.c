@@ -4,8 +4,9 @@
  *
  * write() hands the events of a batch to librdkafka without copying their payloads: the batch stays
  * valid until the last report. librdkafka repeats what fails for a time by itself, in order and
- * without duplicates, for as long as it takes; what it holds is never handed to it again. Once it
- * refuses an event nothing behind it is handed over, so that order is kept.
+ * without duplicates, for as long as it takes; what it holds is never handed to it again. Once an
+ * event is refused that is to be written again, nothing behind it is handed over, and what is
+ * queued behind it is taken back, so that order is kept.
  */
 #include "sink.h"
 
@@ -14,6 +15,9 @@
 
 #define WEIR_ID "weir-id"
 #define RECORD_BYTES 70 /* of a record beside its key, value and headers, at most */
+/* Requests that were under way behind one that was refused are put back into the library's queue,
+ * and sent again after its retry.backoff.ms, 100 by default. */
+#define PURGE_INTERVAL (20 * WEIR_NS_PER_MS)
 
 /* ---- Slots --------------------------------------------------------------------------------- */
 
@@ -61,9 +65,33 @@ static void forget_denied(struct sink *s, struct topic *t)
     t->denied = false;
 }
 
+static void lift_denied(struct sink *s)
+{
+    if (s->client.barred && s->n_denied == 0)
+        client_bar(&s->client, BAR_RIGHT, "");
+}
+
+/* A topic that is not there denies nothing. */
+static void note_unknown(struct sink *s, struct topic *t, rd_kafka_resp_err_t code)
+{
+    t->unknown = is_unknown_topic(code);
+    if (!t->unknown || !t->denied)
+        return;
+    forget_denied(s, t);
+    lift_denied(s);
+}
+
 static bool is_clock(const struct sink *s, rd_kafka_resp_err_t code)
 {
     return code == RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP && s->cfg->timestamp == TIMESTAMP_NOW;
+}
+
+/* Of an event that waits for one before it; costs it no attempt. */
+static struct weir_result behind(const struct sink *s)
+{
+    return (struct weir_result){.verdict = WEIR_VERDICT_UNAVAILABLE,
+                                .code = s->behind.code,
+                                .message = weir_cstr(s->behind.text)};
 }
 
 /* The verdict on an event that failed; `m` as verdict_of(). The text names the topic. */
@@ -107,16 +135,58 @@ static void delivered(struct sink *s, const struct slot *slot)
     struct topic *t = slot->topic;
     topic_prove(t, slot->bytes);
     forget_denied(s, t);
-    if (s->client.barred && s->n_denied == 0)
-        client_bar(&s->client, BAR_RIGHT, "");
+    lift_denied(s);
 }
 
-/* What is queued behind a message that the producer gave up must not overtake it. */
-static void give_up_queue(struct sink *s)
+/* ---- Order --------------------------------------------------------------------------------- */
+
+/* What stands against handing over more; __RETRY: an event that is written again first. */
+static rd_kafka_resp_err_t hindrance(const struct sink *s)
 {
-    s->broken = true;
+    if (atomic_load(&s->cancelled))
+        return RD_KAFKA_RESP_ERR__PURGE_QUEUE;
+    if (s->broken)
+        return RD_KAFKA_RESP_ERR__FATAL;
+    return s->behind.waits ? RD_KAFKA_RESP_ERR__RETRY : RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+static void purge_queue(struct sink *s)
+{
+    const struct weir_host *h = s->client.host;
+    s->behind.purge_ns = h->now(h) + PURGE_INTERVAL;
     rd_kafka_purge(s->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_NON_BLOCKING);
 }
+
+/* What is queued behind an event that is written again must not overtake it. */
+static void keep_behind(struct sink *s, const struct weir_result *r)
+{
+    bool again = r->verdict == WEIR_VERDICT_RETRY || r->verdict == WEIR_VERDICT_UNAVAILABLE;
+    bool reopen = r->verdict == WEIR_VERDICT_REOPEN;
+    if ((!again && !reopen) || s->broken || atomic_load(&s->cancelled))
+        return;
+    s->broken = reopen;
+    if (s->behind.waits)
+        return;
+    s->behind.waits = true;
+    s->behind.code = r->code;
+    snprintf(s->behind.text, sizeof(s->behind.text), "behind an event that is written again: %.*s",
+             (int)r->message.len, r->message.ptr);
+    if (s->n_pending > 0)
+        purge_queue(s);
+}
+
+/* Takes back what came back into the queue. Returns when to look again. */
+static int64_t purge_again(struct sink *s)
+{
+    const struct weir_host *h = s->client.host;
+    if (!s->behind.waits || s->n_pending == 0)
+        return WEIR_NEVER;
+    if (h->now(h) >= s->behind.purge_ns)
+        purge_queue(s);
+    return s->behind.purge_ns;
+}
+
+/* ---- The library's reports ----------------------------------------------------------------- */
 
 void on_report(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque)
 {
@@ -127,16 +197,16 @@ void on_report(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque)
     uint32_t index = slot->index;
     struct weir_result r = {.verdict = WEIR_VERDICT_OK};
     slot->topic->under_way -= slot->bytes;
-    slot->topic->unknown = is_unknown_topic(m->err);
-    if (slot->topic->unknown)
-        forget_denied(s, slot->topic);
+    note_unknown(s, slot->topic, m->err);
     s->n_pending--;
-    if (m->err != RD_KAFKA_RESP_ERR_NO_ERROR)
-        r = failed(s, m, slot);
-    else
+    if (m->err == RD_KAFKA_RESP_ERR_NO_ERROR)
         delivered(s, slot);
-    if (r.verdict == WEIR_VERDICT_REOPEN && !s->broken)
-        give_up_queue(s);
+    else if (m->err == RD_KAFKA_RESP_ERR__PURGE_QUEUE && s->behind.waits &&
+             !atomic_load(&s->cancelled))
+        r = behind(s);
+    else
+        r = failed(s, m, slot);
+    keep_behind(s, &r);
     slot_put(s, slot);
     if (s->writing != NULL && s->writing_ticket == ticket)
         *weir_result_at(s->writing, index) = r;
@@ -245,14 +315,15 @@ static struct weir_str value_of(const struct weir_host *h, struct weir_batch *b,
     return payload.len != 0 ? payload : weir_str_n("", 0);
 }
 
-/* Serves reports until the queue has room again. False at the deadline. */
-static bool await_room(struct sink *s, int64_t deadline_ns)
+/* Serves reports until the queue may have room again. They may also tell that nothing more is to be
+ * handed over, or the deadline may have come: that is returned. */
+static rd_kafka_resp_err_t await_room(struct sink *s, int64_t deadline_ns)
 {
     const struct weir_host *h = s->client.host;
     if (atomic_load(&s->cancelled) || h->now(h) >= deadline_ns)
-        return false;
+        return RD_KAFKA_RESP_ERR__QUEUE_FULL;
     rd_kafka_poll(s->rk, ms_until(h, deadline_ns, 100));
-    return true;
+    return hindrance(s);
 }
 
 /* Hands the message over; waits for room in the queue until the deadline. */
@@ -265,21 +336,23 @@ static rd_kafka_resp_err_t produce(struct sink *s, const rd_kafka_vu_t *vu, size
             return RD_KAFKA_RESP_ERR_NO_ERROR;
         rd_kafka_resp_err_t code = rd_kafka_error_code(error);
         rd_kafka_error_destroy(error);
-        if (code != RD_KAFKA_RESP_ERR__QUEUE_FULL || !await_room(s, deadline_ns))
+        if (code == RD_KAFKA_RESP_ERR__QUEUE_FULL)
+            code = await_room(s, deadline_ns);
+        if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
             return code;
     }
 }
 
-/* Waits until the topic takes so much more. False at the deadline. */
-static bool await_topic(struct sink *s, struct slot *slot, int64_t deadline_ns)
+/* Waits until the topic takes so much more. Returns as await_room(). */
+static rd_kafka_resp_err_t await_topic(struct sink *s, struct slot *slot, int64_t deadline_ns)
 {
     struct topic *t = slot->topic;
-    while (!topic_has_room(t, slot->bytes))
-        if (!await_room(s, deadline_ns))
-            return false;
+    rd_kafka_resp_err_t code = RD_KAFKA_RESP_ERR_NO_ERROR;
+    while (code == RD_KAFKA_RESP_ERR_NO_ERROR && !topic_has_room(t, slot->bytes))
+        code = await_room(s, deadline_ns);
     slot->limit = t->limit;
     slot->alone = t->under_way == 0 && slot->bytes >= t->limit;
-    return true;
+    return code;
 }
 
 static void write_message(struct sink *s, struct slot *take_slot, struct weir_batch *b,
@@ -301,8 +374,8 @@ static void write_message(struct sink *s, struct slot *take_slot, struct weir_ba
     };
     /* Before the call: the report may come while it waits for room. */
     r->verdict = WEIR_VERDICT_PENDING;
-    rd_kafka_resp_err_t code = RD_KAFKA_RESP_ERR__QUEUE_FULL;
-    if (await_topic(s, slot, deadline_ns))
+    rd_kafka_resp_err_t code = await_topic(s, slot, deadline_ns);
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
         code = produce(s, vu, 6, deadline_ns);
     if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
         slot->topic->under_way += slot->bytes;
@@ -310,8 +383,8 @@ static void write_message(struct sink *s, struct slot *take_slot, struct weir_ba
         return;
     }
     rd_kafka_headers_destroy(take_headers);
-    slot->topic->unknown = is_unknown_topic(code);
-    *r = judge(s, code, NULL, slot);
+    note_unknown(s, slot->topic, code);
+    *r = code == RD_KAFKA_RESP_ERR__RETRY ? behind(s) : judge(s, code, NULL, slot);
     slot_put(s, slot);
 }
 
@@ -343,24 +416,21 @@ static void sink_write(void *self, struct weir_batch *b, int64_t deadline_ns,
                        struct weir_results *results)
 {
     struct sink *s = self;
-    struct weir_result refusal = {.verdict = WEIR_VERDICT_NONE};
     pthread_mutex_lock(&s->polling);
     s->writing = results;
     s->writing_ticket = b->ticket;
+    /* Who waits inside a write has an event of that write refused, so that this is the outlet's
+     * repetition, or comes behind it. */
+    if (s->n_pending == 0)
+        s->behind.waits = false;
     for (uint32_t i = 0; i < b->n_events; i++) {
         struct weir_result *r = weir_result_at(results, i);
-        if (refusal.verdict == WEIR_VERDICT_NONE && atomic_load(&s->cancelled))
-            refusal = verdict_of(RD_KAFKA_RESP_ERR__PURGE_QUEUE, NULL, true, true);
-        if (refusal.verdict == WEIR_VERDICT_NONE && s->broken)
-            refusal = verdict_of(RD_KAFKA_RESP_ERR__FATAL, NULL, true, true);
-        if (refusal.verdict != WEIR_VERDICT_NONE) {
-            *r = refusal;
-            continue;
-        }
-        write_event(s, b, i, deadline_ns, r);
-        if (r->verdict != WEIR_VERDICT_PENDING && r->verdict != WEIR_VERDICT_OK &&
-            r->verdict != WEIR_VERDICT_REJECTED)
-            refusal = *r;
+        rd_kafka_resp_err_t code = hindrance(s);
+        if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+            write_event(s, b, i, deadline_ns, r);
+        else
+            *r = code == RD_KAFKA_RESP_ERR__RETRY ? behind(s) : verdict_of(code, NULL, true, true);
+        keep_behind(s, r);
     }
     s->writing = NULL;
     sink_memory(s);
@@ -372,8 +442,10 @@ static void sink_progress(void *self, int64_t deadline_ns)
     struct sink *s = self;
     bool woken = atomic_exchange(&s->woken, false);
     pthread_mutex_lock(&s->polling);
+    int64_t again_ns = purge_again(s);
+    int64_t until_ns = again_ns < deadline_ns ? again_ns : deadline_ns;
     rd_kafka_queue_poll_callback(s->main_queue,
-                                 woken ? 0 : ms_until(s->client.host, deadline_ns, 60000));
+                                 woken ? 0 : ms_until(s->client.host, until_ns, 60000));
     sink_memory(s);
     client_step(&s->client);
     pthread_mutex_unlock(&s->polling);

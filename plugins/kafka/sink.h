@@ -104,6 +104,15 @@ struct slot_chunk {
     struct slot slots[SLOTS_A_CHUNK];
 };
 
+/* Once an event is to be written again nothing more is handed over, and what is queued is taken
+ * back, until no report is to come: else it would overtake that event. */
+struct behind {
+    bool waits;
+    int64_t purge_ns; /* when to take back what was put back into the queue meanwhile */
+    const char *code; /* of the event that everything waits for */
+    char text[WEIR_ERROR_TEXT / 2];
+};
+
 /* Serves the library while the outlet has nothing to write. */
 struct server {
     pthread_t thread;
@@ -126,6 +135,7 @@ struct sink {
     uint64_t n_pending; /* messages of which no report has come */
     uint32_t n_denied;  /* topics */
     bool broken;        /* to be made anew: nothing more is handed over */
+    struct behind behind;
     struct slot *free_slots;
     struct slot_chunk *chunks;
     struct weir_results *writing; /* the write that runs: reports for it go here */

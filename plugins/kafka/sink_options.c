@@ -168,7 +168,8 @@ const struct weir_type kafka_sink_type = {
     .summary = "Writes events to topics as an idempotent producer.",
     .doc = "An event is delivered once all in-sync replicas have it. While brokers are away "
            "librdkafka repeats by itself, in order and without duplicates, for as long as it "
-           "takes.\n\n"
+           "takes. Where they refuse a request and its events are written again, what waits behind "
+           "them is taken back, and follows them.\n\n"
            "The partition follows from the key as in Java's clients. The header `weir-id` carries "
            "the event's id; a tombstone is written without a value. A topic that does not exist "
            "is waited for where `topic` is a plain name; where it is a template the event is "

@@ -11,6 +11,7 @@
  *   memory.c          what it keeps in memory
  *   start.c           where to begin in a partition
  *   gone.c            messages that were gone before they were read
+ *   mark.c            ids of messages whose topic was made again
  *   rights.c          what the brokers deny
  *   ask.c             questions to the brokers, by a thread
  *   commit.c          watermarks into the consumer group
@@ -61,9 +62,11 @@ struct part {
     int64_t first_offset;              /* of the message emitted first */
     int64_t last_offset, last_time_ms; /* of the message emitted last */
     size_t last_len;
-    int64_t begin;            /* where the group goes on, until that was looked into */
+    int64_t begin;            /* where the group goes on, until something came of it */
     int64_t gap_from, gap_to; /* offsets that did not come */
     uint64_t poll;            /* number of the last one that emitted of it */
+    int64_t mark_ms;          /* in the ids, where the topic was made again; 0: none */
+    bool anew;                /* the topic was made again: the next message is its first */
     bool draining;            /* to be given up: nothing new from it */
     bool paused;              /* by us; the library pauses on its own account in a rebalance */
     bool giving_up;           /* named in the rebalance that is handled */
@@ -102,7 +105,7 @@ struct rebalance {
 };
 
 /* Questions that a thread carries to the brokers; see ask.c. */
-enum ask_kind { ASK_STARTS, ASK_COMMITTED, ASK_BEGINS, ASK_ENDS, ASK_RIGHTS, N_QUESTIONS };
+enum ask_kind { ASK_STARTS, ASK_BEGINS, ASK_ENDS, ASK_RIGHTS, N_QUESTIONS };
 enum ask_state { ASK_NONE, ASK_OPEN, ASK_ANSWERED };
 
 struct question {
@@ -138,8 +141,7 @@ struct lag {
 };
 
 struct gone {
-    bool wanted; /* there are partitions whose offset in the group is to be asked for */
-    int64_t committed_ns, begins_ns; /* when to ask next */
+    int64_t begins_ns; /* when to ask next */
     struct weir_metric *counter;
 };
 
@@ -152,6 +154,9 @@ struct rights {
 /* What the lanes of one source share. */
 struct lanes {
     _Atomic int64_t close_ns; /* when all of them have to be closed; 0: none closes yet */
+    pthread_mutex_t mutex;    /* guards what follows */
+    rd_kafka_topic_partition_list_t *read; /* partitions that were given up; NULL: none */
+    void (*free)(void *);                  /* the host's */
 };
 
 struct source {
@@ -177,8 +182,8 @@ struct source {
     struct asker asker;
     struct fetch fetch;
     struct lag lag;
-    /* Partitions begun anew, and where others end for us; written by asker's thread while a question
-     * for starts is open, read by the lane while none is. */
+    /* Partitions begun anew, and where others end for us; written by asker's thread while a
+     * question for starts is open, read by the lane while none is. */
     rd_kafka_topic_partition_list_t *begun, *stops;
     struct gone gone;
     struct rights rights;
@@ -251,10 +256,11 @@ enum ask_state ask_answer(struct source *s, enum ask_kind kind, struct question 
 /* ---- start.c */
 extern const char *const start_words[];
 void check_start(const struct source_config *cfg, struct problems *p);
-/* False where the group's offsets and the library's own reset are enough. */
+/* False where the library's own reset does for what the group holds no offset of. */
 bool start_is_asked(const struct source_config *cfg);
-/* Sets the offset of each partition: the group's, or where it has none by `start`; the latter's
- * opaque is set then. Finds out where they end, too. Blocks. [the thread of ask.c] */
+/* Sets the offset of each partition: the group's, or where it has none by `start` unless that is
+ * left to the library; opaque is set then. Finds out where they end, too. Blocks. [the thread of
+ * ask.c] */
 rd_kafka_resp_err_t start_find(struct source *s, rd_kafka_topic_partition_list_t *list,
                                int timeout_ms);
 /* Where the partition ended when it was taken on first, NO_OFFSET where nobody asked. */
@@ -281,12 +287,27 @@ void source_memory(const struct source *s);
 /* Before a message is emitted. False: it has to wait until what is under way of its partition has
  * ended. */
 bool gone_check(struct source *s, struct part *p, int64_t offset);
-/* The first message of a partition was emitted. */
-void gone_first(struct source *s, struct part *p);
 /* The partition's end was met there. */
 void gone_end(struct source *s, struct part *p, int64_t offset);
 void gone_taken_on(struct source *s, const rd_kafka_topic_partition_list_t *list);
 void gone_step(struct source *s, int64_t now);
+
+/* ---- mark.c */
+/* The mark that the group holds, if any. */
+void mark_read(struct part *p, const rd_kafka_topic_partition_t *o);
+/* Puts it beside an offset that is committed. */
+void mark_write(const struct source *s, const struct part *p, rd_kafka_topic_partition_t *o);
+/* Gives the event, of a message of that time, its id where that has a mark. False when memory is
+ * used up. */
+bool mark_event(const struct source *s, struct weir_batch *b, const struct part *p, int64_t time_ms,
+                struct weir_event *ev);
+/* The message was emitted. */
+void mark_emitted(struct source *s, struct part *p, int64_t offset, int64_t time_ms);
+void mark_given_up(struct source *s, const struct part *p);
+/* This process has read the partition and given it up, and the group had an offset of it. */
+bool mark_was_read(struct source *s, const struct part *p);
+void lanes_init(struct lanes *l);
+void lanes_free(void *take_lanes);
 
 /* ---- rights.c */
 /* The brokers deny the group, or (topic not NULL) a topic or one of our partitions. */

@@ -132,8 +132,12 @@ static void *lanes_new(const struct weir_host *h, const void *config, struct wei
 {
     (void)config;
     struct lanes *lanes = h->alloc(sizeof(*lanes));
-    if (lanes == NULL)
+    if (lanes == NULL) {
         h->error(err, WEIR_E_NOMEM, "no_memory", "memory is used up");
+        return NULL;
+    }
+    lanes->free = h->free;
+    lanes_init(lanes);
     return lanes;
 }
 
@@ -157,7 +161,7 @@ enum weir_status source_open(const struct weir_host *h, const void *config, void
     s->lease = h->extension(h, WEIR_LEASE_EXTENSION);
     s->lease_ns = WEIR_NEVER;
     s->wake_fd = s->data_fd = -1;
-    s->lanes = h->shared(h, lanes_new, h->free, err);
+    s->lanes = h->shared(h, lanes_new, lanes_free, err);
     if (s->lanes == NULL) {
         source_close(s);
         return WEIR_E_NOMEM;

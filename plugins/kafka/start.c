@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Where to begin in a partition of which the group holds no offset. `earliest` is the library's
- * own reset; the others are looked up before the assignment and committed at once, so that they are
- * decided once: a restart before the first event does not skip what has come meanwhile.
+ * Where to begin in a partition. What the group holds is asked for before the assignment: what
+ * comes first tells then what is gone (gone.c), and ids may have a mark (mark.c). Where it holds
+ * nothing, `earliest` is the library's own reset; the others are looked up and committed at once,
+ * so that they are decided once: a restart before the first event does not skip what has come
+ * meanwhile.
  *
  * A partition that appears while weir runs is read from its beginning whatever `start` says: it was
  * not there when somebody asked to begin at the end.
@@ -106,15 +108,9 @@ void check_start(const struct source_config *cfg, struct problems *p)
                 start_words[cfg->start]);
 }
 
-/* Does the library's own reset do? */
-static bool offsets_are_asked(const struct source_config *cfg)
-{
-    return cfg->start != START_EARLIEST || cfg->start_over;
-}
-
 bool start_is_asked(const struct source_config *cfg)
 {
-    return offsets_are_asked(cfg) || cfg->stop_at_end;
+    return cfg->start != START_EARLIEST || cfg->start_over;
 }
 
 /* ---- Finding ------------------------------------------------------------------------------- */
@@ -293,7 +289,7 @@ static rd_kafka_resp_err_t find_places(struct source *s, rd_kafka_topic_partitio
     rd_kafka_resp_err_t code = unless_stopped(s, rd_kafka_committed(s->rk, list, timeout_ms));
     if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
         code = worst_of(list);
-    if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR || !start_is_asked(s->cfg))
         return code;
     if (s->cfg->start_over)
         forget_offsets(s, list);
@@ -307,14 +303,14 @@ rd_kafka_resp_err_t start_find(struct source *s, rd_kafka_topic_partition_list_t
                                int timeout_ms)
 {
     rd_kafka_resp_err_t code = RD_KAFKA_RESP_ERR_NO_ERROR;
-    if (s->known == NULL)
+    if (s->known == NULL && start_is_asked(s->cfg))
         code = rd_kafka_metadata(s->rk, 1, NULL, &s->known, timeout_ms);
     code = unless_stopped(s, code);
     if (list->cnt == 0 || code != RD_KAFKA_RESP_ERR_NO_ERROR)
         return code;
     if (s->cfg->stop_at_end)
         code = find_stops(s, list, timeout_ms);
-    if (code == RD_KAFKA_RESP_ERR_NO_ERROR && offsets_are_asked(s->cfg))
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
         code = find_places(s, list, timeout_ms);
     return code;
 }

@@ -30,7 +30,7 @@ def environment(library):
     return python_library() if library == "python" else None
 
 
-def text(origin, goal, source, target, group, options="", session=30000):
+def text(origin, goal, source, target, group, options="", session=30000, queue=100000):
     return f"""
 name: errors
 sources:
@@ -50,7 +50,7 @@ sinks:
     retry: {{max: 200ms}}
     on_reject: drop
     # A broker refuses what comes behind a request that it refused, for its number does not fit; the mock does not.
-    rdkafka: {{max.in.flight: 1}}
+    rdkafka: {{max.in.flight: 1, queue.buffering.max.messages: {queue}}}
 """
 
 
@@ -218,8 +218,10 @@ FATAL = {
 
 
 @LIBRARIES
-def test_what_ends_a_producer_loses_and_reorders_nothing(weir, clusters, unique, library):
-    flow = Flow(weir, clusters, unique, library)
+@pytest.mark.parametrize("queue", [100000, 20], ids=["a free queue", "a full queue"])
+def test_what_ends_a_producer_loses_and_reorders_nothing(weir, clusters, unique, library, queue):
+    """Also where writes wait for room in the queue when they hear of it."""
+    flow = Flow(weir, clusters, unique, library, queue=queue)
     running = flow.start()
     flow.send()
     flow.arrive("without errors")
@@ -317,6 +319,24 @@ def test_a_topic_that_may_not_be_written_is_told_until_it_may(weir, clusters, un
     flow.arrive("the right was given")
     wait_until(running.ready)
     assert flow.repeated() == [] and flow.in_order()
+    running.stop()
+
+
+@LIBRARIES
+def test_a_topic_that_was_denied_and_is_gone_denies_nothing_more(weir, clusters, unique, library):
+    origin, goal = clusters
+    source, denied, other = origin.topic(), goal.topic(), goal.topic()
+    running = weir.start(text(origin, goal, source, "'{{ to }}'", unique("g")).replace(
+        "max.in.flight: 1", "max.in.flight: 1, topic.metadata.propagation.max.ms: 1000, "
+        "topic.metadata.refresh.interval.ms: 500"), env=environment(library))
+    goal.topic_error(denied, k.TOPIC_AUTHORIZATION_FAILED)
+    origin.produce(source, [{"to": denied}])
+    assert f"denies writing to the topic '{denied}'" in wait_until(lambda: unready(running), 30)
+    goal.topic_error(denied, k.UNKNOWN_TOPIC_OR_PART)
+    running.wait_log("event rejected", code="unknown_topic", timeout=60)
+    origin.produce(source, [{"to": other}])
+    goal.consume(other, 1)
+    wait_until(running.ready, 20)
     running.stop()
 
 
