@@ -115,16 +115,24 @@ static bool has_gap(const struct part *p)
     return p->gap_to > p->gap_from;
 }
 
-static void ask_about(struct source *s, enum ask_kind kind, bool (*about)(const struct part *p))
+bool gone_looks(const struct source *s)
+{
+    for (uint32_t i = 0; i < s->n_parts; i++)
+        if (has_gap(s->parts[i]))
+            return true;
+    return false;
+}
+
+static void ask_begins(struct source *s)
 {
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)s->n_parts);
     for (uint32_t i = 0; i < s->n_parts; i++)
-        if (about(s->parts[i]))
+        if (has_gap(s->parts[i]))
             rd_kafka_topic_partition_list_add(list, s->parts[i]->topic,
                                               s->parts[i]->origin.partition)
                 ->offset = RD_KAFKA_OFFSET_BEGINNING;
     if (list->cnt > 0)
-        ask(s, kind, list, 0);
+        ask(s, ASK_BEGINS, list, 0);
     else
         rd_kafka_topic_partition_list_destroy(list);
 }
@@ -149,9 +157,12 @@ static void take_begins(struct source *s, const struct question *q)
     for (int i = 0; i < q->list->cnt; i++) {
         const rd_kafka_topic_partition_t *o = &q->list->elems[i];
         struct part *p = part_find(s, o->topic, o->partition);
-        if (p != NULL && q->code == RD_KAFKA_RESP_ERR_NO_ERROR &&
-            o->err == RD_KAFKA_RESP_ERR_NO_ERROR && o->offset >= 0)
+        if (p == NULL || q->code != RD_KAFKA_RESP_ERR_NO_ERROR)
+            continue;
+        if (o->err == RD_KAFKA_RESP_ERR_NO_ERROR && o->offset >= 0)
             count_gone(s, p, o->offset);
+        else if (o->err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
+            p->gap_from = p->gap_to = NO_OFFSET; /* nobody can tell any more */
     }
 }
 
@@ -165,6 +176,6 @@ void gone_step(struct source *s, int64_t now)
     }
     if (begins == ASK_NONE && now >= s->gone.begins_ns) {
         s->gone.begins_ns = now + ASK_INTERVAL;
-        ask_about(s, ASK_BEGINS, has_gap);
+        ask_begins(s);
     }
 }

@@ -157,7 +157,7 @@ static void purge_queue(struct sink *s)
     rd_kafka_purge(s->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_NON_BLOCKING);
 }
 
-/* What is queued behind an event that is written again must not overtake it. */
+/* What comes behind an event that is written again must not overtake it. */
 static void keep_behind(struct sink *s, const struct weir_result *r)
 {
     bool again = r->verdict == WEIR_VERDICT_RETRY || r->verdict == WEIR_VERDICT_UNAVAILABLE;
@@ -171,15 +171,22 @@ static void keep_behind(struct sink *s, const struct weir_result *r)
     s->behind.code = r->code;
     snprintf(s->behind.text, sizeof(s->behind.text), "behind an event that is written again: %.*s",
              (int)r->message.len, r->message.ptr);
-    if (s->n_pending > 0)
-        purge_queue(s);
+}
+
+/* Nor what the library has queued behind one that it was given. */
+static void take_back(struct sink *s)
+{
+    if (!s->behind.waits || s->behind.purges || s->n_pending == 0)
+        return;
+    s->behind.purges = true;
+    purge_queue(s);
 }
 
 /* Takes back what came back into the queue. Returns when to look again. */
 static int64_t purge_again(struct sink *s)
 {
     const struct weir_host *h = s->client.host;
-    if (!s->behind.waits || s->n_pending == 0)
+    if (!s->behind.purges || s->n_pending == 0)
         return WEIR_NEVER;
     if (h->now(h) >= s->behind.purge_ns)
         purge_queue(s);
@@ -207,6 +214,8 @@ void on_report(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque)
     else
         r = failed(s, m, slot);
     keep_behind(s, &r);
+    if (r.verdict != WEIR_VERDICT_OK && r.verdict != WEIR_VERDICT_REJECTED)
+        take_back(s);
     slot_put(s, slot);
     if (s->writing != NULL && s->writing_ticket == ticket)
         *weir_result_at(s->writing, index) = r;
@@ -348,7 +357,7 @@ static rd_kafka_resp_err_t await_topic(struct sink *s, struct slot *slot, int64_
 {
     struct topic *t = slot->topic;
     rd_kafka_resp_err_t code = RD_KAFKA_RESP_ERR_NO_ERROR;
-    while (code == RD_KAFKA_RESP_ERR_NO_ERROR && !topic_has_room(t, slot->bytes))
+    while (code == RD_KAFKA_RESP_ERR_NO_ERROR && !topic_takes(t, slot->ticket, slot->bytes))
         code = await_room(s, deadline_ns);
     slot->limit = t->limit;
     slot->alone = t->under_way == 0 && slot->bytes >= t->limit;
@@ -422,7 +431,7 @@ static void sink_write(void *self, struct weir_batch *b, int64_t deadline_ns,
     /* Who waits inside a write has an event of that write refused, so that this is the outlet's
      * repetition, or comes behind it. */
     if (s->n_pending == 0)
-        s->behind.waits = false;
+        s->behind.waits = s->behind.purges = false;
     for (uint32_t i = 0; i < b->n_events; i++) {
         struct weir_result *r = weir_result_at(results, i);
         rd_kafka_resp_err_t code = hindrance(s);

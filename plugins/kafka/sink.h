@@ -44,6 +44,8 @@ struct topic {
     size_t under_way; /* bytes handed over of which no report has come */
     size_t limit;     /* on them, once a request was too large for the topic; NO_LIMIT: none */
     size_t proven;    /* bytes delivered since the limit was set */
+    uint64_t first;   /* until `reached`: ticket of the write that may add to what is under way */
+    bool reached;     /* something was delivered to it */
     bool unknown;     /* the brokers have no such topic, as far as the last message told */
     bool denied;      /* nothing may be written to it, as far as that told */
     size_t len;
@@ -63,11 +65,14 @@ struct topic *topics_get(struct topics *t, const struct weir_host *h, rd_kafka_t
                          struct weir_str name, struct weir_result *result);
 /* Whether so many bytes more may go under way. */
 bool topic_has_room(const struct topic *t, size_t bytes);
+/* Whether an event of that write may go under way. */
+bool topic_takes(struct topic *t, uint64_t ticket, size_t bytes);
 /* A request that was handed over under `limit` was too large: the next ones are smaller. */
 void topic_shrink(struct topic *t, size_t limit);
 /* A request was refused for the sake of one event, and nobody says which: they go one by one. */
 void topic_isolate(struct topic *t);
-/* So many bytes were delivered: after enough of them the limit is tried higher. */
+/* So many bytes were delivered, and are no longer under way: after enough of them the limit is
+ * tried higher. */
 void topic_prove(struct topic *t, size_t bytes);
 void topics_done(struct topics *t, const struct weir_host *h);
 
@@ -104,10 +109,11 @@ struct slot_chunk {
     struct slot slots[SLOTS_A_CHUNK];
 };
 
-/* Once an event is to be written again nothing more is handed over, and what is queued is taken
- * back, until no report is to come: else it would overtake that event. */
+/* Once an event is to be written again nothing more is handed over until no report is to come, and
+ * what is queued behind it is taken back: else it would overtake that event. */
 struct behind {
     bool waits;
+    bool purges;      /* what is queued was handed over after that event */
     int64_t purge_ns; /* when to take back what was put back into the queue meanwhile */
     const char *code; /* of the event that everything waits for */
     char text[WEIR_ERROR_TEXT / 2];

@@ -244,7 +244,7 @@ static int64_t step(struct source *s, int64_t now)
 static bool finished(const struct source *s)
 {
     return s->cfg->stop_at_end && s->rebalance.assigned && s->n_held == 0 &&
-           s->rebalance.state == REBALANCE_NONE && parts_at_end(s);
+           s->rebalance.state == REBALANCE_NONE && parts_at_end(s) && !gone_looks(s);
 }
 
 /* Takes messages, or where that cannot be keeps the consumer alive. Returns when to go on. */

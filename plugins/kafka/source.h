@@ -291,6 +291,8 @@ bool gone_check(struct source *s, struct part *p, int64_t offset);
 void gone_end(struct source *s, struct part *p, int64_t offset);
 void gone_taken_on(struct source *s, const rd_kafka_topic_partition_list_t *list);
 void gone_step(struct source *s, int64_t now);
+/* True while a gap is looked into. */
+bool gone_looks(const struct source *s);
 
 /* ---- mark.c */
 /* The mark that the group holds, if any. */

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Topics that change under the source `kafka`: messages that are gone before they were read, topics that are
 deleted and made again."""
+import collections
+
 import pytest
 
 from kafka_rig import python_library
@@ -57,6 +59,20 @@ def test_what_was_gone_before_it_was_read_is_counted(weir, kafka, unique, librar
     assert running.metric("weir_kafka_offsets_gone_total", component="in") == 7
     running.stop()
     assert kafka.committed(group, source) == {0: 20}
+
+
+@pytest.mark.parametrize("start", ["earliest", "latest"])
+def test_a_run_to_the_end_counts_what_was_gone(weir, kafka, unique, start):
+    source, target, group = kafka.topic(), kafka.topic(), unique("g")
+    send(kafka, source, 0, 5)
+    weir.run(text(kafka, source, target, group, "stop_at_end: true"))
+    send(kafka, source, 5, 12)
+    kafka.purge(source)
+    send(kafka, source, 12, 20)
+    ended = weir.run(text(kafka, source, target, group, f"start: {start}\n    stop_at_end: true"))
+    assert numbers(kafka.consume(target)) == [*range(5), *range(12, 20)]
+    line, = ended.find_log("messages are gone from the topic that were not read")
+    assert (line["offset"], line["offsets"]) == (5, 7)
 
 
 @LIBRARIES
@@ -153,3 +169,15 @@ def test_a_topic_that_is_deleted_and_made_again_is_read_from_its_beginning(weir,
     wait_until(lambda: set(numbers(kafka.consume(target))) == set(range(800)), 60)
     wait_until(lambda: sum(kafka.committed(group, source).values()) == 200, 30)
     running.stop()
+    # Another process gives the ids that this one would have given.
+    running = weir.start(text(kafka, source, target, group), env=environment(library))
+    send(kafka, source, 800, 900, key=lambda i, _: str(i))
+    wait_until(lambda: set(numbers(kafka.consume(target))) == set(range(900)), 60)
+    running.stop()
+    ids = collections.defaultdict(set)
+    for m in kafka.consume(target):
+        ids[m.json["n"]].add(m.headers["weir-id"].decode())
+    assert sum(map(len, ids.values())) == len(set.union(*ids.values())) == 900
+    for n, (one,) in ids.items():
+        assert ("@" in one) == (n >= 600), (n, one)
+    assert len({one.split("-")[-2] + one.split("@")[1] for n, (one,) in ids.items() if n >= 600}) == 2
