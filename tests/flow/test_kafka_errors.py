@@ -326,15 +326,18 @@ def test_a_topic_that_may_not_be_written_is_told_until_it_may(weir, clusters, un
 def test_a_topic_that_was_denied_and_is_gone_denies_nothing_more(weir, clusters, unique, library):
     origin, goal = clusters
     source, denied, other = origin.topic(), goal.topic(), goal.topic()
-    running = weir.start(text(origin, goal, source, "'{{ to }}'", unique("g")).replace(
+    running = weir.start(text(origin, goal, source, "'topic{{ to }}'", unique("g")).replace(
         "max.in.flight: 1", "max.in.flight: 1, topic.metadata.propagation.max.ms: 1000, "
         "topic.metadata.refresh.interval.ms: 500"), env=environment(library))
-    goal.topic_error(denied, k.TOPIC_AUTHORIZATION_FAILED)
-    origin.produce(source, [{"to": denied}])
+    origin.produce(source, [{"to": denied.removeprefix("topic")}])
+    goal.consume(denied, 1)
+    goal.push(k.PRODUCE, *[k.TOPIC_AUTHORIZATION_FAILED] * 100000)
+    origin.produce(source, [{"to": denied.removeprefix("topic")}])
     assert f"denies writing to the topic '{denied}'" in wait_until(lambda: unready(running), 30)
     goal.topic_error(denied, k.UNKNOWN_TOPIC_OR_PART)
+    goal.clear(k.PRODUCE)
     running.wait_log("event rejected", code="unknown_topic", timeout=60)
-    origin.produce(source, [{"to": other}])
+    origin.produce(source, [{"to": other.removeprefix("topic")}])
     goal.consume(other, 1)
     wait_until(running.ready, 20)
     running.stop()
