@@ -125,6 +125,8 @@ static struct weir_result failed(struct sink *s, const rd_kafka_message_t *m,
                      m->err == RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE;
     if (too_large && !slot->alone)
         topic_shrink(slot->topic, slot->limit);
+    else if (too_large)
+        topic_forget_refusal(slot->topic);
     else if (is_of_any_record(m->err) && !slot->alone && !is_clock(s, m->err))
         topic_isolate(slot->topic);
     return judge(s, m->err, m, slot);

@@ -44,8 +44,9 @@ struct topic {
     size_t under_way; /* bytes handed over of which no report has come */
     size_t limit;     /* on them, once a request was too large for the topic; NO_LIMIT: none */
     size_t proven;    /* bytes delivered since the limit was set */
+    size_t refused;   /* the limit under which a request was too large; 0: none */
     uint64_t first;   /* until `reached`: ticket of the write that may add to what is under way */
-    bool reached;     /* something was delivered to it */
+    bool reached;     /* something was delivered to it, under this limit */
     bool unknown;     /* the brokers have no such topic, as far as the last message told */
     bool denied;      /* nothing may be written to it, as far as that told */
     size_t len;
@@ -69,6 +70,8 @@ bool topic_has_room(const struct topic *t, size_t bytes);
 bool topic_takes(struct topic *t, uint64_t ticket, size_t bytes);
 /* A request that was handed over under `limit` was too large: the next ones are smaller. */
 void topic_shrink(struct topic *t, size_t limit);
+/* An event is too large itself: it was the cause, as far as is known. */
+void topic_forget_refusal(struct topic *t);
 /* A request was refused for the sake of one event, and nobody says which: they go one by one. */
 void topic_isolate(struct topic *t);
 /* So many bytes were delivered, and are no longer under way: after enough of them the limit is

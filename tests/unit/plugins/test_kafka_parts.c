@@ -122,6 +122,29 @@ static void test_limit_grows_where_it_holds(void **state)
     assert_true(t.limit == NO_LIMIT);
 }
 
+/* Each trial costs the events that were refused another way. */
+static void test_a_limit_that_was_refused_is_not_tried_soon(void **state)
+{
+    struct topic t = {.limit = NO_LIMIT};
+    size_t delivered = 0;
+    (void)state;
+    topic_shrink(&t, t.limit);
+    topic_shrink(&t, t.limit);
+    size_t limit = t.limit;
+    for (; delivered < 1000 * LIMIT_MOST; delivered += 5000)
+        topic_prove(&t, 5000);
+    assert_int_equal(t.limit, limit);
+    for (; t.limit == limit; delivered += 5000)
+        topic_prove(&t, 5000);
+    assert_int_equal(t.limit, LIMIT_STEP * limit);
+    assert_true(delivered < 10000 * LIMIT_MOST);
+    topic_shrink(&t, t.limit);
+    topic_forget_refusal(&t);
+    for (delivered = 0; t.limit != NO_LIMIT; delivered += 5000)
+        topic_prove(&t, 5000);
+    assert_true(delivered < 100 * LIMIT_MOST);
+}
+
 static void test_isolated_events_go_one_by_one(void **state)
 {
     struct topic t = {.limit = NO_LIMIT};
@@ -377,6 +400,7 @@ int main(void)
         cmocka_unit_test(test_limit_shrinks_to_single_events),
         cmocka_unit_test(test_limit_shrinks_once_a_request),
         cmocka_unit_test(test_limit_grows_where_it_holds),
+        cmocka_unit_test(test_a_limit_that_was_refused_is_not_tried_soon),
         cmocka_unit_test(test_isolated_events_go_one_by_one),
         cmocka_unit_test(test_until_something_was_delivered_one_write_is_under_way),
         cmocka_unit_test(test_topics_that_do_not_exist_leave_their_places),
