@@ -211,7 +211,9 @@ bool scram_is_old(const struct client_config *cfg);
 bool wire_init(struct client *c, rd_kafka_conf_t *conf, struct weir_error *err);
 /* The group forms anew: a commit would come too late for its generation. */
 bool wire_joining(const struct client *c);
-/* Until when no other member can have this one's partitions. */
+/* Until when no other member can have this one's partitions. WEIR_NEVER while the group forms anew: under the
+ * eager protocol they were given up before; under the cooperative one a member that was frozen in just this time
+ * goes on with those that it kept until it hears that it was left out. */
 int64_t wire_lease(const struct client *c);
 
 /* ---- oauth.c */
