@@ -70,20 +70,42 @@ static void log_lowered(uint64_t limit, const struct wr_shares *shares, struct w
     wr_buf_done(&table);
 }
 
-bool wr_memory_fit_again(const struct wr_memory *m, struct wr_plan *plan, const struct wr_plan *const *running,
-                         uint32_t n, struct wr_log_scope *log, struct wr_diags *d)
+static bool fit_beside(const struct wr_memory *m, struct wr_plan *plan, const struct wr_plan *old,
+                       const struct wr_plan *const *running, uint32_t n, struct wr_log_scope *log,
+                       struct wr_diags *d)
 {
-    if (m->from == NULL)
-        return true;
-    struct wr_shares *shares = wr_shares_new(&plan, 1);
+    struct wr_shares *shares = wr_shares_new_for(plan, old);
     for (uint32_t i = 0; i < n; i++)
         if (running[i] != NULL)
             wr_shares_add_running(shares, running[i]);
     bool fits = wr_shares_fit(shares, m->limit, d);
-    if (fits && wr_shares_lowered(shares) != 0)
+    if (!fits)
+        wr_shares_restore(shares);
+    else if (wr_shares_lowered(shares) != 0)
         log_lowered(m->limit, shares, log);
     wr_shares_free(shares);
     return fits;
+}
+
+/* Defaults take all the room there is: beside components that keep theirs there may be none for new ones, though
+ * a start would find some. */
+bool wr_memory_fit_again(const struct wr_memory *m, struct wr_plan *plan, const struct wr_plan *old,
+                         const struct wr_plan *const *running, uint32_t n, struct wr_log_scope *log,
+                         struct wr_diags *d)
+{
+    struct wr_diags *excess = wr_diags_new();
+    bool fits = m->from == NULL || fit_beside(m, plan, old, running, n, log, excess);
+    wr_diags_free(excess);
+    if (fits)
+        return true;
+    if (!fit_beside(m, plan, NULL, running, n, log, d))
+        return false;
+    if (old != NULL)
+        wr_shares_free(wr_shares_new_for(plan, old));
+    WR_LOG(log, WEIR_LOG_WARN,
+           "the components that go on keep more memory than their share, until weir is started anew",
+           weir_kv_u64("limit_bytes", m->limit));
+    return true;
 }
 
 void wr_memory_begin(struct wr_memory *m, struct wr_metrics *metrics, struct wr_log_scope *log)

@@ -24,10 +24,12 @@ void wr_memory_find(int64_t given, struct wr_memory *ret);
 /* Makes all that loaded fit; false with errors in the files' diagnostics. Where it is too small for
  * anything that is said on standard error, by that command, and *ret_usage is true. */
 bool wr_memory_fit(struct wr_memory *m, const char *command, struct wr_files *f, bool *ret_usage);
-/* The same for one plan that takes a running one's place, beside `running` (n of them, NULL: none), whose
- * components have their memory already. False with errors in d. Logs what was lowered. */
-bool wr_memory_fit_again(const struct wr_memory *m, struct wr_plan *plan, const struct wr_plan *const *running,
-                         uint32_t n, struct wr_log_scope *log, struct wr_diags *d);
+/* The same for one plan that takes the place of `old` (NULL: that does not run), beside n that run (NULL among
+ * them are passed over). What goes on has its memory already, and keeps it. False with errors in d where a
+ * start could not fit them in either. Logs what was lowered, and where what goes on keeps too much. */
+bool wr_memory_fit_again(const struct wr_memory *m, struct wr_plan *plan, const struct wr_plan *old,
+                         const struct wr_plan *const *running, uint32_t n, struct wr_log_scope *log,
+                         struct wr_diags *d);
 /* Before there are threads: from here on the limit holds. Logs it, and publishes it until done. */
 void wr_memory_begin(struct wr_memory *m, struct wr_metrics *metrics, struct wr_log_scope *log);
 /* While the metrics are there. Twice is allowed. */

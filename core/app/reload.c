@@ -8,6 +8,7 @@
 #include <app/reload.h>
 
 #include <app/files.h>
+#include <base/secret.h>
 #include <base/str.h>
 
 #include <errno.h>
@@ -75,15 +76,16 @@ static void log_mistakes(const struct wr_reloader *r, struct wr_diags *d)
 }
 
 /* What `weir check` would say of it, with the others that run. */
-static struct wr_plan *read_plan(struct wr_reloader *r, const struct wr_plan *plan, struct wr_others others,
-                                 struct wr_diags *d)
+static struct wr_plan *read_plan(struct wr_reloader *r, const struct wr_plan *plan, bool runs,
+                                 struct wr_others others, struct wr_diags *d)
 {
     struct wr_plan *new = wr_plan_load(plan->file.ptr, r->loader, d);
     if (new == NULL)
         return NULL;
     wr_plan_check_buffers(new, others.plans, others.n, d);
     if (wr_diags_count(d, WR_ERROR) == 0 &&
-        (r->memory == NULL || wr_memory_fit_again(r->memory, new, others.plans, others.n, r->log, d)))
+        (r->memory == NULL ||
+         wr_memory_fit_again(r->memory, new, runs ? plan : NULL, others.plans, others.n, r->log, d)))
         return new;
     wr_plan_free(new);
     return NULL;
@@ -96,21 +98,25 @@ struct state {
 
 static struct state state_of(const struct wr_plan *plan)
 {
-    return (struct state){wr_content_print(plan->files), wr_content_stamp(plan->files)};
+    uint64_t stamp = wr_content_stamp(plan->files); /* first: a change while it is read is one */
+    return (struct state){wr_content_print(plan->files), stamp};
 }
 
 /* NULL where the files are wrong: every mistake is logged. *ret_state is what was read; zeros where they changed
  * meanwhile, so that the next look finds a change. */
-static struct wr_plan *read_files(struct wr_reloader *r, const struct wr_plan *plan, struct wr_others others,
-                                  struct state *ret_state)
+static struct wr_plan *read_files(struct wr_reloader *r, const struct wr_plan *plan, bool runs,
+                                  struct wr_others others, struct state *ret_state)
 {
     struct wr_diags *d = wr_diags_new();
-    uint64_t stamp = wr_content_stamp(plan->files);
-    struct wr_plan *new = read_plan(r, plan, others, d);
+    uint64_t before = wr_content_stamp(plan->files);
+    struct wr_plan *new = read_plan(r, plan, runs, others, d);
     uint32_t n_errors = wr_diags_count(d, WR_ERROR);
     *ret_state = (struct state){0};
-    if (new != NULL && wr_content_stamp(plan->files) == stamp)
+    if (new != NULL) {
         *ret_state = state_of(new);
+        if (wr_content_stamp(plan->files) != before || wr_content_stamp(new->files) != ret_state->stamp)
+            *ret_state = (struct state){0};
+    }
     log_mistakes(r, d);
     wr_diags_free(d);
     if (new == NULL) {
@@ -124,6 +130,13 @@ static struct wr_plan *read_files(struct wr_reloader *r, const struct wr_plan *p
     refused(r, "its name has changed: metrics, logs and groups go by it; start it anew");
     wr_plan_free(new);
     return NULL;
+}
+
+/* The log knows the secrets of what runs; the error may repeat one of the new plan's. */
+static void cannot(struct wr_reloader *r, const struct wr_plan *new, struct weir_error *err)
+{
+    wr_secrets_hide(new->secrets, err->text, strlen(err->text));
+    refused(r, err->text);
 }
 
 /* It runs by these files from now on; they may be others than before. */
@@ -142,13 +155,13 @@ const struct wr_plan *wr_reloader_run(struct wr_reloader *r, struct wr_pipeline 
 {
     r->refusal = "reload failed, the pipeline goes on as it was";
     struct state state;
-    struct wr_plan *new = read_files(r, plan, others, &state);
+    struct wr_plan *new = read_files(r, plan, true, others, &state);
     struct wr_reloaded done;
     struct weir_error err = {0};
     if (new == NULL)
         return NULL;
     if (!wr_pipeline_reload(p, new, wait, &done, &err)) {
-        refused(r, err.text);
+        cannot(r, new, &err);
         wr_plan_free(new);
         return NULL;
     }
@@ -164,13 +177,13 @@ const struct wr_plan *wr_reloader_again(struct wr_reloader *r, const struct wr_p
 {
     r->refusal = "reload failed, the pipeline stays stopped";
     struct state state;
-    struct wr_plan *new = read_files(r, plan, others, &state);
+    struct wr_plan *new = read_files(r, plan, false, others, &state);
     struct weir_error err = {0};
     if (new == NULL)
         return NULL;
     *ret_p = wr_pipeline_new(new, &r->rt, &err);
     if (*ret_p == NULL) {
-        refused(r, err.text);
+        cannot(r, new, &err);
         wr_plan_free(new);
         return NULL;
     }

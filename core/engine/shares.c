@@ -12,6 +12,7 @@
 #include <base/mem.h>
 #include <base/str.h>
 #include <engine/host.h>
+#include <engine/reload_impl.h>
 #include <model/options.h>
 #include <model/units.h>
 
@@ -128,22 +129,25 @@ static void set_value(struct share *share, void *place, int64_t def_value, int64
 static void add_option(struct wr_shares *s, const struct wr_plan *plan,
                        const struct wr_component *comp, uint32_t instances,
                        const struct weir_option *o, const char *path, const struct wr_node *map,
-                       void *config)
+                       void *config, const void *kept)
 {
     struct share *share = add(s, plan, comp, path);
+    if (kept != NULL)
+        memcpy((char *)config + o->offset, (const char *)kept + o->offset, sizeof(int64_t));
     set_value(share, (char *)config + o->offset, *(int64_t *)(void *)((char *)config + o->offset),
               o->min);
     share->along = (o->flags & WEIR_OPT_MEMORY) == 0;
-    share->given = wr_node_field(map, weir_cstr(o->name)) != NULL;
+    share->given = kept != NULL || wr_node_field(map, weir_cstr(o->name)) != NULL;
     share->times = (uint64_t)((o->flags & WEIR_OPT_SHARED) != 0 ? 1 : instances) *
                    (o->percent != 0 ? o->percent : 100);
 }
 
-/* The options of a table and of the tables in it. `map` is NULL where the file has none. */
+/* The options of a table and of the tables in it. `map` is NULL where the file has none; `kept` is the table
+ * of a running instance that goes on, else NULL. */
 static void add_table(struct wr_shares *s, const struct wr_plan *plan,
                       const struct wr_component *comp, uint32_t instances,
                       const struct weir_options *options, const char *above,
-                      const struct wr_node *map, void *config)
+                      const struct wr_node *map, void *config, const void *kept)
 {
     for (uint32_t i = 0; i < options->n; i++) {
         struct weir_option o = wr_option_at(options, i);
@@ -153,18 +157,23 @@ static void add_table(struct wr_shares *s, const struct wr_plan *plan,
             struct weir_options fields = wr_option_fields(&o, options->stride);
             struct weir_str below = wr_arena_xprintf(&s->arena, "%s.", path.ptr);
             add_table(s, plan, comp, instances, &fields, below.ptr, f != NULL ? f->value : NULL,
-                      (char *)config + o.offset);
+                      (char *)config + o.offset,
+                      kept != NULL ? (const char *)kept + o.offset : NULL);
         } else if (o.type == WEIR_OPT_SIZE && (o.flags & (WEIR_OPT_MEMORY | WEIR_OPT_ALONG)) != 0) {
-            add_option(s, plan, comp, instances, &o, path.ptr, map, config);
+            add_option(s, plan, comp, instances, &o, path.ptr, map, config, kept);
         }
     }
 }
 
 /* Of a sink's buffer: one in memory, or what one on disk keeps in memory, which no file gives. */
-static void add_buffer(struct wr_shares *s, const struct wr_plan *plan, struct wr_component *comp)
+static void add_buffer(struct wr_shares *s, const struct wr_plan *plan, struct wr_component *comp,
+                       const struct wr_component *before)
 {
     if (comp->opt.sink.buffer.type == WR_BUFFER_DISK) {
         struct share *share = add(s, plan, comp, "buffer");
+        share->given = before != NULL && wr_buffer_same_folder(before, comp);
+        if (share->given)
+            comp->opt.sink.buffer.memory = before->opt.sink.buffer.memory;
         set_value(share, &comp->opt.sink.buffer.memory, comp->opt.sink.buffer.memory, 1);
         share->times = 100;
         return;
@@ -176,14 +185,25 @@ static void add_buffer(struct wr_shares *s, const struct wr_plan *plan, struct w
     share->times = 100;
 }
 
-static void add_plan(struct wr_shares *s, const struct wr_plan *plan)
+static const struct wr_component *find(const struct wr_plan *old, struct weir_str id)
+{
+    for (uint32_t i = 0; old != NULL && i < old->n_components; i++)
+        if (wr_str_eq(old->components[i].id, id))
+            return &old->components[i];
+    return NULL;
+}
+
+static void add_plan(struct wr_shares *s, const struct wr_plan *plan, const struct wr_plan *old)
 {
     const uint32_t *instances = count_instances(&s->arena, plan);
     for (uint32_t i = 0; i < plan->n_components; i++) {
         struct wr_component *comp = &plan->components[i];
-        add_table(s, plan, comp, instances[i], &comp->type->options, "", comp->node, comp->config);
+        const struct wr_component *before = find(old, comp->id);
+        bool stays = before != NULL && wr_component_same(before, comp);
+        add_table(s, plan, comp, instances[i], &comp->type->options, "", comp->node, comp->config,
+                  stays ? before->config : NULL);
         if (comp->type->kind == WEIR_SINK)
-            add_buffer(s, plan, comp);
+            add_buffer(s, plan, comp, before);
     }
 }
 
@@ -193,7 +213,14 @@ struct wr_shares *wr_shares_new(struct wr_plan *const *plans, uint32_t n)
     wr_arena_init(&s->arena, 4096);
     for (uint32_t i = 0; i < n; i++)
         if (plans[i] != NULL)
-            add_plan(s, plans[i]);
+            add_plan(s, plans[i], NULL);
+    return s;
+}
+
+struct wr_shares *wr_shares_new_for(struct wr_plan *plan, const struct wr_plan *old)
+{
+    struct wr_shares *s = wr_shares_new(NULL, 0);
+    add_plan(s, plan, old);
     return s;
 }
 
@@ -201,7 +228,7 @@ void wr_shares_add_running(struct wr_shares *s, const struct wr_plan *plan)
 {
     uint32_t i = s->n;
     s->running = true;
-    add_plan(s, plan);
+    add_plan(s, plan, NULL);
     s->running = false;
     for (; i < s->n; i++)
         s->items[i].given = s->items[i].running = true;
@@ -257,6 +284,12 @@ static void lower_all(struct wr_shares *s, int64_t factor)
     for (uint32_t i = 0; i < s->n; i++)
         if (!s->items[i].given && s->items[i].along)
             lower(&s->items[i], has_lowered(s, s->items[i].comp) ? factor : FACTOR_ONE);
+}
+
+void wr_shares_restore(struct wr_shares *s)
+{
+    for (uint32_t i = 0; i < s->n; i++)
+        *s->items[i].value = s->items[i].before;
 }
 
 uint32_t wr_shares_lowered(const struct wr_shares *s)

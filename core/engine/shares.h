@@ -18,6 +18,11 @@ struct wr_shares;
 /* Collects them. The plans must outlive it; NULL among them are passed over. */
 struct wr_shares *wr_shares_new(struct wr_plan *const *plans, uint32_t n);
 void wr_shares_free(struct wr_shares *take_s);
+/* Of a plan that takes the place of `old`, which runs: components that go on as they are keep what they have,
+ * which is written into the plan. */
+struct wr_shares *wr_shares_new_for(struct wr_plan *plan, const struct wr_plan *old);
+/* Takes back what wr_shares_fit lowered. */
+void wr_shares_restore(struct wr_shares *s);
 /* Of a plan that runs: its components have their memory, and it stays what it is. */
 void wr_shares_add_running(struct wr_shares *s, const struct wr_plan *plan);
 

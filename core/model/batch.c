@@ -428,7 +428,7 @@ static bool copy_trace(struct weir_arena *a, struct weir_event *ev, struct weir_
     struct wr_trace *trace = wr_arena_alloc(a, sizeof(*trace));
     if (trace == NULL)
         return false;
-    bool same = from->source.ptr == payload_before.ptr;
+    bool same = from->source.ptr == payload_before.ptr && from->source.len == payload_before.len;
     *trace = (struct wr_trace){.source = same ? ev->payload : from->source,
                                .replayed = from->replayed};
     ev->host_trace = trace;

@@ -74,7 +74,7 @@ static void take_reply(struct sink *self, struct server *server, const struct re
     } else if (reply->type == REPLY_ERROR && p->worst.verdict != WEIR_VERDICT_PENDING) {
         note_error(self, server, reply->text);
     }
-    if (reply->type != REPLY_ERROR)
+    if (reply->type != REPLY_ERROR && p->got % per_part == 0) /* not that of ASKING */
         p->knows_script = server->conn.n_opened;
     if (p->got < n_replies)
         return;

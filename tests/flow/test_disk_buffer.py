@@ -377,7 +377,7 @@ name: p
 sources: {{in: {{type: file, path: in.txt, codec: raw, state: in.state, follow: true}}}}
 sinks: {{out: {{{sink}, on_reject: drop, buffer: {{type: disk, path: buffer}}}}}}
 """
-    file = weir.write(text.format(sink=f'type: http, url: "http://127.0.0.1:{free_port()}/", ' + AWAY))
+    file = weir.write(text.format(sink=f'type: http, format: single, url: "http://127.0.0.1:{free_port()}/", ' + AWAY))
     r = weir.start(file)
     r.wait_metric("weir_buffer_events", 2, component="out")
     r.stop()

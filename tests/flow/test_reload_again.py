@@ -155,7 +155,7 @@ def test_reloads_keep_within_the_memory(weir):
     assert running.find_log("mistake in a pipeline file")[-1]["code"] == "memory-budget"
     assert running.metrics().get("weir_buffer_limit_bytes", component="one") <= 48 << 20
     reload({"one": "", "two": "", "three": ""}, "ok")
-    running.wait_log("defaults are lowered to fit into the memory")
+    running.wait_log("the components that go on keep more memory than their share")
     assert sum(running.metrics().get("weir_buffer_limit_bytes", component=id)
                for id in ("one", "two", "three")) <= 40 << 20
     assert requests.post(f"http://127.0.0.1:{port}/events", json={"n": 1}, timeout=20).status_code == 200
