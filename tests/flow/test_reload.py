@@ -303,3 +303,18 @@ sinks: {{out: {{type: file, path: out.ndjson, on_reject: drop}}}}
     assert answers == [200] * 3
     assert running.stop() == 0 and target.stop() == 0
     assert sorted(e["n"] for e in events(weir.folder / "out.ndjson")) == [0, 1, 2]
+
+
+def test_a_secret_of_a_plan_that_fails_is_not_told(weir, port):
+    """The log knows those of what runs; this one is only in the new file, and the error repeats it."""
+    weir.write(HOOK.format(by=1), "hook.lua")
+    running = weir.start(pipeline(port))
+    path = weir.folder / "pipeline-1.yaml"
+    hashing = "\n  hash: {type: map, inputs: [hook], hash: {fields: [user], key: quite-secret-77}}"
+    path.write_text(pipeline(port, sink="path: /proc/none/quite-secret-77/out.ndjson").replace(
+        "script: hook.lua}", "script: hook.lua}" + "," + hashing).replace("inputs: [hook], path", "inputs: [hash], path"))
+    running.signal(signal.SIGHUP)
+    wait_until(lambda: reloads(running, "failed") == 1, 20, "the refusal")
+    reason = running.find_log("reload failed, the pipeline goes on as it was")[-1]["reason"]
+    assert "/proc/none/***" in reason and "quite-secret" not in running.stderr
+    running.stop()
