@@ -232,6 +232,23 @@ static bool find_cursor(struct recovery *r, struct wr_disk_segment *seg)
     return true;
 }
 
+/* What the next start finds missing behind the cursor that it reads was lost. The one that was read here may be
+ * in no more than the cache: a run that was killed has not made it durable. */
+static bool make_cursor_durable(struct recovery *r)
+{
+    int fd = openat(r->dir, "cursor", O_RDONLY | O_CLOEXEC);
+    if (fd < 0 && errno == ENOENT)
+        return true; /* nothing is known to have ended */
+    bool ok = fd >= 0 && fdatasync(fd) == 0;
+    int why = errno;
+    if (fd >= 0)
+        close(fd);
+    if (!ok)
+        (void)wr_error(r->err, WEIR_E_FATAL, "disk", "buffer '%s': cannot keep its cursor: %s", r->path,
+                       strerror(why));
+    return ok;
+}
+
 static bool remove_ended(struct recovery *r)
 {
     struct wr_disk_state *state = r->state;
@@ -240,6 +257,8 @@ static bool remove_ended(struct recovery *r)
         uint64_t end = seg->next != NULL ? seg->next->first_seq : state->next_seq;
         if (end > state->cursor)
             return true;
+        if (state->n_removed == 0 && !make_cursor_durable(r))
+            return false;
         if (!wr_segment_remove(r->dir, seg))
             return cannot(r, seg, "delete");
         state->first = seg->next;
