@@ -288,6 +288,10 @@ static bool place_cursor(struct recovery *r)
     state->dropped_to = kept.dropped_to;
     if (state->next_seq < state->cursor)
         state->next_seq = state->cursor;
+    if (state->next_seq < state->dropped_to)
+        state->next_seq = state->dropped_to; /* the last ones were: what comes has no number of theirs */
+    if (first == NULL)
+        state->cursor = state->next_seq;
     return true;
 }
 

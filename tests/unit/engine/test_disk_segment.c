@@ -497,6 +497,26 @@ static void a_cursor_knows_what_was_dropped(void **state)
     close(fd);
 }
 
+/* The last segment was dropped, before another one was made. */
+static void what_was_dropped_keeps_its_numbers(void **state)
+{
+    (void)state;
+    (void)make_segment(0, 0, 20, NULL);
+    int fd = wr_cursor_open(dir);
+    assert_true(wr_cursor_store(fd, &(struct wr_cursor){5, 10, 40}, 0));
+    struct wr_disk_state s = recover();
+    assert_int_equal(s.cursor, 5);
+    assert_int_equal(s.next_seq, 40);
+    assert_int_equal(all_records(&s), 15);
+    assert_true(wr_segment_remove(dir, s.first));
+    wr_segments_free(s.first);
+    s = recover();
+    assert_null(s.first);
+    assert_int_equal(s.next_seq, 40);
+    assert_int_equal(s.cursor, 40); /* nothing is there to be given before it */
+    close(fd);
+}
+
 static void a_cursor_that_cannot_be_opened_is_not_taken_for_none(void **state)
 {
     (void)state;
@@ -601,6 +621,7 @@ int main(void)
         TEST(without_a_cursor_all_is_given_again),
         TEST(half_a_cursor_is_no_cursor),
         TEST(a_cursor_knows_what_was_dropped),
+        TEST(what_was_dropped_keeps_its_numbers),
         TEST(a_cursor_that_cannot_be_opened_is_not_taken_for_none),
         TEST(damage_in_the_cursors_place_is_met_again),
         TEST(a_folder_has_one_user),
