@@ -140,8 +140,11 @@ void wr_disk_collect(struct wr_disk *d);
 bool wr_disk_keep_cursor(struct wr_disk *d);
 /* Segments behind the cursor go. [the thread] */
 void wr_disk_advance(struct wr_disk *d);
-/* The oldest records that nobody has taken yet go, with their segment; false where there is none. [the thread] */
+/* The oldest closed segment that nothing under way is in goes, and what nobody has taken yet up to its end; false,
+ * and nothing is dropped, where there is none. [the thread] */
 bool wr_disk_drop_oldest(struct wr_disk *d);
+/* So could the one that is written to, if it were closed; and it has records. [the thread] */
+bool wr_disk_last_may_go(struct wr_disk *d);
 
 /* ---- disk_write.c ---- */
 

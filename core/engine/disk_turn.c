@@ -83,24 +83,30 @@ static uint64_t skip_to(struct wr_disk *d, uint64_t seq, struct wr_disk_list *re
     return n;
 }
 
+/* Nothing of it was given out and has not ended: that must be found again after a crash. Under the mutex. */
+static bool may_go(const struct wr_disk *d, uint64_t first_seq, uint64_t end)
+{
+    uint64_t from = d->cursor > first_seq ? d->cursor : first_seq;
+    return from >= (d->given_seq < end ? d->given_seq : end);
+}
+
 bool wr_disk_drop_oldest(struct wr_disk *d)
 {
     struct wr_disk_list gone = {0};
     struct wr_disk_segment *seg;
     uint64_t n = 0, end = 0;
+    bool found = false;
     pthread_mutex_lock(&d->mutex);
     for (seg = d->first; seg != NULL && !(seg == d->last && d->fd >= 0); seg = seg->next) {
         end = seg->next != NULL ? seg->next->first_seq : d->synced_seq;
-        n += skip_to(d, end, &gone);
-        /* What was given out and has not ended must be found again after a crash. */
-        uint64_t from = d->cursor > seg->first_seq ? d->cursor : seg->first_seq;
-        if (from >= (d->given_seq < end ? d->given_seq : end))
+        if ((found = may_go(d, seg->first_seq, end)))
             break;
     }
-    bool found = seg != NULL && !(seg == d->last && d->fd >= 0);
-    if (found)
+    if (found) { /* and only then: what is dropped makes room */
+        n = skip_to(d, end, &gone);
         detach(d, seg);
-    wr_disk_count(d);
+        wr_disk_count(d);
+    }
     pthread_mutex_unlock(&d->mutex);
     for (struct wr_disk_entry *e; (e = wr_disk_list_take(&gone)) != NULL;)
         wr_disk_entry_free(e);
@@ -109,6 +115,16 @@ bool wr_disk_drop_oldest(struct wr_disk *d)
     if (found)
         remove_segment(d, seg, end);
     return found;
+}
+
+bool wr_disk_last_may_go(struct wr_disk *d)
+{
+    if (d->fd < 0 || d->at <= WR_SEGMENT_HEAD)
+        return false;
+    pthread_mutex_lock(&d->mutex);
+    bool may = may_go(d, d->last->first_seq, d->next_seq);
+    pthread_mutex_unlock(&d->mutex);
+    return may;
 }
 
 void wr_disk_collect(struct wr_disk *d)

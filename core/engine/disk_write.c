@@ -141,8 +141,11 @@ static bool close_segment(struct wr_disk *d);
  * open and is reading. */
 static bool free_oldest(struct wr_disk *d)
 {
-    return d->opt.when_full == WR_FULL_DROP_OLDEST && d->written.first == NULL &&
-           (d->first != d->last || close_segment(d)) && wr_disk_drop_oldest(d) && !wr_disk_reads_deleted(d);
+    if (d->opt.when_full != WR_FULL_DROP_OLDEST || d->written.first != NULL)
+        return false;
+    bool dropped = wr_disk_drop_oldest(d) ||
+                   (wr_disk_last_may_go(d) && close_segment(d) && wr_disk_drop_oldest(d));
+    return dropped && !wr_disk_reads_deleted(d);
 }
 
 /* The disk is full, and the user wants what comes to go, until it is tried again. */
@@ -336,13 +339,12 @@ static bool make_room(struct wr_disk *d, size_t bytes)
         bool ended = d->written.first == NULL && has_ended(d);
         if (!ended && d->opt.when_full != WR_FULL_DROP_OLDEST)
             return true; /* push has looked at the limit */
-        bool was_open = d->fd >= 0;
-        if (was_open && (ended || d->first == d->last) && !close_segment(d))
-            return false;
-        if (ended && was_open)
+        if (!ended && wr_disk_drop_oldest(d))
             continue;
-        if (ended || !wr_disk_drop_oldest(d))
-            return true;
+        if (ended ? d->fd < 0 : !wr_disk_last_may_go(d))
+            return true; /* what is left is under way */
+        if (!close_segment(d))
+            return false;
     }
     return true;
 }

@@ -12,11 +12,14 @@
 
 static struct {
     uint32_t max_segments;   /* the disk has room for, 0 = any */
+    bool no_room;            /* for records, until a segment is deleted */
+    bool no_room_behind_head; /* from the next segment's header on */
     void (*on_open)(void);   /* before a segment is opened to be read; once, as all of them */
     void (*on_read)(void);   /* before it is read */
     void (*on_unlink)(void); /* before a segment is deleted */
     void (*on_unlock)(void); /* behind the lock of the acks */
     uint64_t synced_cursor;
+    bool cursor_is_synced;
     bool window_is_full;
 } chance;
 
@@ -48,6 +51,11 @@ ssize_t __wrap_pwrite(int fd, const void *p, size_t len, off_t at)
         errno = ENOSPC;
         return -1;
     }
+    if (chance.no_room && len > WR_SEGMENT_HEAD) {
+        errno = ENOSPC;
+        return -1;
+    }
+    chance.no_room |= chance.no_room_behind_head && len == WR_SEGMENT_HEAD;
     return __real_pwrite(fd, p, len, at);
 }
 
@@ -59,6 +67,10 @@ ssize_t __wrap_pread(int fd, void *p, size_t len, off_t at)
 
 int __wrap_fdatasync(int fd)
 {
+    char path[DISK_PATH];
+    struct stat named, st;
+    if (stat(disk_join(path, disk.path, "cursor"), &named) == 0 && fstat(fd, &st) == 0)
+        chance.cursor_is_synced |= st.st_ino == named.st_ino;
     if (disk.buf != NULL && fd == wr_disk_of(disk.buf)->cursor_fd)
         chance.synced_cursor = wr_disk_of(disk.buf)->kept_cursor;
     return 0;
@@ -77,8 +89,10 @@ int __wrap_openat(int dir, const char *name, int flags, ...)
 
 int __wrap_unlinkat(int dir, const char *name, int flags)
 {
-    if (strstr(name, ".segment") != NULL)
+    if (strstr(name, ".segment") != NULL) {
         happen(&chance.on_unlink);
+        chance.no_room = false;
+    }
     return __real_unlinkat(dir, name, flags);
 }
 
@@ -156,6 +170,84 @@ static void without_room_for_a_segment_the_oldest_go(void **state)
     assert_true(disk.discarded[0] > 100);
     assert_int_equal(disk_deliver_all(disk.discarded[0]), 2000 - disk.discarded[0]);
     assert_int_equal(disk.discarded[1], 0);
+    disk_close();
+}
+
+/* Others fill the disk while the sink hangs: what it has under way stays, all else goes one by one, the segment
+ * that is written to at last. */
+static void beside_what_is_under_way_the_oldest_go_up_to_the_last(void **state)
+{
+    (void)state;
+    disk.opt.when_full = WR_FULL_DROP_OLDEST;
+    disk_open();
+    push_and_turn(1);
+    struct wr_entry *entry = wr_buffer_take(disk.buf);
+    push_and_turn(60);
+    assert_true(disk_files("0000", NULL) > 3);
+    for (int i = 0; i < 30; i++) {
+        chance.no_room = true;
+        push_and_turn(1);
+        disk_turn();
+        assert_false(chance.no_room);
+        assert_int_equal(disk.outcome[disk.next - 1], WEIR_DELIVERED + 1);
+    }
+    assert_int_equal(disk_files("0000", NULL), 2);
+    disk_settle_all(entry, WEIR_DELIVERED);
+    uint64_t dropped = disk.discarded[0];
+    assert_int_equal(disk_deliver_all(10 + dropped), 900 - dropped);
+    assert_int_equal(disk.discarded[0], dropped);
+    assert_int_equal(disk.discarded[1], 0);
+    disk_close();
+}
+
+static void what_would_make_no_room_is_not_dropped(void **state)
+{
+    (void)state;
+    disk.opt.when_full = WR_FULL_DROP_OLDEST;
+    disk_open();
+    push_and_turn(1);
+    struct wr_entry *entry = wr_buffer_take(disk.buf);
+    chance.no_room_behind_head = true;
+    while (!chance.no_room)
+        push_and_turn(1);
+    assert_int_equal(disk_files("0000", NULL), 2); /* one has what is under way, the other one has nothing */
+    push_and_turn(5);
+    assert_int_equal(disk.discarded[0], 0);
+    assert_int_equal(disk.outcome[disk.next - 1], 0); /* it waits */
+    chance.no_room = chance.no_room_behind_head = false;
+    disk.now += 10 * WEIR_NS_PER_S;
+    disk_turn();
+    assert_int_equal(disk.outcome[disk.next - 1], WEIR_DELIVERED + 1);
+    disk_settle_all(entry, WEIR_DELIVERED);
+    assert_int_equal(disk_deliver_all(10), disk.next - 10);
+    disk_close();
+}
+
+/* The same where `size` is the limit and the sink has all of it. */
+static void over_the_size_the_newest_stay_beside_what_is_under_way(void **state)
+{
+    (void)state;
+    struct wr_entry *entries[1000];
+    uint32_t n = 0;
+    disk.opt.when_full = WR_FULL_DROP_OLDEST;
+    disk_open();
+    struct wr_disk *d = wr_disk_of(disk.buf);
+    while (d->disk_bytes <= disk.opt.size) {
+        push_and_turn(1);
+        assert_true(n < 1000 && (entries[n] = wr_buffer_take(disk.buf)) != NULL);
+        n++;
+    }
+    uint64_t given = disk.next;
+    while (d->last->first_seq < given)
+        push_and_turn(1); /* into the segment that has some of it */
+    for (int i = 0; i < 5; i++) {
+        push_and_turn(1);
+        assert_int_equal(d->next_seq - d->last->first_seq, 10);
+    }
+    for (uint32_t i = 0; i < n; i++)
+        disk_settle_all(entries[i], WEIR_DELIVERED);
+    uint64_t dropped = disk.discarded[0];
+    assert_int_equal(disk_deliver_all(given + dropped), disk.next - given - dropped);
     disk_close();
 }
 
@@ -349,6 +441,32 @@ static void the_cursor_is_durable_before_a_segment_goes(void **state)
     disk_close();
 }
 
+static void look_at_the_cursors_file(void)
+{
+    assert_true(chance.cursor_is_synced);
+}
+
+/* A run that was killed leaves a cursor that only the cache has. */
+static void a_start_makes_the_cursor_durable_before_a_segment_goes(void **state)
+{
+    (void)state;
+    disk_open();
+    uint64_t n = disk_fill();
+    disk_close();
+    int dir = open(disk.path, O_RDONLY | O_DIRECTORY);
+    int fd = wr_cursor_open(dir);
+    assert_true(wr_cursor_store(fd, &(struct wr_cursor){.seq = n / 2}, 0));
+    close(fd);
+    close(dir);
+    chance.cursor_is_synced = false;
+    chance.on_unlink = look_at_the_cursors_file;
+    disk_open();
+    assert_null(chance.on_unlink);
+    assert_int_equal(disk_deliver_all(n / 2), n - n / 2);
+    assert_int_equal(disk.discarded[1], 0);
+    disk_close();
+}
+
 /* ---- Acks that come home while the outlet looks ---- */
 
 static pthread_t thread;
@@ -396,12 +514,16 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(without_room_for_a_segment_the_newest_go),
         TEST(without_room_for_a_segment_the_oldest_go),
+        TEST(beside_what_is_under_way_the_oldest_go_up_to_the_last),
+        TEST(what_would_make_no_room_is_not_dropped),
+        TEST(over_the_size_the_newest_stay_beside_what_is_under_way),
         TEST(what_is_missing_is_counted),
         TEST(what_was_dropped_does_not_count_as_lost),
         TEST(what_is_dropped_before_it_is_opened_counts_once),
         TEST(what_is_dropped_while_it_is_read_takes_no_room),
         TEST(what_was_read_and_is_deleted_takes_no_room),
         TEST(the_cursor_is_durable_before_a_segment_goes),
+        TEST(a_start_makes_the_cursor_durable_before_a_segment_goes),
         TEST(room_in_the_window_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
