@@ -156,20 +156,20 @@ static bool look_at_segment(struct picture *p, struct wr_disk_segment *seg, uint
     return state != WR_SCAN_FAILED;
 }
 
-/* Segments with a header that cannot be read are looked through all the same. False: a newer format. */
+/* Segments with a header that cannot be read are looked through all the same. False: another format. */
 static bool look_at_heads(struct picture *p)
 {
     for (struct wr_disk_segment *seg = p->first; seg != NULL; seg = seg->next) {
         char name[WR_DISK_NAME];
-        uint32_t version = 0;
+        uint32_t format = 0;
         int fd = wr_segment_open(p->dir, seg);
-        enum wr_head_state state = fd >= 0 ? wr_segment_head(fd, seg, &version) : WR_HEAD_OK;
+        enum wr_head_state state = fd >= 0 ? wr_segment_head(fd, seg, &format) : WR_HEAD_OK;
         if (fd >= 0)
             close(fd);
         wr_segment_name(name, seg);
-        if (state == WR_HEAD_NEWER) {
+        if (state == WR_HEAD_OTHER) {
             fprintf(stderr, "weir buffer: %s/%s was written in format %u by another weir\n", p->path,
-                    name, version);
+                    name, format);
             return false;
         }
         if (state == WR_HEAD_BAD)

@@ -194,7 +194,7 @@ ssize_t wr_disk_read(int fd, void *to, size_t len, int64_t at, bool *ret_bad)
 static bool read_cursor(const uint8_t in[CURSOR_BYTES], struct wr_cursor *ret)
 {
     struct wr_cursor c = {wr_get64(in + 8), wr_get64(in + 16), wr_get64(in + 24)};
-    if (wr_get64(in) != CURSOR_MAGIC || wr_get32(in + 32) != wr_crc32c(0, in, 32) || c.seq >= WR_SEQ_MAX ||
+    if (wr_get64(in) != CURSOR_MAGIC || wr_get32(in + 32) != wr_crc32c(WR_DISK_FORMAT, in, 32) || c.seq >= WR_SEQ_MAX ||
         c.dropped_from > c.dropped_to || c.dropped_to >= WR_SEQ_MAX)
         return false;
     *ret = c;
@@ -252,6 +252,6 @@ bool wr_cursor_store(int fd, const struct wr_cursor *cursor, uint64_t turn)
     wr_put64(out + 8, cursor->seq);
     wr_put64(out + 16, cursor->dropped_from);
     wr_put64(out + 24, cursor->dropped_to);
-    wr_put32(out + 32, wr_crc32c(0, out, 32));
+    wr_put32(out + 32, wr_crc32c(WR_DISK_FORMAT, out, 32));
     return wr_disk_write(fd, out, sizeof(out), (int64_t)(turn % 2) * PLACE);
 }

@@ -3,7 +3,7 @@
  * engine/disk_file.h: the folder of a disk buffer and plain work with its files.
  *
  *   lock                               held by the process that uses the folder, with its number in it
- *   cursor                             how far all has ended; see wr_cursor_load
+ *   cursor                             how far all has ended; see struct wr_cursor
  *   000000000012-5f3a09c1.segment      records; the number counts up, the rest is the segment's marker
  *   damaged-000000000012-5f3a09c1-4096 bytes of segment 12 from 4096 on that are no records, set aside
  *   damaged-...-whole                  a whole segment: of bytes that could not be copied, or without records
@@ -16,6 +16,9 @@
 #include <weir/base.h>
 
 #define WR_DISK_NAME 64
+/* Of all that is in the folder: goes up with each change of a segment's, a record's or the cursor's form. Segments
+ * say it, and a weir that knows another one leaves the folder alone. */
+#define WR_DISK_FORMAT 2u
 
 /* Makes the folder and those above it that are missing, durably. */
 bool wr_disk_folder_make(const char *path, struct weir_error *err);
@@ -30,6 +33,8 @@ bool wr_disk_write(int fd, const void *data, size_t len, int64_t at);
  * give are zeros; *ret_bad says that there were some. */
 ssize_t wr_disk_read(int fd, void *to, size_t len, int64_t at, bool *ret_bad);
 
+/* In the file: 0 magic "WRCURSOR", 8 seq, 16 dropped_from, 24 dropped_to, 32 CRC-32C of those, which starts from the
+ * format: a cursor of another one is none. */
 struct wr_cursor {
     uint64_t seq; /* all before it has ended */
     uint64_t dropped_from, dropped_to; /* were dropped on purpose, and counted: no loss where they are missing */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Recovery: see disk_recover.h. It always ends with a folder that can be used, but where the disk does not
- * let it, or where a newer weir has been at work.
+ * let it, or where a weir that knows another format has been at work.
  */
 #include <engine/disk_recover.h>
 
@@ -104,22 +104,22 @@ static enum fate without_header(struct recovery *r, int fd, struct wr_disk_segme
 
 static enum fate look_at_head(struct recovery *r, struct wr_disk_segment *seg, uint64_t least_seq)
 {
-    uint32_t version;
+    uint32_t format;
     int fd = wr_segment_open(r->dir, seg);
     if (fd < 0)
         return fatal(r, seg, "open");
     enum fate fate = STAYS;
-    switch (wr_segment_head(fd, seg, &version)) {
+    switch (wr_segment_head(fd, seg, &format)) {
     case WR_HEAD_OK:
         break;
     case WR_HEAD_BAD:
         fate = without_header(r, fd, seg);
         break;
-    case WR_HEAD_NEWER:
-        (void)wr_error(r->err, WEIR_E_FATAL, "newer_format",
+    case WR_HEAD_OTHER:
+        (void)wr_error(r->err, WEIR_E_FATAL, "other_format",
                        "buffer '%s' was written in format %u by another weir; this one knows format %u: "
                        "let that one empty it, or give another path",
-                       r->path, version, WR_SEGMENT_VERSION);
+                       r->path, format, WR_DISK_FORMAT);
         fate = FATAL;
     }
     close(fd);

@@ -101,7 +101,7 @@ int wr_segment_create(int dir, const struct wr_disk_segment *seg, int64_t wall_n
     char name[WR_DISK_NAME];
     uint8_t head[WR_SEGMENT_HEAD] = {0};
     wr_put64(head, MAGIC);
-    wr_put32(head + 8, WR_SEGMENT_VERSION);
+    wr_put32(head + 8, WR_DISK_FORMAT);
     wr_put32(head + 12, wr_crc32c(0, head, 12));
     wr_put64(head + 16, seg->number);
     wr_put64(head + 24, seg->first_seq);
@@ -159,16 +159,16 @@ bool wr_segment_remove(int dir, const struct wr_disk_segment *seg)
     return unlinkat(dir, name, 0) == 0 || errno == ENOENT;
 }
 
-enum wr_head_state wr_segment_head(int fd, struct wr_disk_segment *io_seg, uint32_t *ret_version)
+enum wr_head_state wr_segment_head(int fd, struct wr_disk_segment *io_seg, uint32_t *ret_format)
 {
     uint8_t head[WR_SEGMENT_HEAD];
     bool bad = false;
     if (wr_disk_read(fd, head, sizeof(head), 0, &bad) != (ssize_t)sizeof(head) ||
         wr_get64(head) != MAGIC || wr_get32(head + 12) != wr_crc32c(0, head, 12))
         return WR_HEAD_BAD;
-    if (wr_get32(head + 8) != WR_SEGMENT_VERSION) {
-        *ret_version = wr_get32(head + 8);
-        return WR_HEAD_NEWER;
+    if (wr_get32(head + 8) != WR_DISK_FORMAT) {
+        *ret_format = wr_get32(head + 8);
+        return WR_HEAD_OTHER;
     }
     if (wr_get32(head + 44) != wr_crc32c(io_seg->marker, head + 16, 28) ||
         wr_get64(head + 24) >= WR_SEQ_MAX)

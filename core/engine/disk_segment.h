@@ -2,11 +2,11 @@
  *
  * engine/disk_segment.h: the files that hold the records, one after the other.
  *
- *   0  magic "WEIRSEGM"   8  version   12  CRC-32C of those
+ *   0  magic "WEIRSEGM"   8  format    12  CRC-32C of those
  *  16  number            24  seq of its first record   32  when it was made   40  0   44  CRC of 16 to 43
  *  48  records
  *
- * Bytes 0 to 15 stay as they are in every version to come. A segment ends where the next one begins: what
+ * Bytes 0 to 15 stay as they are in every format to come. A segment ends where the next one begins: what
  * it has of records from there on was not durable, and was written again.
  */
 #ifndef WR_ENGINE_DISK_SEGMENT_H
@@ -16,7 +16,6 @@
 #include <engine/disk_record.h>
 
 #define WR_SEGMENT_HEAD 48
-#define WR_SEGMENT_VERSION 1u
 
 struct wr_disk_segment {
     struct wr_disk_segment *next;
@@ -44,9 +43,9 @@ bool wr_segment_remove(int dir, const struct wr_disk_segment *seg);
 /* Out of the way as a whole: to a name damaged-.... False with errno. */
 bool wr_segment_set_aside(int dir, const struct wr_disk_segment *seg);
 
-enum wr_head_state { WR_HEAD_OK, WR_HEAD_BAD, WR_HEAD_NEWER };
-/* OK: first_seq is filled in. NEWER: *ret_version is not ours. */
-enum wr_head_state wr_segment_head(int fd, struct wr_disk_segment *io_seg, uint32_t *ret_version);
+enum wr_head_state { WR_HEAD_OK, WR_HEAD_BAD, WR_HEAD_OTHER };
+/* OK: first_seq is filled in. OTHER: *ret_format is not ours. */
+enum wr_head_state wr_segment_head(int fd, struct wr_disk_segment *io_seg, uint32_t *ret_format);
 
 /* ---- Walking over records ---- */
 

@@ -478,8 +478,8 @@ def test_it_always_starts_again(weir, port, backlog, how):
     r.stop()
 
 
-def test_a_newer_format_is_refused(weir, backlog):
-    """Its first bytes stay what they are: a version that is not ours, with the right checksum."""
+def test_another_format_is_refused(weir, backlog):
+    """Its first bytes stay what they are: a format that is not ours, with the right checksum."""
     path = segment(weir)
     data = bytearray(path.read_bytes())
     data[8:12] = (7).to_bytes(4, "little")

@@ -124,8 +124,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         put_right(bytes, size - 1);
     WR_BUG_ON(ftruncate(fd, 0) != 0 || !wr_disk_write(fd, bytes, size - 1, 0));
     struct wr_disk_segment seg = {.marker = MARKER, .bytes = (int64_t)size - 1};
-    uint32_t version = 0;
-    enum wr_head_state head = wr_segment_head(fd, &seg, &version);
+    uint32_t format = 0;
+    enum wr_head_state head = wr_segment_head(fd, &seg, &format);
     WR_BUG_ON(head == WR_HEAD_OK && seg.first_seq >= WR_SEQ_MAX);
     struct wr_scan scan = {.fd = fd, .marker = MARKER, .at = (data[0] & 2) != 0 ? 0 : WR_SEGMENT_HEAD,
                            .end = seg.bytes, .seq = seg.first_seq,

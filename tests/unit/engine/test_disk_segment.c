@@ -166,10 +166,10 @@ static void a_scan_gives_every_record(void **state)
 {
     (void)state;
     struct wr_disk_segment seg = make_segment(3, 100, 400, NULL);
-    uint32_t version;
+    uint32_t format;
     int fd = wr_segment_open(dir, &seg);
     struct wr_disk_segment again = {.number = seg.number, .marker = seg.marker};
-    assert_int_equal(wr_segment_head(fd, &again, &version), WR_HEAD_OK);
+    assert_int_equal(wr_segment_head(fd, &again, &format), WR_HEAD_OK);
     assert_int_equal(again.first_seq, 100);
     struct wr_scan scan = {.fd = fd, .marker = seg.marker, .at = WR_SEGMENT_HEAD, .end = seg.bytes,
                            .seq = 100, .limit = 390};
@@ -397,7 +397,7 @@ static void a_file_that_was_only_begun_is_deleted(void **state)
     wr_segments_free(s.first);
 }
 
-static void a_newer_format_is_an_error_that_says_so(void **state)
+static void another_format_is_an_error_that_says_so(void **state)
 {
     (void)state;
     struct wr_disk_segment seg = make_segment(0, 0, 3, NULL);
@@ -405,16 +405,22 @@ static void a_newer_format_is_an_error_that_says_so(void **state)
     int fd = wr_segment_open(dir, &seg);
     assert_int_equal(pread(fd, head, 16, 0), 16);
     close(fd);
-    wr_put32(head + 8, 2);
-    wr_put32(head + 12, wr_crc32c(0, head, 12));
-    spoil(&seg, 0, head, 16);
-    struct wr_disk_state s;
-    struct weir_error err = {0};
-    assert_false(wr_disk_recover(dir, disk.path, &s, NULL, NULL, &err));
-    assert_string_equal(err.code, "newer_format");
-    assert_non_null(strstr(err.text, "format 2"));
-    assert_non_null(strstr(err.text, disk.path));
-    assert_int_equal(disk_files("0000", NULL), 1); /* nothing was touched */
+    assert_int_equal(wr_get32(head + 8), 2);
+    for (uint32_t format = 1; format <= 3; format += 2) { /* an older one, and one to come */
+        struct wr_disk_state s;
+        struct weir_error err = {0};
+        char said[32];
+        wr_put32(head + 8, format);
+        wr_put32(head + 12, wr_crc32c(0, head, 12));
+        spoil(&seg, 0, head, 16);
+        assert_false(wr_disk_recover(dir, disk.path, &s, NULL, NULL, &err));
+        assert_string_equal(err.code, "other_format");
+        snprintf(said, sizeof(said), "in format %u by", format);
+        assert_non_null(strstr(err.text, said));
+        assert_non_null(strstr(err.text, "knows format 2"));
+        assert_non_null(strstr(err.text, disk.path));
+        assert_int_equal(disk_files("0000", NULL), 1); /* nothing was touched */
+    }
 }
 
 /* Records that were not durable, and were written again into the next segment. */
@@ -478,6 +484,23 @@ static void half_a_cursor_is_no_cursor(void **state)
     assert_true(wr_disk_write(fd, "\xff", 1, 4096 + 9)); /* the newer one is torn */
     assert_true(wr_cursor_load(dir, &there, &c) && there);
     assert_int_equal(c.seq, 7);
+    close(fd);
+}
+
+/* Its checksum is right, but for the format. */
+static void a_cursor_of_another_format_is_no_cursor(void **state)
+{
+    (void)state;
+    uint8_t bytes[36];
+    struct wr_cursor c = {0};
+    bool there;
+    int fd = wr_cursor_open(dir);
+    assert_true(wr_cursor_store(fd, &(struct wr_cursor){.seq = 7}, 0));
+    assert_int_equal(pread(fd, bytes, sizeof(bytes), 0), sizeof(bytes));
+    assert_int_equal(wr_get32(bytes + 32), wr_crc32c(2, bytes, 32));
+    wr_put32(bytes + 32, wr_crc32c(3, bytes, 32));
+    assert_true(wr_disk_write(fd, bytes, sizeof(bytes), 0));
+    assert_true(wr_cursor_load(dir, &there, &c) && !there);
     close(fd);
 }
 
@@ -615,11 +638,12 @@ int main(void)
         TEST(a_file_without_any_record_is_out_of_the_way),
         TEST(a_segment_that_cannot_be_read_is_not_deleted),
         TEST(a_file_that_was_only_begun_is_deleted),
-        TEST(a_newer_format_is_an_error_that_says_so),
+        TEST(another_format_is_an_error_that_says_so),
         TEST(a_segment_ends_where_the_next_one_begins),
         TEST(segments_behind_the_cursor_go),
         TEST(without_a_cursor_all_is_given_again),
         TEST(half_a_cursor_is_no_cursor),
+        TEST(a_cursor_of_another_format_is_no_cursor),
         TEST(a_cursor_knows_what_was_dropped),
         TEST(what_was_dropped_keeps_its_numbers),
         TEST(a_cursor_that_cannot_be_opened_is_not_taken_for_none),
