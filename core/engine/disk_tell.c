@@ -99,9 +99,16 @@ void wr_disk_tell_error(struct wr_disk *d, const char *what, int error)
 
 void wr_disk_tell_kept(struct wr_disk *d)
 {
-    uint64_t n = d->synced_seq - d->cursor;
-    if (n != 0)
-        WR_LOG(d->opt.log, WEIR_LOG_INFO, "the disk buffer keeps events for the next start",
-               weir_kv_u64("events", n), weir_kv_u64("bytes", d->disk_bytes),
-               weir_kv_text("path", d->opt.path));
+    const struct weir_kv kv[] = {weir_kv_u64("events", d->synced_seq - d->cursor),
+                                 weir_kv_u64("bytes", d->disk_bytes), weir_kv_text("path", d->opt.path)};
+    if (d->synced_seq == d->cursor)
+        return;
+    if (d->last_came)
+        wr_log_write(d->opt.log, WEIR_LOG_ERROR,
+                     "events are left in the disk buffer of a sink that is gone: the next start delivers them if "
+                     "a sink has a buffer with this path",
+                     kv, WR_COUNT(kv));
+    else
+        wr_log_write(d->opt.log, WEIR_LOG_INFO, "the disk buffer keeps events for the next start", kv,
+                     WR_COUNT(kv));
 }

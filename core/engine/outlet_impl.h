@@ -103,7 +103,7 @@ struct wr_outlet {
     struct wr_unit *dead; /* takes what this one cannot; a reference, or NULL */
     struct wr_pipeline *p;
     bool is_dead_letter;
-    bool going;          /* the plan has it no more. [control] */
+    bool going;          /* the plan has it no more; set while all shards rest. [control] */
     _Atomic bool leaves; /* so it ends once it is empty */
     const struct wr_outlet *waits_for; /* the one of this id that goes: begins behind it. [control] */
     const struct weir_sink *type;

@@ -8,11 +8,18 @@
 
 #define GIVE_UP_NS (2 * WEIR_NS_PER_S) /* after cancel: how long pending writes may take to end */
 
+/* The end leaves in the buffer what is there, for the next start. One whose sink the plan has no more is emptied:
+ * no later run would. */
+static bool keeps(const struct wr_outlet *o)
+{
+    return wr_buffer_keeps(o->buffer) && !o->going;
+}
+
 bool wr_shard_leaves(const struct wr_shard *s)
 {
     const struct wr_pipeline *p = s->outlet->p;
     bool ends = atomic_load(s->outlet->is_dead_letter ? &p->finish_dead : &p->finish_sinks) != 0;
-    return (ends && wr_buffer_keeps(s->outlet->buffer)) ||
+    return (ends && keeps(s->outlet)) ||
            (s->outlet->buffer->durable && atomic_load(&p->aborting) != 0);
 }
 
@@ -25,15 +32,13 @@ static bool idle(struct wr_shard *s)
         (void)wr_shard_refill(s);
     if (wr_shard_queued(s) != 0)
         return false;
-    /* What a durable one has and does not give now may come later. One whose sink the plan has no more is
-     * emptied: no later run would. */
+    /* What a durable one has and does not give now may come later. */
     const struct wr_buffer *buffer = s->outlet->buffer;
-    bool empties = buffer->drains || (buffer->durable && atomic_load(&s->outlet->leaves));
-    return wr_shard_leaves(s) || !empties || atomic_load(&buffer->events) == 0;
+    return wr_shard_leaves(s) || !buffer->durable || keeps(s->outlet) || atomic_load(&buffer->events) == 0;
 }
 
-/* A durable buffer is not emptied at the end, unless the user wants it: what is under way ends, the rest stays
- * in it. */
+/* A durable buffer is not emptied at the end, unless the user wants it or its sink goes: what is under way ends,
+ * the rest stays in it. */
 static bool left_the_rest(struct wr_shard *s)
 {
     if (s->n_active != 0 || s->dead != NULL)
@@ -94,7 +99,8 @@ static bool abort_step(struct wr_shard *s, int64_t now)
     const struct wr_pipeline *p = s->outlet->p;
     bool feeders = atomic_load(&p->lanes_left) != 0 ||
                    (s->outlet->is_dead_letter && atomic_load(&p->sinks_left) != 0);
-    return !feeders && idle(s);
+    /* Nobody feeds one that goes. Lanes may wait for what waits for its end. */
+    return (!feeders || atomic_load(&s->outlet->leaves)) && idle(s);
 }
 
 static void wait_turn(struct wr_shard *s, int64_t until)

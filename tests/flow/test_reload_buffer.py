@@ -33,6 +33,12 @@ sinks:
         self.path = self.weir.folder / "pipeline-1.yaml"
         return self
 
+    def without_out(self, more=""):
+        """The pipeline with another sink, and the same without the first one."""
+        text = self.pipeline(sinks="  more: {type: blackhole, inputs: [in]}") + more
+        lines = [x for x in text.splitlines() if not x.startswith("  out:") and "retry:" not in x]
+        return text, "\n".join(lines) + "\n"
+
     def post(self, first, n=1, pad=0):
         body = "".join(json.dumps({"n": i, "pad": "x" * pad}) + "\n" for i in range(first, first + n))
         answer = requests.post(f"http://127.0.0.1:{self.port}/events", body, timeout=60,
@@ -136,11 +142,10 @@ def test_another_buffer_begins_where_the_old_one_ends(rig, before, after):
 
 @pytest.mark.sanitize
 def test_the_buffer_of_a_sink_that_goes_is_emptied(rig):
-    more = "  more: {type: blackhole, inputs: [in]}"
-    rig.start(rig.pipeline(sinks=more))
+    text, without = rig.without_out()
+    rig.start(text)
     rig.post(0, 30)
-    text = rig.pipeline(sinks=more)
-    line = rig.reload("\n".join(x for x in text.splitlines() if "out:" not in x and "retry:" not in x) + "\n")
+    line = rig.reload(without)
     assert line["removed"] == 1
     rig.post(30, 1)
     line = rig.reload(text, "failed")
@@ -156,6 +161,62 @@ def test_the_buffer_of_a_sink_that_goes_is_emptied(rig):
     wait_until(back, 20, "the sink's return")
     rig.post(31, 1)
     assert rig.end(31) == [*range(30), 31]
+
+
+@pytest.mark.sanitize
+def test_a_stop_empties_the_buffer_of_a_sink_that_has_gone(rig):
+    text, without = rig.without_out()
+    rig.start(text).post(0, 30)
+    rig.reload(without)
+    rig.running.signal(signal.SIGTERM)
+    time.sleep(1)
+    assert rig.running.alive and rig.found() == []
+    rig.open()
+    assert rig.running.wait() == 0
+    assert rig.target.stop() == 0
+    assert rig.found() == list(range(30))
+    assert not list((rig.weir.folder / "one").glob("*.segment"))
+    assert not rig.running.find_log("are left") and not rig.running.find_log("keeps events")
+
+
+def test_what_a_stop_leaves_of_a_sink_that_has_gone_is_said(rig):
+    text, without = rig.without_out("shutdown_timeout: 1s\n")
+    rig.start(text).post(0, 30)
+    rig.reload(without)
+    rig.running.stop(timeout=20)
+    line, = rig.running.find_log("events are left in the disk buffer of a sink that is gone")
+    assert (line["level"], line["component"], line["events"]) == ("error", "out", 30)
+    assert line["path"] == str(rig.weir.folder / "one")
+    rig.path.write_text(text)
+    rig.running = rig.weir.start(rig.path)
+    rig.open()
+    assert rig.end(30) == list(range(30)), "as the line says"
+
+
+@pytest.mark.sanitize
+def test_a_stop_ends_who_waits_behind_a_buffer_that_cannot_be_emptied(rig):
+    more = "\nshutdown_timeout: 1s"
+    rig.start(rig.pipeline(sinks=more)).post(0, 10)
+    rig.reload(rig.pipeline("buffer: {type: disk, path: two}", sinks=more))
+    answers = []
+
+    def post():
+        body = "".join(json.dumps({"n": i}) + "\n" for i in range(10, 30))
+        try:
+            answers.append(requests.post(f"http://127.0.0.1:{rig.port}/events", body, timeout=60).status_code)
+        except requests.RequestException:
+            pass
+
+    waits = threading.Thread(target=post)
+    waits.start()
+    time.sleep(1)
+    rig.running.stop(expect=None, timeout=20)
+    waits.join()
+    gone, = rig.running.find_log("events are left")
+    assert (gone["events"], gone["path"]) == (10, str(rig.weir.folder / "one"))
+    assert not rig.running.find_log("without a clean shutdown")
+    kept = rig.running.find_log("keeps events for the next start")
+    assert answers != [200] or kept[0]["events"] == 20, "what was answered is stored"
 
 
 def test_what_cannot_change_beside_the_buffer_is_said(rig):
