@@ -384,6 +384,9 @@ struct wr_pipeline_left wr_pipeline_close(struct wr_pipeline *p)
     for (uint32_t i = 0; i < p->n_lanes; i++)
         wr_lane_free(p->lanes[i]);
     p->n_lanes = 0;
+    /* A lock on a file, say: one that stopped may start again before this is freed. */
+    for (uint32_t i = 0; i < p->plan->n_components; i++)
+        (void)wr_unit_end_shared(p->units[i]);
     return (struct wr_pipeline_left){.events = atomic_load(&p->n_left),
                                      .timed_out = atomic_load(&p->aborting) != 0 &&
                                                   atomic_load(&p->failed) == 0};

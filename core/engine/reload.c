@@ -169,39 +169,48 @@ static bool stays(const struct wr_swap *s, const struct wr_lane *lane)
     return is != WR_NOWHERE && s->same[is] && !atomic_load(&lane->leaves);
 }
 
-static void close_lane(struct wr_lane *lane)
+static void close_added(struct wr_swap *s, uint32_t before)
 {
-    wr_lane_close_transforms(lane);
-    wr_lane_free(lane);
+    while (s->n_added > before)
+        wr_reload_close_lane(s->added[--s->n_added]);
 }
 
+/* All of them, or none. */
 static bool open_lanes(struct wr_swap *s, const struct wr_graph *g, uint32_t source,
                        struct weir_error *err)
 {
-    uint32_t count = wr_lanes_of(&g->plan->components[source]);
+    uint32_t count = wr_lanes_of(&g->plan->components[source]), before = s->n_added;
     for (uint32_t k = 0; k < count; k++) {
         struct wr_lane *lane = wr_lane_new(s->p, g, source, k, count, err);
-        if (lane == NULL)
+        if (lane == NULL) {
+            close_added(s, before);
             return false;
+        }
         s->added = wr_xrealloc(s->added, (s->n_added + 1) * sizeof(struct wr_lane *));
         s->added[s->n_added++] = lane;
     }
     return true;
 }
 
+static bool open_source(struct wr_swap *s, uint32_t i, struct weir_error *err)
+{
+    if (open_lanes(s, &s->new, i, err))
+        return true;
+    (void)wr_unit_end_shared(s->new.units[i]);
+    return false;
+}
+
 /* A source that takes something over from the running one, such as a socket that must go on listening. */
 static bool open_source_beside(struct wr_swap *s, uint32_t i, struct weir_error *err)
 {
-    uint32_t was = s->old_of[i], before = s->n_added;
+    uint32_t was = s->old_of[i];
     const struct wr_component *comp = &s->new.plan->components[i];
     if (s->same[i] || was == WR_NOWHERE || comp->type != s->old.plan->components[was].type ||
         (comp->traits & WEIR_TRAIT_BESIDE) == 0)
         return true;
     s->new.units[i]->before = s->old.units[was];
-    s->beside[i] = open_lanes(s, &s->new, i, err);
+    s->beside[i] = open_source(s, i, err);
     s->new.units[i]->before = NULL;
-    while (!s->beside[i] && s->n_added > before)
-        close_lane(s->added[--s->n_added]);
     return s->beside[i] || opens_later(err);
 }
 
@@ -226,11 +235,51 @@ static bool open_beside(struct wr_swap *s, struct weir_error *err)
     return true;
 }
 
+static bool has_lanes(const struct wr_pipeline *p, const struct wr_unit *unit)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < p->n_lanes; i++)
+        any |= p->lanes[i]->src->unit == unit;
+    return any;
+}
+
+static bool let_go(struct wr_swap *s, uint32_t was)
+{
+    return s->told[was] && !has_lanes(s->p, s->old.units[was]) && wr_unit_end_shared(s->old.units[was]);
+}
+
+/* What one that has ended still shares may be what this one waits for, such as the lock of a file; of another id
+ * where that has changed. It stays as long as it can: it may be all that knows how far the source is, and the
+ * reload can still fail. */
+static bool let_one_go(struct wr_swap *s, uint32_t i)
+{
+    if (s->old_of[i] != WR_NOWHERE && let_go(s, s->old_of[i]))
+        return true;
+    for (uint32_t k = 0; k < s->old.plan->n_components; k++)
+        if (s->old.units[k]->type == s->new.units[i]->type && let_go(s, k))
+            return true;
+    return false;
+}
+
+static bool open_source_behind(struct wr_swap *s, uint32_t i, struct weir_error *err)
+{
+    uint32_t was = s->old_of[i];
+    wr_reload_reap_lanes(s->p);
+    while (!open_source(s, i, err)) {
+        if (opens_later(err) && let_one_go(s, i))
+            continue;
+        if (opens_later(err) && was != WR_NOWHERE && has_lanes(s->p, s->old.units[was]))
+            wr_error_context(err, "the events of the running one did not end in time");
+        return false;
+    }
+    return true;
+}
+
 static bool open_sources(struct wr_swap *s, struct weir_error *err)
 {
     for (uint32_t i = 0; i < s->new.plan->n_components; i++)
         if (s->new.plan->components[i].type->kind == WEIR_SOURCE && !s->same[i] && !s->beside[i] &&
-            !open_lanes(s, &s->new, i, err))
+            !open_source_behind(s, i, err))
             return false;
     return true;
 }
@@ -331,8 +380,7 @@ void wr_swap_unref(struct wr_pipeline *p, struct wr_swap *take_swap)
 static void close_opened(struct wr_swap *s)
 {
     const struct wr_plan *new = s->new.plan;
-    while (s->n_added != 0)
-        close_lane(s->added[--s->n_added]);
+    close_added(s, 0);
     for (uint32_t i = 0; i < s->n_lanes; i++)
         for (uint32_t k = 0; s->lanes[i].inst != NULL && k < new->n_components; k++)
             wr_instance_close(s->lanes[i].inst[k]);
@@ -474,85 +522,4 @@ bool wr_pipeline_reload(struct wr_pipeline *p, const struct wr_plan *plan,
     wr_pipeline_lanes_changed(p);
     wr_pipeline_reap(p);
     return ok;
-}
-
-/* ---- What it leaves behind ---- */
-
-static bool all_finished(struct wr_outlet *o)
-{
-    for (uint32_t i = 0; i < o->n_shards; i++)
-        if (!atomic_load(&o->shards[i].finished))
-            return false;
-    return true;
-}
-
-/* Dead-letter sinks that go, after the sinks that go. */
-static void tell_going(struct wr_pipeline *p)
-{
-    bool any = false;
-    for (uint32_t i = 0; i < p->n_outlets; i++)
-        any |= p->outlets[i]->going && !p->outlets[i]->is_dead_letter;
-    for (uint32_t i = 0; i < p->n_outlets; i++) {
-        struct wr_outlet *o = p->outlets[i];
-        if (!o->going || (o->is_dead_letter && any) || atomic_exchange(&o->leaves, true))
-            continue;
-        wr_outlet_wake(o);
-    }
-}
-
-static void start_waiting(struct wr_pipeline *p, const struct wr_outlet *gone)
-{
-    struct weir_error err = {0};
-    for (uint32_t i = 0; i < p->n_outlets; i++) {
-        struct wr_outlet *o = p->outlets[i];
-        if (o->waits_for != gone)
-            continue;
-        o->waits_for = NULL;
-        if (!wr_outlet_open(o, &err))
-            wr_pipeline_fail(p, "%s", err.text);
-        if (p->started)
-            wr_outlet_start(o);
-    }
-}
-
-static void reap_outlets(struct wr_pipeline *p)
-{
-    for (uint32_t i = 0; i < p->n_outlets;) {
-        struct wr_outlet *o = p->outlets[i];
-        if (!o->going || !all_finished(o)) {
-            i++;
-            continue;
-        }
-        wr_outlet_join(o);
-        pthread_mutex_lock(&p->parts);
-        p->outlets[i] = p->outlets[--p->n_outlets];
-        pthread_mutex_unlock(&p->parts);
-        wr_outlet_free(o);
-        start_waiting(p, o);
-        i = 0;
-    }
-}
-
-static void reap_lanes(struct wr_pipeline *p)
-{
-    for (uint32_t i = 0; i < p->n_lanes;) {
-        struct wr_lane *lane = p->lanes[i];
-        if (!atomic_load(&lane->leaves) || !atomic_load(&lane->finished)) {
-            i++;
-            continue;
-        }
-        wr_lane_join(lane);
-        pthread_mutex_lock(&p->parts);
-        p->lanes[i] = p->lanes[--p->n_lanes];
-        pthread_mutex_unlock(&p->parts);
-        close_lane(lane);
-    }
-}
-
-void wr_pipeline_reap(struct wr_pipeline *p)
-{
-    tell_going(p);
-    reap_outlets(p);
-    reap_lanes(p);
-    tell_going(p);
 }

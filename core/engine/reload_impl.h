@@ -57,6 +57,12 @@ struct wr_lane_swap *wr_swap_of_lane(const struct wr_swap *swap, const struct wr
 /* Puts the new graph in place. Every lane and shard rests, or there are no threads. */
 void wr_swap_apply(struct wr_swap *swap);
 
+/* ---- reload_reap.c ---- */
+
+/* Of a source that goes, once it has finished. [control] */
+void wr_reload_reap_lanes(struct wr_pipeline *p);
+void wr_reload_close_lane(struct wr_lane *take_lane);
+
 /* ---- plan_same.c ---- */
 
 /* The same type with the same options, and what those name reads the same. */

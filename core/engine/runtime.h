@@ -136,6 +136,9 @@ struct wr_pipeline {
 struct wr_unit *wr_unit_new(struct wr_pipeline *p, const struct wr_plan *plan, uint32_t index);
 struct wr_unit *wr_unit_ref(struct wr_unit *unit);
 void wr_unit_unref(struct wr_unit *take_unit);
+/* What its instances share goes, once all of them have closed: the next one makes it anew. False where there
+ * was nothing. [control] */
+bool wr_unit_end_shared(struct wr_unit *unit);
 /* What its instances said of their readiness goes. */
 void wr_unit_forget_unready(const struct wr_unit *unit);
 /* The component is another plan's from now on, which says the same of it. */

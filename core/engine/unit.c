@@ -48,14 +48,22 @@ struct wr_unit *wr_unit_ref(struct wr_unit *unit)
     return unit;
 }
 
+bool wr_unit_end_shared(struct wr_unit *unit)
+{
+    struct wr_shared *shared = &unit->shared;
+    void *object = shared->object;
+    shared->object = NULL;
+    if (object != NULL && shared->destroy != NULL)
+        shared->destroy(object);
+    return object != NULL;
+}
+
 void wr_unit_unref(struct wr_unit *take_unit)
 {
     if (take_unit == NULL || atomic_fetch_sub(&take_unit->refs, 1) != 1)
         return;
-    struct wr_shared *shared = &take_unit->shared;
-    if (shared->object != NULL && shared->destroy != NULL)
-        shared->destroy(shared->object);
-    pthread_mutex_destroy(&shared->mutex);
+    (void)wr_unit_end_shared(take_unit);
+    pthread_mutex_destroy(&take_unit->shared.mutex);
     wr_unit_forget_unready(take_unit);
     wr_log_scope_free(take_unit->log);
     wr_plan_free(take_unit->born);

@@ -93,8 +93,8 @@ static enum weir_status lock_state(struct places *p, const struct weir_host *h,
             "`state` and its folder",
             p->path, p->path, strerror(error));
     if (flock(p->lock_fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
-        return h->error(
-            err, WEIR_E_CONFIG, "state_locked",
+        return h->error( /* in a reload it may be the one in whose place this comes */
+            err, WEIR_E_RETRY, "state_locked",
             "the positions in \"%s\" are in use by another source or another weir; give "
             "each its own `state`",
             p->path);

@@ -137,6 +137,48 @@ def test_a_source_changes_under_load(weir, port):
     assert [e["n"] for e in events(weir.folder / "out.ndjson")] == taken
 
 
+def following(interval, id="in", more=""):
+    return f"""\
+name: reloaded
+sources: {{{id}: {{type: file, path: in.ndjson, follow: true, state: positions, poll_interval: {interval}}}{more}}}
+sinks: {{out: {{type: file, inputs: [{id}], path: out.ndjson, on_reject: stop}}}}
+"""
+
+
+@pytest.mark.sanitize
+def test_a_source_with_positions_changes_under_load(weir):
+    """They are locked while it is open. One of the reloads fails after it has ended, and it goes on as it was."""
+    source, stop, n = weir.write("", "in.ndjson"), threading.Event(), 0
+
+    def write():
+        nonlocal n
+        with source.open("a") as file:
+            while not stop.is_set():
+                n += 1
+                file.write(f'{{"n":{n}}}\n')
+                file.flush()
+                time.sleep(0.001)
+    running = weir.start(following("100ms"))
+    writer = threading.Thread(target=write, daemon=True)
+    writer.start()
+    unwritable = ", more: {type: file, path: none, follow: true, state: /proc/none/positions}"
+    steps = [(following("200ms"), "ok"), (following("300ms", more=unwritable).replace("[in]", "[in, more]"), "failed"),
+             (following("300ms"), "ok"), (following("300ms", id="renamed"), "ok")]
+    for k, (text, result) in enumerate(steps):
+        time.sleep(0.3)
+        (weir.folder / "pipeline-1.yaml").write_text(text)
+        running.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: reloads(running, result) == sum(r == result for _, r in steps[:k + 1]), 20,
+                   lambda: f"reload {k}\n" + running.report())
+    time.sleep(0.3)
+    stop.set()
+    writer.join()
+    wait_until(lambda: len(events(weir.folder / "out.ndjson")) >= n, 20, "the last event")
+    assert running.stop() == 0
+    assert [e["n"] for e in events(weir.folder / "out.ndjson")] == list(range(1, n + 1))
+    assert "positions.lock" in running.find_log("reload failed, the pipeline goes on as it was")[0]["reason"]
+
+
 def test_what_did_not_change_goes_on(weir, port):
     """The script's memory and the sink's buffer: both go on."""
     weir.write("n = 0 function process(event) n = n + 1 event.count = n return event end\n", "hook.lua")

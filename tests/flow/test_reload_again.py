@@ -77,6 +77,46 @@ def test_one_that_stopped_starts_again_when_its_file_is_right(two):
     assert [e["count"] for e in two.events("sound")] == [1, 2, 3], "the other one went on"
 
 
+@pytest.mark.sanitize
+def test_one_that_stopped_goes_on_at_its_positions(weir):
+    """The file source's `state` is locked while it is open."""
+    weir.write(FRAIL, "hook.lua")
+    source = weir.write('{"n":1}\n', "in.ndjson")
+    running = weir.start("""\
+name: frail
+sources: {in: {type: file, path: in.ndjson, follow: true, state: positions}}
+transforms: {hook: {type: lua, script: hook.lua, on_error: stop}}
+sinks: {out: {type: file, path: out.ndjson, on_reject: stop}}
+""")
+    out = weir.folder / "out.ndjson"
+
+    def has(n):
+        wait_until(lambda: out.exists() and out.read_text().count("\n") == n, 20, f"{n} events")
+
+    def append(text):
+        with source.open("a") as file:
+            file.write(text)
+
+    def runs():
+        return running.get("/readyz").json()["pipelines"][0]["state"] == "running"
+    has(1)
+    for k in range(2):
+        append('{"bad":true}\n')
+        wait_until(lambda: not runs(), 20, "the stop")
+        append(f'{{"n":{k + 2}}}\n')
+        weir.write(FRAIL.replace("error('bad')", "event.mended = true"), "hook.lua")
+        running.signal(signal.SIGHUP)
+        wait_until(runs, 20, lambda: "the start\n" + running.report())
+        has(2 * k + 3)
+        weir.write(FRAIL, "hook.lua")
+        running.signal(signal.SIGHUP)
+        wait_until(lambda: running.metric("weir_config_reloads_total", result="ok") == 2 * k + 2, 20, "the reload")
+    assert running.stop() == 0
+    mended = {"bad": True, "by": 1, "mended": True}
+    assert [json.loads(line) for line in out.read_text().splitlines()] == [
+        {"n": 1, "by": 1}, mended, {"n": 2, "by": 1}, mended, {"n": 3, "by": 1}]
+
+
 def test_a_changed_file_is_enough(two):
     assert two.post("frail", {"bad": True}) == 503
     wait_until(lambda: two.state()["frail"] == "stopped", 20, "the stop")

@@ -29,7 +29,10 @@ enum weir_kind { WEIR_SOURCE = 1, WEIR_TRANSFORM = 2, WEIR_SINK = 3 };
  *             after a failure the later events of its key are repeated behind it
  * BESIDE      a source that a reload opens while the one in whose place it comes still runs, to take over
  *             what must not be given up between the two (see weir.before/1). Where that cannot be,
- *             open fails with WEIR_E_RETRY, and comes again once the old one has ended */
+ *             open fails with WEIR_E_RETRY, and comes again once the old one has ended
+ *
+ * Also without BESIDE, open fails with WEIR_E_RETRY where what it needs to itself may be that of a component in
+ * whose place it comes: it is asked again once that is closed, with what its instances shared. */
 #define WEIR_TRAIT_SHARED 1u
 #define WEIR_TRAIT_ORDERED 2u
 #define WEIR_TRAIT_OVERWRITES 4u

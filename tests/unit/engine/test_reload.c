@@ -34,6 +34,7 @@ static struct {
     _Atomic int n_opens, fail_at;             /* the open of that number fails; 0: none */
     enum weir_status fail_with;
     _Atomic int n_stops;
+    _Atomic int n_alone; /* that a source of type `alone` has: one at most */
     _Atomic uint32_t next, n_seen;
     _Atomic uint8_t seen[NUMBERS_MAX];
 } world;
@@ -83,6 +84,31 @@ static enum weir_status source_open(const struct weir_host *h, const void *confi
     if (status == WEIR_OK)
         ((struct part *)*ret_self)->stream = h->stream_open(h, &origin, NULL);
     return status;
+}
+
+static void *alone_new(const struct weir_host *h, const void *config, struct weir_error *err)
+{
+    (void)config;
+    if (world.n_alone == 0) {
+        world.n_alone++;
+        return &world;
+    }
+    (void)h->error(err, WEIR_E_RETRY, "taken", "it is taken");
+    return NULL;
+}
+
+static void alone_free(void *take_world)
+{
+    (void)take_world;
+    world.n_alone--;
+}
+
+/* Its lanes share what is there once, such as a lock. */
+static enum weir_status alone_open(const struct weir_host *h, const void *config, void **ret_self,
+                                   struct weir_error *err)
+{
+    return h->shared(h, alone_new, alone_free, err) != NULL ? source_open(h, config, ret_self, err)
+                                                            : WEIR_E_RETRY;
 }
 
 static enum weir_status source_poll(void *self, struct weir_batch *b, uint32_t room, int64_t until,
@@ -191,6 +217,9 @@ static const struct weir_type types[] = {
     {.size = sizeof(struct weir_type), .kind = WEIR_SOURCE, .name = "beside", .summary = "Numbers.",
      .options = WEIR_OPTIONS(options, struct config), .source = &source_calls, .open = source_open,
      .close = any_close, .traits = beside},
+    {.size = sizeof(struct weir_type), .kind = WEIR_SOURCE, .name = "alone", .summary = "Numbers.",
+     .options = WEIR_OPTIONS(options, struct config), .source = &source_calls, .open = alone_open,
+     .close = any_close},
     {.size = sizeof(struct weir_type), .kind = WEIR_TRANSFORM, .name = "pass", .summary = "Nothing.",
      .options = WEIR_OPTIONS(options, struct config), .transform = &transform_calls, .open = any_open,
      .close = any_close},
@@ -396,6 +425,7 @@ static void end(void)
     wr_pipeline_free(run.p);
     wr_metrics_free(run.metrics);
     assert_int_equal(world.live, 0);
+    assert_int_equal(world.n_alone, 0);
     for (uint32_t i = 0; i < world.next; i++)
         if (world.seen[i] != 1)
             fail_msg("number %u came %u times", i, world.seen[i]);
@@ -431,6 +461,31 @@ static void test_each_open_that_fails_takes_all_back(void **state)
     every_open_fails(pipeline("type: beside", T, OUT), pipeline("type: beside, v: 1", T, OUT ", concurrency: 3"),
                      3, 5, 5);
     every_open_fails(pipeline(IN ", lanes: 2", T, OUT), pipeline(IN ", lanes: 3", T, "type: parsed"), 5, 7, 7);
+}
+
+static void test_what_a_source_shares_goes_before_the_next_one_opens(void **state)
+{
+    (void)state;
+    every_open_fails(pipeline("type: alone, lanes: 2", T, OUT), pipeline("type: alone, lanes: 2, v: 1", T, OUT), 5,
+                     5, 3);
+    every_open_fails("name: p\nsources: {in: {type: alone}}\nsinks: {out: {type: out, on_reject: drop}}\n",
+                     "name: p\nsources: {renamed: {type: alone}}\nsinks: {out: {type: out, on_reject: drop}}\n", 2, 2,
+                     1);
+}
+
+/* It may start again while this one is still there to be asked. */
+static void test_what_a_source_shares_goes_when_the_pipeline_closes(void **state)
+{
+    (void)state;
+    start(pipeline("type: alone", T, OUT));
+    flows();
+    wr_pipeline_drain(run.p, wr_now(wr_clock_system()) + WAIT_NS);
+    while (wr_pipeline_state(run.p) < WR_PIPELINE_STOPPED)
+        pause_ms();
+    assert_int_equal(world.n_alone, 1);
+    (void)wr_pipeline_close(run.p);
+    assert_int_equal(world.n_alone, 0);
+    end();
 }
 
 static void test_what_did_not_change_is_not_opened(void **state)
@@ -503,6 +558,8 @@ int main(void)
         cmocka_unit_test(test_what_a_file_holds_is_part_of_it),
         cmocka_unit_test(test_what_did_not_change_is_not_opened),
         cmocka_unit_test(test_each_open_that_fails_takes_all_back),
+        cmocka_unit_test(test_what_a_source_shares_goes_before_the_next_one_opens),
+        cmocka_unit_test(test_what_a_source_shares_goes_when_the_pipeline_closes),
         cmocka_unit_test(test_a_sink_that_cannot_be_open_twice_comes_after_the_old_one),
         cmocka_unit_test(test_a_source_that_takes_over_is_open_before_the_old_one_stops),
     };
