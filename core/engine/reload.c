@@ -294,6 +294,17 @@ static void wake_threads(struct wr_pipeline *p)
         wr_outlet_wake(p->outlets[i]);
 }
 
+static bool is_given_up(const struct wr_pipeline *p, const struct wr_reload_wait *wait)
+{
+    return atomic_load(&p->draining) || (wait->give_up != NULL && wait->give_up(wait->arg));
+}
+
+static bool ending(struct weir_error *err)
+{
+    (void)wr_error(err, WEIR_E_UNAVAILABLE, "ending", "the pipeline ends");
+    return false;
+}
+
 /* Until `done` says so. False at the deadline, or where the caller gives up, or the pipeline ends. */
 static bool wait_for(struct wr_swap *s, bool (*done)(struct wr_swap *s), const struct wr_reload_wait *wait)
 {
@@ -303,8 +314,7 @@ static bool wait_for(struct wr_swap *s, bool (*done)(struct wr_swap *s), const s
     pthread_mutex_lock(&p->swap_mutex);
     while (!(ok = done(s))) {
         int64_t now = wr_now(clock);
-        if (now >= wait->deadline_ns || atomic_load(&p->draining) ||
-            (wait->give_up != NULL && wait->give_up(wait->arg)))
+        if (now >= wait->deadline_ns || is_given_up(p, wait))
             break;
         int64_t until = now + LOOK_NS;
         clock->wait(clock, &p->swap_changed, &p->swap_mutex,
@@ -395,12 +405,12 @@ static void close_opened(struct wr_swap *s)
     }
 }
 
-/* Sources that were ended for the reload begin anew, as they were. */
+/* Sources that were ended for the reload begin anew, as they were, unless all end. */
 static void reopen_sources(struct wr_swap *s)
 {
     struct wr_pipeline *p = s->p;
     struct weir_error err = {0};
-    for (uint32_t i = 0; i < s->old.plan->n_components; i++) {
+    for (uint32_t i = 0; !atomic_load(&p->draining) && i < s->old.plan->n_components; i++) {
         if (s->told[i] && !open_lanes(s, &s->old, i, &err))
             wr_pipeline_fail_source(p, "source '%.*s' could not go on after a reload that failed: %s",
                                     WR_STR(s->old.units[i]->id), err.text);
@@ -444,6 +454,8 @@ static bool rest(struct wr_swap *s, const struct wr_reload_wait *wait, struct we
     if (ok)
         return true;
     wr_swap_over(p);
+    if (is_given_up(p, wait))
+        return ending(err);
     (void)wr_error(err, WEIR_E_UNAVAILABLE, "busy",
                    "events of components that change did not end in time");
     return false;
@@ -472,8 +484,8 @@ static bool prepare(struct wr_swap *s, const struct wr_reload_wait *wait, struct
     int64_t patience = wait->deadline_ns < WEIR_NEVER ? wait->deadline_ns - wr_now(clock) : WEIR_NEVER;
     struct wr_reload_wait again = *wait;
     end_leaving(s);
-    if (s->p->started)
-        (void)wait_for(s, sources_ended, wait); /* what has not ended by then ends beside the new one */
+    if (s->p->started && !wait_for(s, sources_ended, wait) && is_given_up(s->p, wait))
+        return ending(err); /* else it is the deadline: what has not ended by then ends beside the new one */
     if (patience < WEIR_NEVER)
         again.deadline_ns = wr_now(clock) + patience;
     return open_sources(s, err) && rest(s, &again, err);
@@ -489,10 +501,7 @@ static bool is_free(const struct wr_pipeline *p, struct weir_error *err)
                            WR_STR(p->outlets[i]->unit->id));
             return false;
         }
-    if (atomic_load(&p->draining) == 0)
-        return true;
-    (void)wr_error(err, WEIR_E_UNAVAILABLE, "ending", "the pipeline ends");
-    return false;
+    return !atomic_load(&p->draining) || ending(err);
 }
 
 bool wr_pipeline_reload(struct wr_pipeline *p, const struct wr_plan *plan,
