@@ -551,7 +551,8 @@ int64_t wr_lane_step(struct wr_lane *lane, int64_t wait_until)
     wr_swap_look_done(lane->p, look);
     if (rests) {
         tell_outlets(lane);
-        wr_swap_wait(lane->p, look.number);
+        wr_swap_wait_awhile(lane->p, look.number);
+        (void)run_ticks(lane, wr_now(clock)); /* of what it has heard before */
         return 0;
     }
     int64_t next = min64(deadline, run_ticks(lane, now));

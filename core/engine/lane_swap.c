@@ -67,24 +67,28 @@ static bool holds(const struct wr_lane *lane, const struct wr_swap *swap, const 
     return false;
 }
 
+static bool is_empty(const struct wr_lane *lane)
+{
+    bool holds_any = lane->n_work != 0 || lane->early != NULL;
+    for (uint32_t i = 0; i < lane->n_inst; i++)
+        holds_any |= lane->inst[i] != NULL && lane->inst[i]->held != NULL;
+    return !holds_any;
+}
+
+/* One that has left still ticks, for what its transforms hear: that may give something again. */
 bool wr_lane_rests(struct wr_lane *lane, const struct wr_swap *swap, int64_t now)
 {
     struct wr_lane_swap *mine = wr_swap_of_lane(swap, lane);
     if (atomic_load(&lane->leaves))
-        return atomic_load(&lane->left) && !holds(lane, swap, NULL);
+        return atomic_load(&lane->left) && is_empty(lane) && !holds(lane, swap, NULL);
     if (lane->early != NULL || stack_is_bound(lane, swap, mine) || !final_ticks(lane, mine, now))
         return false;
-    if (!holds(lane, swap, mine))
-        return !stack_is_bound(lane, swap, mine);
-    mine->ticked = 0; /* of what has come to it since */
-    return false;
+    mine->ticked = 0; /* of what comes to it until all rest */
+    return !holds(lane, swap, mine) && !stack_is_bound(lane, swap, mine);
 }
 
 void wr_lane_has_left(struct wr_lane *lane)
 {
-    bool holds_any = lane->n_work != 0;
-    for (uint32_t i = 0; i < lane->n_inst; i++)
-        holds_any |= lane->inst[i] != NULL && lane->inst[i]->held != NULL;
-    if (!holds_any && !atomic_exchange(&lane->left, true))
+    if (is_empty(lane) && !atomic_exchange(&lane->left, true))
         wr_pipeline_tell_swap(lane->p);
 }

@@ -13,8 +13,6 @@
 
 #include <stdio.h>
 
-#define LOOK_NS (50 * WEIR_NS_PER_MS) /* how often the caller is asked whether to give up */
-
 /* ---- What both plans have ---- */
 
 static uint32_t find(const struct wr_plan *plan, const struct wr_component *comp)
@@ -316,7 +314,7 @@ static bool wait_for(struct wr_swap *s, bool (*done)(struct wr_swap *s), const s
         int64_t now = wr_now(clock);
         if (now >= wait->deadline_ns || is_given_up(p, wait))
             break;
-        int64_t until = now + LOOK_NS;
+        int64_t until = now + WR_SWAP_LOOK_NS;
         clock->wait(clock, &p->swap_changed, &p->swap_mutex,
                     until < wait->deadline_ns ? until : wait->deadline_ns);
         if (wr_now(clock) >= until)
@@ -352,7 +350,9 @@ static bool all_rest(struct wr_swap *s)
         n += atomic_load(&p->sinks_left);
     if (atomic_load(&s->rest) >= WR_REST_DEAD)
         n += atomic_load(&p->dead_sinks_left);
-    return s->n_resting >= n;
+    bool all = s->n_resting >= n;
+    s->lanes_rest |= all;
+    return all;
 }
 
 /* ---- Taking it back ---- */

@@ -9,6 +9,8 @@
 #include <engine/outlet_impl.h>
 #include <engine/reload.h>
 
+#define WR_SWAP_LOOK_NS (50 * WEIR_NS_PER_MS) /* how often those that wait look, and the caller is asked */
+
 /* What becomes of one lane that stays. */
 struct wr_lane_swap {
     struct wr_lane *lane;
@@ -43,6 +45,7 @@ struct wr_swap {
     struct wr_lane **added;     /* of sources that changed or are new */
     uint32_t n_added;
     uint32_t n_resting;         /* threads; under the pipeline's swap_mutex */
+    bool lanes_rest;            /* all of them did at once, and stay; under that, too */
 };
 
 /* Nothing is left for this shard to do before the swap. */

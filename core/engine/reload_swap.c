@@ -29,16 +29,42 @@ void wr_swap_look_done(struct wr_pipeline *p, struct wr_swap_look look)
         wr_swap_unref(p, look.swap);
 }
 
+/* Under the mutex. NULL once it is over. */
+static struct wr_swap *swap_of(const struct wr_pipeline *p, uint64_t number)
+{
+    return p->n_swaps == number ? atomic_load(&p->swap) : NULL;
+}
+
 void wr_swap_wait(struct wr_pipeline *p, uint64_t number)
 {
     pthread_mutex_lock(&p->swap_mutex);
-    struct wr_swap *swap = atomic_load(&p->swap);
-    if (swap != NULL && p->n_swaps == number) {
+    if (swap_of(p, number) != NULL) {
+        swap_of(p, number)->n_resting++;
+        pthread_cond_broadcast(&p->swap_changed);
+    }
+    while (swap_of(p, number) != NULL)
+        pthread_cond_wait(&p->swap_changed, &p->swap_mutex);
+    pthread_mutex_unlock(&p->swap_mutex);
+}
+
+void wr_swap_wait_awhile(struct wr_pipeline *p, uint64_t number)
+{
+    struct wr_clock *clock = p->rt.clock;
+    int64_t until = wr_now(clock) + WR_SWAP_LOOK_NS;
+    pthread_mutex_lock(&p->swap_mutex);
+    struct wr_swap *swap = swap_of(p, number);
+    if (swap != NULL) {
         swap->n_resting++;
         pthread_cond_broadcast(&p->swap_changed);
     }
-    while (atomic_load(&p->swap) != NULL && p->n_swaps == number)
-        pthread_cond_wait(&p->swap_changed, &p->swap_mutex);
+    while ((swap = swap_of(p, number)) != NULL && (swap->lanes_rest || wr_now(clock) < until)) {
+        if (swap->lanes_rest)
+            pthread_cond_wait(&p->swap_changed, &p->swap_mutex);
+        else
+            clock->wait(clock, &p->swap_changed, &p->swap_mutex, until);
+    }
+    if (swap != NULL)
+        swap->n_resting--;
     pthread_mutex_unlock(&p->swap_mutex);
 }
 

@@ -237,6 +237,8 @@ struct wr_swap_look wr_swap_look(struct wr_pipeline *p);
 void wr_swap_look_done(struct wr_pipeline *p, struct wr_swap_look look);
 /* The thread rests until the swap of that number is over. */
 void wr_swap_wait(struct wr_pipeline *p, uint64_t number);
+/* So does a lane, which comes back now and then until all lanes rest: others may wait for what it hears. */
+void wr_swap_wait_awhile(struct wr_pipeline *p, uint64_t number);
 /* Takes the swap away, and lets all go on. */
 void wr_swap_over(struct wr_pipeline *p);
 

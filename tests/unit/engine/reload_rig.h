@@ -20,11 +20,12 @@ struct part {
     struct weir_type type;
     const char *id;
     const char *words;   /* of a source: an event each, one a poll */
+    bool rude;           /* of a source: it gives them also where there is no room */
     int64_t committed;   /* of all that its instances were told */
     bool away, refuses;  /* of a sink: its server */
     bool stuck;          /* of a transform: its final tick does not return */
     bool tells_origin;   /* a sink sees the origin's name, too */
-    uint32_t n_final, n_seen;
+    uint32_t n_opened, n_final, n_seen;
     char seen[256];
 };
 
@@ -63,6 +64,7 @@ static inline enum weir_status source_open(const struct weir_host *h, const void
     (void)err;
     f->h = h;
     f->part = (struct part *)(uintptr_t)config;
+    f->part->n_opened++;
     f->stream = h->stream_open(h, &origin, f);
     *ret_self = f;
     return WEIR_OK;
@@ -92,7 +94,7 @@ static inline enum weir_status source_poll(void *self, struct weir_batch *b, uin
     struct from *f = self;
     (void)err;
     pthread_mutex_lock(&lock);
-    const char *word = room != 0 ? f->part->words : "";
+    const char *word = room != 0 || f->part->rude ? f->part->words : "";
     size_t len = strcspn(word, " ");
     if (len != 0)
         f->part->words += len + (word[len] == ' ');
