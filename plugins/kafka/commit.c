@@ -28,6 +28,15 @@ static void commit_failed(struct source *s, rd_kafka_resp_err_t code)
            "offsets could not be committed: trying again with the next commit", kv, 2);
 }
 
+/* One of an assignment that is over counts for nothing, nor one of before the ids got their mark. */
+static void note_committed(struct part *p, const rd_kafka_topic_partition_t *o)
+{
+    if (o->offset > p->watermark || mark_of(o) != p->mark_ms)
+        return;
+    p->committed = o->offset;
+    p->had_offset = true;
+}
+
 static void on_reply(rd_kafka_t *rk, rd_kafka_resp_err_t code,
                      rd_kafka_topic_partition_list_t *offsets, void *opaque)
 {
@@ -40,8 +49,8 @@ static void on_reply(rd_kafka_t *rk, rd_kafka_resp_err_t code,
         struct part *p = part_find(s, o->topic, o->partition);
         if (o->err != RD_KAFKA_RESP_ERR_NO_ERROR)
             worst = o->err;
-        else if (code == RD_KAFKA_RESP_ERR_NO_ERROR && p != NULL && o->offset <= p->watermark)
-            p->committed = o->offset; /* else it is of an assignment that is over */
+        else if (code == RD_KAFKA_RESP_ERR_NO_ERROR && p != NULL)
+            note_committed(p, o);
     }
     if (worst != RD_KAFKA_RESP_ERR_NO_ERROR)
         commit_failed(s, worst);

@@ -39,17 +39,18 @@ static void note_gap(struct part *p, int64_t from, int64_t to)
     p->gap_to = to;
 }
 
-/* It is known where the group goes on, and what comes first or else the end of the partition. */
+/* Nothing came of the partition so far. Compares the place where it went on with what comes first,
+ * or with its end: the place from then on, for a partition may wait there for long. */
 static void compare_begin(const struct source *s, struct part *p, int64_t first)
 {
-    if (p->begin == NO_OFFSET)
-        return;
-    if (first > p->begin)
+    bool known = p->begin != NO_OFFSET;
+    if (known && first > p->begin)
         note_gap(p, p->begin, first);
-    else if (first < p->begin)
+    if (known && first < p->begin) {
         say_anew(s, p, p->begin);
-    p->anew |= first < p->begin;
-    p->begin = NO_OFFSET;
+        p->anew = true;
+    }
+    p->begin = first;
 }
 
 bool gone_check(struct source *s, struct part *p, int64_t offset)
@@ -83,13 +84,13 @@ void gone_end(struct source *s, struct part *p, int64_t offset)
 }
 
 /* The group holds no offset of it: it may have lost what it had, with the topic. */
-static void take_on_without(struct source *s, struct part *p)
+static void take_on_without(const struct source *s, struct part *p)
 {
-    if (!mark_was_read(s, p))
+    if (!mark_is_forgotten(s, p))
         return;
     log_of(s, p,
-           "the group no longer has an offset of a partition that was read: its topic was made "
-           "again, or somebody deleted the offset; its messages get other ids than before",
+           "the group no longer has the offsets of a topic that was read: it was made again, or "
+           "somebody deleted them; the messages of this partition get other ids than before",
            p->begin, 0);
     p->anew = true;
 }
@@ -103,6 +104,7 @@ void gone_taken_on(struct source *s, const rd_kafka_topic_partition_list_t *list
             continue;
         mark_read(p, o);
         p->begin = o->offset >= 0 ? o->offset : NO_OFFSET;
+        p->had_offset = o->offset >= 0 && o->opaque == NULL;
         if (o->offset < 0 || o->opaque != NULL)
             take_on_without(s, p);
     }

@@ -62,7 +62,8 @@ struct part {
     int64_t first_offset;              /* of the message emitted first */
     int64_t last_offset, last_time_ms; /* of the message emitted last */
     size_t last_len;
-    int64_t begin;            /* where the group goes on, until something came of it */
+    int64_t begin;            /* where it goes on, until something came of it */
+    bool had_offset;          /* the group had one of it, as far as is known */
     int64_t gap_from, gap_to; /* offsets that did not come */
     uint64_t poll;            /* number of the last one that emitted of it */
     int64_t mark_ms;          /* in the ids, where the topic was made again; 0: none */
@@ -154,9 +155,10 @@ struct rights {
 /* What the lanes of one source share. */
 struct lanes {
     _Atomic int64_t close_ns; /* when all of them have to be closed; 0: none closes yet */
-    pthread_mutex_t mutex;    /* guards what follows */
-    rd_kafka_topic_partition_list_t *read; /* partitions that were given up; NULL: none */
-    void (*free)(void *);                  /* the host's */
+    pthread_mutex_t mutex; /* guards what follows */
+    /* Partitions that were given up, their marks in the place of offsets; NULL: none. */
+    rd_kafka_topic_partition_list_t *read;
+    void (*free)(void *); /* the host's */
 };
 
 struct source {
@@ -182,9 +184,10 @@ struct source {
     struct asker asker;
     struct fetch fetch;
     struct lag lag;
-    /* Partitions begun anew, and where others end for us; written by asker's thread while a
-     * question for starts is open, read by the lane while none is. */
-    rd_kafka_topic_partition_list_t *begun, *stops;
+    /* Partitions begun anew, where others end for us, and topics of which the group has lost
+     * offsets; written by asker's thread while a question for starts is open, read by the lane
+     * while none is. */
+    rd_kafka_topic_partition_list_t *begun, *stops, *forgotten;
     struct gone gone;
     struct rights rights;
     const struct weir_lease_extension *lease;
@@ -297,6 +300,8 @@ bool gone_looks(const struct source *s);
 /* ---- mark.c */
 /* The mark that the group holds, if any. */
 void mark_read(struct part *p, const rd_kafka_topic_partition_t *o);
+/* The same; 0: none. */
+int64_t mark_of(const rd_kafka_topic_partition_t *o);
 /* Puts it beside an offset that is committed. */
 void mark_write(const struct source *s, const struct part *p, rd_kafka_topic_partition_t *o);
 /* Gives the event, of a message of that time, its id where that has a mark. False when memory is
@@ -305,9 +310,16 @@ bool mark_event(const struct source *s, struct weir_batch *b, const struct part 
                 struct weir_event *ev);
 /* The message was emitted. */
 void mark_emitted(struct source *s, struct part *p, int64_t offset, int64_t time_ms);
+/* Remembers it where the group had an offset of it. */
 void mark_given_up(struct source *s, const struct part *p);
-/* This process has read the partition and given it up, and the group had an offset of it. */
-bool mark_was_read(struct source *s, const struct part *p);
+/* Those that are remembered of the topics in `list`. [the thread of ask.c] */
+rd_kafka_topic_partition_list_t *mark_known(struct source *s,
+                                            const rd_kafka_topic_partition_list_t *list);
+/* Finds out which topics were made again, by what the group holds of `known`. [the thread of ask.c]
+ */
+void mark_compare(struct source *s, const rd_kafka_topic_partition_list_t *known);
+/* That found the partition's topic, before it was taken on. */
+bool mark_is_forgotten(const struct source *s, const struct part *p);
 void lanes_init(struct lanes *l);
 void lanes_free(void *take_lanes);
 

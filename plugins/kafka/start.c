@@ -281,14 +281,30 @@ void start_done(struct source *s)
         rd_kafka_topic_partition_list_destroy(s->begun);
     if (s->stops != NULL)
         rd_kafka_topic_partition_list_destroy(s->stops);
+    if (s->forgotten != NULL)
+        rd_kafka_topic_partition_list_destroy(s->forgotten);
+}
+
+/* What the group holds of them, and what has become of those that were read before. */
+static rd_kafka_resp_err_t find_held(struct source *s, rd_kafka_topic_partition_list_t *list,
+                                     int timeout_ms)
+{
+    rd_kafka_topic_partition_list_t *known = mark_known(s, list);
+    rd_kafka_resp_err_t code = unless_stopped(s, rd_kafka_committed(s->rk, list, timeout_ms));
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+        code = worst_of(list);
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR && known->cnt > 0)
+        code = unless_stopped(s, rd_kafka_committed(s->rk, known, timeout_ms));
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+        mark_compare(s, known);
+    rd_kafka_topic_partition_list_destroy(known);
+    return code;
 }
 
 static rd_kafka_resp_err_t find_places(struct source *s, rd_kafka_topic_partition_list_t *list,
                                        int timeout_ms)
 {
-    rd_kafka_resp_err_t code = unless_stopped(s, rd_kafka_committed(s->rk, list, timeout_ms));
-    if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
-        code = worst_of(list);
+    rd_kafka_resp_err_t code = find_held(s, list, timeout_ms);
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR || !start_is_asked(s->cfg))
         return code;
     if (s->cfg->start_over)

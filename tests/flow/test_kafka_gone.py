@@ -181,3 +181,52 @@ def test_a_topic_that_is_deleted_and_made_again_is_read_from_its_beginning(weir,
     for n, (one,) in ids.items():
         assert ("@" in one) == (n >= 600), (n, one)
     assert len({one.split("-")[-2] + one.split("@")[1] for n, (one,) in ids.items() if n >= 600}) == 2
+
+
+REFRESH = "rdkafka: {topic.metadata.refresh.interval.ms: 500}"
+
+
+def ids_of(messages):
+    return [m.headers["weir-id"].decode() for m in messages]
+
+
+@LIBRARIES
+@pytest.mark.parametrize("pause", [0, 3])
+def test_a_topic_that_is_made_again_while_nothing_comes_of_it(weir, kafka, unique, library, pause):
+    """The process that meets it has read and committed nothing itself."""
+    source, target, group = kafka.topic(name=unique_name("again")), kafka.topic(), unique("g")
+    send(kafka, source, 0, 50)
+    weir.run(text(kafka, source, target, group, "stop_at_end: true"), env=environment(library))
+    running = weir.start(text(kafka, source, target, group, REFRESH), env=environment(library))
+    running.wait_log("partitions taken on")
+    wait_until(lambda: running.metric("weir_kafka_watermark_lag", component="in") == 0)
+    delete(kafka, source)
+    if pause:
+        running.wait_log("Kafka topic does not exist", timeout=40, topic=source)
+    kafka.topic(name=source)
+    send(kafka, source, 50, 90)
+    wait_until(lambda: set(numbers(kafka.consume(target))) == set(range(90)), 60)
+    running.stop()
+    assert len(set(ids_of(kafka.consume(target)))) == 90
+
+
+@LIBRARIES
+def test_a_partition_that_another_process_had_read(weir, kafka, unique, library):
+    """Of two processes one ends after the topic was deleted: the other knows that it is not the one it was."""
+    source, target, group = kafka.topic(partitions=2, name=unique_name("again")), kafka.topic(), unique("g")
+    pair = [weir.start(text(kafka, source, target, group, REFRESH), env=environment(library)) for _ in range(2)]
+    for running in pair:
+        running.wait_log("partitions taken on", partitions=1, timeout=40)
+    send(kafka, source, 0, 100, key=lambda i, _: str(i))
+    wait_until(lambda: sum(kafka.committed(group, source).values()) == 100, 30)
+    delete(kafka, source)
+    for running in pair:
+        running.wait_log("Kafka topic does not exist", timeout=40, topic=source)
+    pair[1].stop()
+    kafka.topic(partitions=2, name=source)
+    send(kafka, source, 100, 200, key=lambda i, _: str(i))
+    wait_until(lambda: set(numbers(kafka.consume(target))) == set(range(200)), 60)
+    pair[0].stop()
+    found = kafka.consume(target)
+    assert len(set(ids_of(found))) == 200
+    assert all(("@" in one) == (m.json["n"] >= 100) for m, one in zip(found, ids_of(found)))

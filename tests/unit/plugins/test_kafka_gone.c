@@ -137,22 +137,30 @@ static void source_free(struct source *s)
 {
     s->parts[0]->giving_up = true;
     parts_close(s);
+    if (s->forgotten != NULL)
+        rd_kafka_topic_partition_list_destroy(s->forgotten);
     lanes_free(s->lanes);
     free(s->parts);
     free(s);
+}
+
+static void set_offset(rd_kafka_topic_partition_t *o, int64_t offset, const char *metadata)
+{
+    o->offset = offset;
+    if (metadata == NULL)
+        return;
+    o->metadata_size = strlen(metadata);
+    o->metadata = rd_kafka_mem_malloc(NULL, o->metadata_size);
+    memcpy(o->metadata, metadata, o->metadata_size);
 }
 
 /* As the group gives it. */
 static void take_on(struct source *s, int64_t offset, const char *metadata)
 {
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
-    rd_kafka_topic_partition_t *o = rd_kafka_topic_partition_list_add(list, "t", 3);
-    o->offset = offset;
-    if (metadata != NULL) {
-        o->metadata_size = strlen(metadata);
-        o->metadata = rd_kafka_mem_malloc(NULL, o->metadata_size);
-        memcpy(o->metadata, metadata, o->metadata_size);
-    }
+    set_offset(
+        rd_kafka_topic_partition_list_add(list, "t", s->parts[0]->origin.partition), offset,
+        metadata);
     gone_taken_on(s, list);
     rd_kafka_topic_partition_list_destroy(list);
 }
@@ -250,28 +258,112 @@ static void test_what_comes_before_the_groups_offset_is_of_a_topic_made_again(vo
     source_free(s);
 }
 
+/* It goes, and comes again. */
+static void give_up(struct source *s)
+{
+    s->parts[0]->giving_up = true;
+    parts_close(s);
+    assert_non_null(part_open(s, "t", 3));
+}
+
+/* What the group answers for each partition that is remembered of the topic; returns how many. */
+static int ask_group(struct source *s, const char *topic, int64_t offset, const char *metadata)
+{
+    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+    rd_kafka_topic_partition_list_add(list, topic, 8);
+    rd_kafka_topic_partition_list_t *known = mark_known(s, list);
+    int n = known->cnt;
+    for (int i = 0; i < n; i++)
+        set_offset(&known->elems[i], offset, metadata);
+    mark_compare(s, known);
+    rd_kafka_topic_partition_list_destroy(known);
+    rd_kafka_topic_partition_list_destroy(list);
+    return n;
+}
+
 static void test_an_offset_that_the_group_has_lost_is_of_a_topic_made_again(void **state)
 {
     struct source *s = source_new();
     (void)state;
     take_on(s, -1, NULL);
     assert_string_equal(emit(s, 0, 1000), "");
-    s->parts[0]->giving_up = true;
-    parts_close(s); /* nothing was committed: it is read as before */
-    assert_non_null(part_open(s, "t", 3));
-    take_on(s, -1, NULL);
+    give_up(s);
+    assert_int_equal(ask_group(s, "t", -1, NULL), 0);
+    take_on(s, -1, NULL); /* nothing was committed: it is read as before */
     assert_string_equal(emit(s, 0, 1000), "");
-    s->parts[0]->committed = 1;
-    s->parts[0]->giving_up = true;
-    parts_close(s);
-    assert_non_null(part_open(s, "t", 3));
+    s->parts[0]->had_offset = true;
+    give_up(s);
+    assert_int_equal(ask_group(s, "t", 1, NULL), 1);
     take_on(s, 1, NULL); /* back from another member */
     assert_string_equal(emit(s, 1, 1000), "");
-    s->parts[0]->giving_up = true;
-    parts_close(s);
-    assert_non_null(part_open(s, "t", 3));
+    give_up(s);
+    assert_int_equal(ask_group(s, "other", -1, NULL), 0);
+    assert_int_equal(ask_group(s, "t", -1, NULL), 1);
     take_on(s, -1, NULL);
     assert_string_equal(emit(s, 0, 9000), "t-3-0@9000");
+    source_free(s);
+}
+
+/* This process has read another partition of it; the one that is taken on was another's. */
+static void test_what_became_of_other_partitions_tells_that_the_topic_was_made_again(void **state)
+{
+    static const struct {
+        int64_t offset; /* of partition 3, which had no mark */
+        const char *metadata;
+        const char *id;
+    } cases[] = {
+        {-1, NULL, "t-7-0@9000"},
+        {5, NULL, ""},
+        {5, "of others", ""},
+        {5, "weir-made-again:8000", "t-7-0@9000"}, /* another process was faster */
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct source *s = source_new();
+        take_on(s, 7, NULL);
+        s->parts[0]->giving_up = true;
+        parts_close(s);
+        assert_int_equal(ask_group(s, "t", cases[i].offset, cases[i].metadata), 1);
+        assert_non_null(part_open(s, "t", 7));
+        take_on(s, -1, NULL);
+        assert_string_equal(emit(s, 0, 9000), cases[i].id);
+        source_free(s);
+    }
+}
+
+/* Nothing has come of it, and nothing was committed by this process. */
+static void test_an_idle_partition_whose_topic_is_made_again(void **state)
+{
+    struct source *s = source_new();
+    (void)state;
+    take_on(s, 1000, NULL);
+    gone_end(s, s->parts[0], 1000);
+    gone_end(s, s->parts[0], 1000);
+    assert_string_equal(emit(s, 0, 2000), "t-3-0@2000");
+    source_free(s);
+    s = source_new();
+    take_on(s, -1, NULL);
+    gone_end(s, s->parts[0], 30);
+    assert_string_equal(emit(s, 30, 2000), "");
+    source_free(s);
+    s = source_new();
+    take_on(s, 1000, NULL);
+    give_up(s);
+    assert_int_equal(ask_group(s, "t", -1, NULL), 1);
+    take_on(s, -1, NULL);
+    assert_string_equal(emit(s, 0, 3000), "t-3-0@3000");
+    source_free(s);
+}
+
+/* Also where the group has that offset already, without the mark. */
+static void test_a_mark_is_committed_at_once(void **state)
+{
+    struct source *s = source_new();
+    (void)state;
+    s->parts[0]->watermark = s->parts[0]->committed = 0;
+    s->parts[0]->anew = true;
+    assert_string_equal(emit(s, 0, 2000), "t-3-0@2000");
+    assert_true(s->parts[0]->watermark != s->parts[0]->committed);
     source_free(s);
 }
 
@@ -307,6 +399,9 @@ int main(void)
         cmocka_unit_test(test_the_group_keeps_the_mark),
         cmocka_unit_test(test_what_comes_before_the_groups_offset_is_of_a_topic_made_again),
         cmocka_unit_test(test_an_offset_that_the_group_has_lost_is_of_a_topic_made_again),
+        cmocka_unit_test(test_what_became_of_other_partitions_tells_that_the_topic_was_made_again),
+        cmocka_unit_test(test_an_idle_partition_whose_topic_is_made_again),
+        cmocka_unit_test(test_a_mark_is_committed_at_once),
         cmocka_unit_test(test_metadata_of_others_is_no_mark),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

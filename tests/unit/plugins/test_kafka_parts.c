@@ -45,6 +45,26 @@ void mark_write(const struct source *s, const struct part *p, rd_kafka_topic_par
     (void)s, (void)p, (void)o;
 }
 
+static int64_t replied_mark;
+
+int64_t mark_of(const rd_kafka_topic_partition_t *o)
+{
+    (void)o;
+    return replied_mark;
+}
+
+rd_kafka_topic_partition_list_t *mark_known(struct source *s,
+                                            const rd_kafka_topic_partition_list_t *list)
+{
+    (void)s;
+    return rd_kafka_topic_partition_list_new(list->cnt);
+}
+
+void mark_compare(struct source *s, const rd_kafka_topic_partition_list_t *known)
+{
+    (void)s, (void)known;
+}
+
 struct part *part_find(struct source *s, const char *topic, int32_t partition)
 {
     (void)topic;
@@ -262,6 +282,31 @@ static void test_a_reply_to_an_older_assignment_counts_for_nothing(void **state)
     free(p);
 }
 
+/* Whoever goes on there would not know of the mark. */
+static void test_a_reply_of_before_the_mark_counts_for_nothing(void **state)
+{
+    struct part *p = calloc(1, sizeof(*p) + 2);
+    struct part *parts[] = {p};
+    struct source s = {.client = {.host = &host}, .parts = parts, .n_parts = 1};
+    (void)state;
+    n_sent = 0;
+    p->topic[0] = 't';
+    p->committed = NO_OFFSET;
+    p->mark_ms = 2000;
+    commit_mark(&s, p, 600);
+    replied_mark = 0;
+    reply(&s, 600);
+    assert_false(p->had_offset);
+    assert_true(commit_send(&s, false));
+    replied_mark = 2000;
+    reply(&s, 600);
+    assert_true(p->had_offset);
+    assert_false(commit_send(&s, false));
+    assert_int_equal(n_sent, 1);
+    replied_mark = 0;
+    free(p);
+}
+
 /* ---- Verdicts ---- */
 
 static void test_every_error_has_a_verdict(void **state)
@@ -405,6 +450,7 @@ int main(void)
         cmocka_unit_test(test_until_something_was_delivered_one_write_is_under_way),
         cmocka_unit_test(test_topics_that_do_not_exist_leave_their_places),
         cmocka_unit_test(test_a_reply_to_an_older_assignment_counts_for_nothing),
+        cmocka_unit_test(test_a_reply_of_before_the_mark_counts_for_nothing),
         cmocka_unit_test(test_every_error_has_a_verdict),
         cmocka_unit_test(test_too_large_is_rejected_only_alone),
         cmocka_unit_test(test_a_refused_record_is_rejected_only_where_it_is_the_events),
