@@ -11,6 +11,8 @@
 #include "source.h"
 
 #define ASK_INTERVAL WEIR_NS_PER_S
+/* So often a run that is to end asks brokers that do not answer. */
+#define ASKS_MOST 10
 
 static void log_of(const struct source *s, const struct part *p, const char *message, int64_t at,
                    uint64_t gone)
@@ -37,6 +39,7 @@ static void note_gap(struct part *p, int64_t from, int64_t to)
         return;
     p->gap_from = from;
     p->gap_to = to;
+    p->gap_asked = 0;
 }
 
 /* Nothing came of the partition so far. Compares the place where it went on with what comes first,
@@ -53,7 +56,15 @@ static void compare_begin(const struct source *s, struct part *p, int64_t first)
     p->begin = first;
 }
 
-bool gone_check(struct source *s, struct part *p, int64_t offset)
+/* The topic is still the one that it was: a leader took over that had missed the last messages of
+ * the partition, whose first ones are long gone. One that was made again begins with 0, or with a
+ * message that is younger than what was read before. */
+static bool has_lost_its_end(const struct part *p, int64_t offset, int64_t time_ms)
+{
+    return offset > 0 && time_ms > 0 && time_ms < p->last_time_ms;
+}
+
+bool gone_check(struct source *s, struct part *p, int64_t offset, int64_t time_ms)
 {
     int64_t next = p->last_offset + 1;
     if (p->first_offset == NO_OFFSET)
@@ -67,10 +78,11 @@ bool gone_check(struct source *s, struct part *p, int64_t offset)
     /* The host enters events into their stream once the poll that emitted them has ended. */
     if (p->poll == s->n_polls || s->client.host->stream_pending(p->stream) > 0)
         return false;
+    bool same = has_lost_its_end(p, offset, time_ms);
     if (!part_restart(s, p))
         return false;
     say_anew(s, p, next);
-    p->anew = true;
+    p->anew = !same;
     return true;
 }
 
@@ -154,17 +166,33 @@ static void count_gone(struct source *s, struct part *p, int64_t first)
         commit_mark(s, p, to);
 }
 
+/* No answer. A run that ends at the end of its partitions does not wait for one for ever. */
+static void ask_failed(const struct source *s, struct part *p)
+{
+    if (!s->cfg->stop_at_end || ++p->gap_asked < ASKS_MOST)
+        return;
+    log_of(s, p,
+           "the brokers do not say whether messages are gone from the topic that did not come: "
+           "these are not counted",
+           p->gap_from, (uint64_t)(p->gap_to - p->gap_from));
+    p->gap_from = p->gap_to = NO_OFFSET;
+}
+
 static void take_begins(struct source *s, const struct question *q)
 {
     for (int i = 0; i < q->list->cnt; i++) {
         const rd_kafka_topic_partition_t *o = &q->list->elems[i];
         struct part *p = part_find(s, o->topic, o->partition);
-        if (p == NULL || q->code != RD_KAFKA_RESP_ERR_NO_ERROR)
+        if (p == NULL || !has_gap(p))
             continue;
-        if (o->err == RD_KAFKA_RESP_ERR_NO_ERROR && o->offset >= 0)
+        if (q->code != RD_KAFKA_RESP_ERR_NO_ERROR)
+            ask_failed(s, p);
+        else if (o->err == RD_KAFKA_RESP_ERR_NO_ERROR && o->offset >= 0)
             count_gone(s, p, o->offset);
         else if (o->err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
             p->gap_from = p->gap_to = NO_OFFSET; /* nobody can tell any more */
+        else
+            ask_failed(s, p);
     }
 }
 

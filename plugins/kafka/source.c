@@ -85,13 +85,17 @@ static rd_kafka_message_t *next_message(struct source *s)
     }
 }
 
+static int64_t time_of(const rd_kafka_message_t *m)
+{
+    rd_kafka_timestamp_type_t kind;
+    return rd_kafka_message_timestamp(m, &kind);
+}
+
 /* True where it was emitted already: a pause from another thread can catch the library between
  * handing out a message and noting that it did. */
 static bool is_repeated(const struct part *p, const rd_kafka_message_t *m)
 {
-    rd_kafka_timestamp_type_t kind;
-    return m->offset == p->last_offset && m->len == p->last_len &&
-           rd_kafka_message_timestamp(m, &kind) == p->last_time_ms;
+    return m->offset == p->last_offset && m->len == p->last_len && time_of(m) == p->last_time_ms;
 }
 
 /* The origin that a batch's events of one partition share. */
@@ -141,7 +145,7 @@ static bool take_messages(struct source *s, struct weir_batch *b, uint32_t room)
         }
         size_t n;
         const struct weir_origin *origin = origin_of(s, b, p, &cache);
-        if (origin == NULL || !gone_check(s, p, m->offset) ||
+        if (origin == NULL || !gone_check(s, p, m->offset, time_of(m)) ||
             !message_emit(s, b, p, origin, m, &n)) {
             held_push_front(s, m);
             return false;

@@ -65,6 +65,7 @@ struct part {
     int64_t begin;            /* where it goes on, until something came of it */
     bool had_offset;          /* the group had one of it, as far as is known */
     int64_t gap_from, gap_to; /* offsets that did not come */
+    uint32_t gap_asked;       /* so often, without an answer */
     uint64_t poll;            /* number of the last one that emitted of it */
     int64_t mark_ms;          /* in the ids, where the topic was made again; 0: none */
     bool anew;                /* the topic was made again: the next message is its first */
@@ -287,9 +288,9 @@ int64_t fetch_weight(const struct source *s);
 /* Tells the host what the library keeps. */
 void source_memory(const struct source *s);
 /* ---- gone.c */
-/* Before a message is emitted. False: it has to wait until what is under way of its partition has
- * ended. */
-bool gone_check(struct source *s, struct part *p, int64_t offset);
+/* Before a message of that time is emitted. False: it has to wait until what is under way of its
+ * partition has ended. */
+bool gone_check(struct source *s, struct part *p, int64_t offset, int64_t time_ms);
 /* The partition's end was met there. */
 void gone_end(struct source *s, struct part *p, int64_t offset);
 void gone_taken_on(struct source *s, const rd_kafka_topic_partition_list_t *list);

@@ -171,13 +171,14 @@ static const char *emit(struct source *s, int64_t offset, int64_t time_ms)
     struct part *p = s->parts[0];
     struct weir_batch b = {0};
     struct weir_event ev = {.position = offset};
-    if (!gone_check(s, p, offset))
+    if (!gone_check(s, p, offset, time_ms))
         return NULL;
     assert_true(mark_event(s, &b, p, time_ms, &ev));
     if (p->first_offset == NO_OFFSET)
         p->first_offset = offset;
     p->poll = s->n_polls;
     p->last_offset = offset;
+    p->last_time_ms = time_ms;
     mark_emitted(s, p, offset, time_ms);
     return ev.id.len != 0 ? ev.id.ptr : "";
 }
@@ -331,6 +332,23 @@ static void test_what_became_of_other_partitions_tells_that_the_topic_was_made_a
     }
 }
 
+/* By a leader that had missed its last messages. */
+static void test_a_partition_that_lost_its_end_keeps_its_ids(void **state)
+{
+    struct source *s = source_new();
+    (void)state;
+    assert_string_equal(emit(s, 100, 5000), "");
+    s->n_polls++;
+    assert_string_equal(emit(s, 40, 1000), "");
+    assert_int_equal(n_opened, 2);
+    assert_string_equal(emit(s, 41, 5000), "");
+    s->n_polls++;
+    assert_string_equal(emit(s, 40, 6000), "t-3-40@6000"); /* it was made again */
+    s->n_polls++;
+    assert_string_equal(emit(s, 0, 1000), "t-3-0@1000");
+    source_free(s);
+}
+
 /* Nothing has come of it, and nothing was committed by this process. */
 static void test_an_idle_partition_whose_topic_is_made_again(void **state)
 {
@@ -391,6 +409,36 @@ static void test_metadata_of_others_is_no_mark(void **state)
     }
 }
 
+/* ---- Gaps ---- */
+
+static void answer(struct source *s, rd_kafka_resp_err_t code, rd_kafka_resp_err_t of_partition)
+{
+    struct question q = {.list = rd_kafka_topic_partition_list_new(1), .code = code};
+    rd_kafka_topic_partition_list_add(q.list, "t", 3)->err = of_partition;
+    take_begins(s, &q);
+    rd_kafka_topic_partition_list_destroy(q.list);
+}
+
+static void test_a_run_to_the_end_does_not_ask_for_ever(void **state)
+{
+    struct source_config cfg = {.stop_at_end = true};
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct source *s = source_new();
+        s->cfg = &cfg;
+        cfg.stop_at_end = i == 0;
+        take_on(s, 10, NULL);
+        assert_string_equal(emit(s, 20, 1000), "");
+        for (int n = 0; n < ASKS_MOST; n++) {
+            assert_true(gone_looks(s));
+            answer(s, n % 2 == 0 ? RD_KAFKA_RESP_ERR__TIMED_OUT : RD_KAFKA_RESP_ERR_NO_ERROR,
+                   RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR);
+        }
+        assert_true(gone_looks(s) == (i == 1)); /* one that goes on asks until it is told */
+        source_free(s);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -401,8 +449,10 @@ int main(void)
         cmocka_unit_test(test_an_offset_that_the_group_has_lost_is_of_a_topic_made_again),
         cmocka_unit_test(test_what_became_of_other_partitions_tells_that_the_topic_was_made_again),
         cmocka_unit_test(test_an_idle_partition_whose_topic_is_made_again),
+        cmocka_unit_test(test_a_partition_that_lost_its_end_keeps_its_ids),
         cmocka_unit_test(test_a_mark_is_committed_at_once),
         cmocka_unit_test(test_metadata_of_others_is_no_mark),
+        cmocka_unit_test(test_a_run_to_the_end_does_not_ask_for_ever),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
