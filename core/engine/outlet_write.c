@@ -184,7 +184,7 @@ static uint64_t ticket_of(const struct wr_shard *s, const struct wr_write *w)
 
 static bool verdict_is_known(uint32_t verdict)
 {
-    return verdict != WEIR_VERDICT_NONE && verdict <= WEIR_VERDICT_REOPEN;
+    return verdict != WEIR_VERDICT_NONE && verdict <= WEIR_VERDICT_BEHIND;
 }
 
 /* An event without a verdict is not lost: it is written again. */
