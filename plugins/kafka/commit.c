@@ -28,7 +28,8 @@ static void commit_failed(struct source *s, rd_kafka_resp_err_t code)
            "offsets could not be committed: trying again with the next commit", kv, 2);
 }
 
-/* One of an assignment that is over counts for nothing, nor one of before the ids got their mark. */
+/* One of an assignment that is over counts for nothing, nor one of before the ids got their mark.
+ */
 static void note_committed(struct part *p, const rd_kafka_topic_partition_t *o)
 {
     if (o->offset > p->watermark || mark_of(o) != p->mark_ms)

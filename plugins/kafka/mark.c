@@ -100,8 +100,8 @@ void lanes_free(void *take_lanes)
     release(l);
 }
 
-static rd_kafka_topic_partition_t *find_in(rd_kafka_topic_partition_list_t *list,
-                                           const char *topic, int32_t partition)
+static rd_kafka_topic_partition_t *find_in(rd_kafka_topic_partition_list_t *list, const char *topic,
+                                           int32_t partition)
 {
     return list != NULL ? rd_kafka_topic_partition_list_find(list, topic, partition) : NULL;
 }

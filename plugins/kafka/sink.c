@@ -6,7 +6,10 @@
  * valid until the last report. librdkafka repeats what fails for a time by itself, in order and
  * without duplicates, for as long as it takes; what it holds is never handed to it again. Once an
  * event is refused that is to be written again, nothing behind it is handed over, and what is
- * queued behind it is taken back, so that order is kept.
+ * queued behind it is taken back, so that order is kept. Taking back has a price: what a lost
+ * connection has put back into the queue goes, too, though the broker may have it, and so does a
+ * request of which a part is sent: the library drops the connection then, with all that is under
+ * way on it, and says of these that they were never sent.
  */
 #include "sink.h"
 
@@ -18,6 +21,8 @@
 /* Requests that were under way behind one that was refused are put back into the library's queue,
  * and sent again after its retry.backoff.ms, 100 by default. */
 #define PURGE_INTERVAL (20 * WEIR_NS_PER_MS)
+/* How long a write waits for the first one to its topic; so long, too, a reload waits for it. */
+#define FIRST_WAIT WEIR_NS_PER_S
 
 /* ---- Slots --------------------------------------------------------------------------------- */
 
@@ -86,12 +91,40 @@ static bool is_clock(const struct sink *s, rd_kafka_resp_err_t code)
     return code == RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP && s->cfg->timestamp == TIMESTAMP_NOW;
 }
 
-/* Of an event that waits for one before it; costs it no attempt. */
+static struct weir_result waits(const char *code, const char *text)
+{
+    return (struct weir_result){
+        .verdict = WEIR_VERDICT_BEHIND, .code = code, .message = weir_cstr(text)};
+}
+
+/* Of an event that waits for one before it. */
 static struct weir_result behind(const struct sink *s)
 {
-    return (struct weir_result){.verdict = WEIR_VERDICT_UNAVAILABLE,
-                                .code = s->behind.code,
-                                .message = weir_cstr(s->behind.text)};
+    return waits(s->behind.code, s->behind.text);
+}
+
+/* Of an event that was taken back out of the library's queue. */
+static struct weir_result taken_back(struct sink *s, const rd_kafka_message_t *m)
+{
+    if (rd_kafka_message_status(m) == RD_KAFKA_MSG_STATUS_POSSIBLY_PERSISTED) {
+        s->behind.n_doubtful++;
+        return waits("possibly_written",
+                     "it was under way when what is behind a refused event was taken back: written "
+                     "again, and there twice where the broker had taken it");
+    }
+    return s->behind.waits ? behind(s) : waits("taken_back", "taken back from the queue");
+}
+
+/* Of an event that has to wait longer for the first write to its topic. */
+static struct weir_result behind_first(const struct sink *s, const struct topic *t)
+{
+    const struct weir_host *h = s->client.host;
+    struct weir_str text = h->arena_printf(h->scratch(h),
+                                           "topic '%s': the brokers have not answered yet to the "
+                                           "first events that were written to it; waiting for them",
+                                           t->name);
+    return (struct weir_result){
+        .verdict = WEIR_VERDICT_BEHIND, .code = "first_write", .message = text};
 }
 
 /* The verdict on an event that failed; `m` as verdict_of(). The text names the topic. */
@@ -162,7 +195,8 @@ static void purge_queue(struct sink *s)
 /* What comes behind an event that is written again must not overtake it. */
 static void keep_behind(struct sink *s, const struct weir_result *r)
 {
-    bool again = r->verdict == WEIR_VERDICT_RETRY || r->verdict == WEIR_VERDICT_UNAVAILABLE;
+    bool again = r->verdict == WEIR_VERDICT_RETRY || r->verdict == WEIR_VERDICT_UNAVAILABLE ||
+                 r->verdict == WEIR_VERDICT_BEHIND;
     bool reopen = r->verdict == WEIR_VERDICT_REOPEN;
     if ((!again && !reopen) || s->broken || atomic_load(&s->cancelled))
         return;
@@ -195,6 +229,25 @@ static int64_t purge_again(struct sink *s)
     return s->behind.purge_ns;
 }
 
+/* Who waits inside a write has an event of that write refused, so that this one is the outlet's
+ * repetition, or comes behind it. */
+static void go_on(struct sink *s)
+{
+    const struct weir_host *h = s->client.host;
+    struct weir_kv kv = weir_kv_u64("events", s->behind.n_doubtful);
+    if (s->n_pending != 0)
+        return;
+    if (s->behind.purges) /* waits for those before it: they must not take what comes now */
+        rd_kafka_purge(s->rk, RD_KAFKA_PURGE_F_QUEUE);
+    if (s->behind.n_doubtful != 0)
+        h->log(h, WEIR_LOG_WARN,
+               "events are written again that were under way when a request was refused: they may "
+               "be there twice",
+               &kv, 1);
+    s->behind.waits = s->behind.purges = false;
+    s->behind.n_doubtful = 0;
+}
+
 /* ---- The library's reports ----------------------------------------------------------------- */
 
 void on_report(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque)
@@ -210,9 +263,8 @@ void on_report(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque)
     s->n_pending--;
     if (m->err == RD_KAFKA_RESP_ERR_NO_ERROR)
         delivered(s, slot);
-    else if (m->err == RD_KAFKA_RESP_ERR__PURGE_QUEUE && s->behind.waits &&
-             !atomic_load(&s->cancelled))
-        r = behind(s);
+    else if (m->err == RD_KAFKA_RESP_ERR__PURGE_QUEUE && !atomic_load(&s->cancelled))
+        r = taken_back(s, m);
     else
         r = failed(s, m, slot);
     keep_behind(s, &r);
@@ -354,13 +406,19 @@ static rd_kafka_resp_err_t produce(struct sink *s, const rd_kafka_vu_t *vu, size
     }
 }
 
-/* Waits until the topic takes so much more. Returns as await_room(). */
+/* Waits until the topic takes so much more. Returns as await_room(), and __IN_PROGRESS where its
+ * first events take long: the brokers may be away. */
 static rd_kafka_resp_err_t await_topic(struct sink *s, struct slot *slot, int64_t deadline_ns)
 {
+    const struct weir_host *h = s->client.host;
     struct topic *t = slot->topic;
+    int64_t first_ns = h->now(h) + FIRST_WAIT;
     rd_kafka_resp_err_t code = RD_KAFKA_RESP_ERR_NO_ERROR;
-    while (code == RD_KAFKA_RESP_ERR_NO_ERROR && !topic_takes(t, slot->ticket, slot->bytes))
+    while (code == RD_KAFKA_RESP_ERR_NO_ERROR && !topic_takes(t, slot->ticket, slot->bytes)) {
         code = await_room(s, deadline_ns);
+        if (code == RD_KAFKA_RESP_ERR_NO_ERROR && !t->reached && h->now(h) >= first_ns)
+            code = RD_KAFKA_RESP_ERR__IN_PROGRESS;
+    }
     slot->limit = t->limit;
     slot->alone = t->under_way == 0 && slot->bytes >= t->limit;
     return code;
@@ -395,7 +453,12 @@ static void write_message(struct sink *s, struct slot *take_slot, struct weir_ba
     }
     rd_kafka_headers_destroy(take_headers);
     note_unknown(s, slot->topic, code);
-    *r = code == RD_KAFKA_RESP_ERR__RETRY ? behind(s) : judge(s, code, NULL, slot);
+    if (code == RD_KAFKA_RESP_ERR__RETRY)
+        *r = behind(s);
+    else if (code == RD_KAFKA_RESP_ERR__IN_PROGRESS)
+        *r = behind_first(s, slot->topic);
+    else
+        *r = judge(s, code, NULL, slot);
     slot_put(s, slot);
 }
 
@@ -430,10 +493,7 @@ static void sink_write(void *self, struct weir_batch *b, int64_t deadline_ns,
     pthread_mutex_lock(&s->polling);
     s->writing = results;
     s->writing_ticket = b->ticket;
-    /* Who waits inside a write has an event of that write refused, so that this is the outlet's
-     * repetition, or comes behind it. */
-    if (s->n_pending == 0)
-        s->behind.waits = s->behind.purges = false;
+    go_on(s);
     for (uint32_t i = 0; i < b->n_events; i++) {
         struct weir_result *r = weir_result_at(results, i);
         rd_kafka_resp_err_t code = hindrance(s);

@@ -116,9 +116,10 @@ struct slot_chunk {
  * what is queued behind it is taken back: else it would overtake that event. */
 struct behind {
     bool waits;
-    bool purges;      /* what is queued was handed over after that event */
-    int64_t purge_ns; /* when to take back what was put back into the queue meanwhile */
-    const char *code; /* of the event that everything waits for */
+    bool purges;         /* what is queued was handed over after that event */
+    int64_t purge_ns;    /* when to take back what was put back into the queue meanwhile */
+    uint64_t n_doubtful; /* taken back, though the brokers may have them */
+    const char *code;    /* of the event that everything waits for */
     char text[WEIR_ERROR_TEXT / 2];
 };
 

@@ -156,7 +156,7 @@ struct rights {
 /* What the lanes of one source share. */
 struct lanes {
     _Atomic int64_t close_ns; /* when all of them have to be closed; 0: none closes yet */
-    pthread_mutex_t mutex; /* guards what follows */
+    pthread_mutex_t mutex;    /* guards what follows */
     /* Partitions that were given up, their marks in the place of offsets; NULL: none. */
     rd_kafka_topic_partition_list_t *read;
     void (*free)(void *); /* the host's */

@@ -481,6 +481,27 @@ def test_a_queue_that_stays_full_is_told_and_costs_nothing(weir, kafka, own_kafk
     running.stop()
 
 
+@pytest.mark.parametrize("library", ["system", "python"])
+def test_writes_behind_the_first_one_do_not_block(weir, kafka, own_kafka, unique, library):
+    """The broker is away from the beginning, for less than the time that a write may take."""
+    broker, source = own_kafka(), kafka.topic()
+    target = broker.topic()
+    running = weir.start(pipeline(
+        kafka, source, unique("g"), f"brokers: {broker.brokers}\n    topic: {target}\n    on_reject: drop\n"
+        "    batch: {events: 10}\n    retry: {max: 500ms, attempts: 2}").replace("stop_at_end: true", ""),
+        env=python_library() if library == "python" else None)
+    broker.pause()
+    try:
+        kafka.produce(source, [{"n": n} for n in range(100)])
+        line, = running.wait_log("events will be written again", component="out", timeout=15)
+        assert line["code"] == "first_write" and target in line["reason"]
+    finally:
+        broker.resume()
+    assert [m.json["n"] for m in broker.consume(target, 100, timeout=60, quiet=1)] == list(range(100))
+    assert not running.find_log("event rejected")
+    running.stop()
+
+
 # ---- Wrong configurations ----------------------------------------------------------------------
 
 def sink_file(options):

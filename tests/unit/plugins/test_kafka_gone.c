@@ -158,9 +158,8 @@ static void set_offset(rd_kafka_topic_partition_t *o, int64_t offset, const char
 static void take_on(struct source *s, int64_t offset, const char *metadata)
 {
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
-    set_offset(
-        rd_kafka_topic_partition_list_add(list, "t", s->parts[0]->origin.partition), offset,
-        metadata);
+    set_offset(rd_kafka_topic_partition_list_add(list, "t", s->parts[0]->origin.partition), offset,
+               metadata);
     gone_taken_on(s, list);
     rd_kafka_topic_partition_list_destroy(list);
 }
