@@ -336,7 +336,7 @@ static void to_hooks(unsigned how)
                                .instructions = trip != NO_TRIP ? 1000000 : 20000,
                                .cache = 1 << 16,
                                .ports = {names, 2}};
-    const struct weir_report told = {sizeof(told), report, report, &cf, wr_host_control()};
+    const struct weir_report told = {sizeof(told), report, report, &cf, wr_host_control(), NULL};
     if (how >= 128)
         script_type.check(&cf, &told);
     run_line(&cf);
