@@ -117,6 +117,13 @@ static bool set_value(const struct parse *p, const struct wr_cli_option *o, cons
                          "30s or 2m",
                          o->name, value);
         return true;
+    case WR_CLI_SIZE:
+        if (!wr_read_size(weir_cstr(value), place))
+            return wrong(p,
+                         "--%s: \"%s\" is no size, expected a number and a unit such as 512MiB or "
+                         "2GiB",
+                         o->name, value);
+        return true;
     case WR_CLI_CHOICE:
         return set_choice(p, o, value, place);
     }
@@ -127,7 +134,7 @@ static void set_defaults(const struct parse *p)
 {
     for (uint32_t i = 0; i < p->command->n_options; i++) {
         const struct wr_cli_option *o = &p->command->options[i];
-        if (o->type == WR_CLI_DURATION)
+        if (o->type == WR_CLI_DURATION || o->type == WR_CLI_SIZE)
             *(int64_t *)(void *)(p->args + o->offset) = -1;
         WR_BUG_ON(o->def != NULL && !set_value(p, o, o->def));
     }

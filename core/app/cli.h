@@ -12,9 +12,16 @@
 /* What the process ends with. */
 enum wr_exit { WR_EXIT_OK = 0, WR_EXIT_PROBLEMS = 1, WR_EXIT_USAGE = 2 };
 
-/* The C type at the offset: bool, const char *, struct wr_cli_list, int64_t (ns; -1: not given),
- * int (index into choices). */
-enum wr_cli_type { WR_CLI_FLAG, WR_CLI_TEXT, WR_CLI_LIST, WR_CLI_DURATION, WR_CLI_CHOICE };
+/* The C type at the offset: bool, const char *, struct wr_cli_list, int64_t (ns or
+ * bytes; -1: not given), int (index into choices). */
+enum wr_cli_type {
+    WR_CLI_FLAG,
+    WR_CLI_TEXT,
+    WR_CLI_LIST,
+    WR_CLI_DURATION,
+    WR_CLI_SIZE,
+    WR_CLI_CHOICE
+};
 
 /* NULL behind the last. */
 struct wr_cli_list {

@@ -4,12 +4,14 @@
  */
 #include <app/commands.h>
 #include <app/files.h>
+#include <app/memory.h>
 #include <base/check.h>
 #include <base/str.h>
 
 struct args {
     struct wr_cli_list plugin_dirs;
     int format;
+    int64_t memory;
 };
 
 enum { FORMAT_TEXT, FORMAT_JSON };
@@ -18,6 +20,8 @@ static const char *const format_words[] = {"text", "json", NULL};
 static const struct wr_cli_option options[] = {
     {"format", WR_CLI_CHOICE, offsetof(struct args, format), NULL, format_words, "text",
      "text for people, json for editors and scripts"},
+    {"memory", WR_CLI_SIZE, offsetof(struct args, memory), "SIZE", NULL, NULL,
+     "also check that all files together fit into so much memory, in one process"},
     {"plugin-dir", WR_CLI_LIST, offsetof(struct args, plugin_dirs), "DIR", NULL, NULL,
      "look for plugins here first"},
 };
@@ -56,12 +60,27 @@ static void print_text(const struct wr_files *f)
                warnings == 1 ? "" : "s");
 }
 
+/* False where the size itself is wrong. */
+static bool check_memory(const struct args *args, struct wr_files *f)
+{
+    struct wr_memory memory = {.limit = (uint64_t)args->memory, .from = "--memory"};
+    bool usage = false;
+    if (args->memory >= 0 && wr_diags_count(f->diags, WR_ERROR) == 0)
+        (void)wr_memory_fit(&memory, "check", f, &usage);
+    wr_memory_done(&memory);
+    return !usage;
+}
+
 static int run(const void *args_, const struct wr_cli_list *operands)
 {
     const struct args *args = args_;
     struct wr_files f;
     if (!wr_files_load("check", &args->plugin_dirs, operands, &f))
         return WR_EXIT_USAGE;
+    if (!check_memory(args, &f)) {
+        wr_files_done(&f);
+        return WR_EXIT_USAGE;
+    }
     if (args->format == FORMAT_JSON)
         print_json(&f);
     else
@@ -83,7 +102,8 @@ const struct wr_command wr_command_check = {
         "with its place, what was expected and what was found. Connects to nothing. Files that\n"
         "options name (scripts, schemas, ${file:...}) are read.\n",
     .examples = "  weir check pipelines/*.yaml\n"
-                "  weir check consumer.yaml --format json\n",
+                "  weir check consumer.yaml --format json\n"
+                "  weir check api.yaml consumer.yaml --memory 256MiB\n",
     .exits = "  0  no errors; there may be warnings\n"
              "  1  errors were found\n",
     .options = options,

@@ -6,6 +6,8 @@
 #include <app/commands.h>
 #include <app/files.h>
 #include <app/folders.h>
+#include <app/memory.h>
+#include <app/process.h>
 #include <app/supervise.h>
 #include <app/version.h>
 #include <base/check.h>
@@ -13,8 +15,8 @@
 #include <base/str.h>
 #include <signal.h>
 #include <stdio.h>
-#include <unistd.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #define SERIES_MAX 20000
 #define FILES_MAX ((rlim_t)1 << 20)
@@ -25,7 +27,10 @@ struct args {
     int log_level;
     int log_format;
     int64_t shutdown_timeout;
+    int64_t memory;
     bool exit_on_stop;
+    bool core_dumps;
+    bool no_watch;
 };
 
 /* In the orders of enum weir_log_level and enum wr_log_format. */
@@ -43,8 +48,14 @@ static const struct wr_cli_option options[] = {
      "auto is logfmt on a terminal and JSON otherwise"},
     {"shutdown-timeout", WR_CLI_DURATION, offsetof(struct args, shutdown_timeout), "DURATION", NULL,
      NULL, "how long a shutdown may take, instead of what each file says"},
+    {"memory", WR_CLI_SIZE, offsetof(struct args, memory), "SIZE", NULL, NULL,
+     "most memory of the process; without it the control group's, or 3/4 of all"},
     {"exit-on-stop", WR_CLI_FLAG, offsetof(struct args, exit_on_stop), NULL, NULL, NULL,
      "end the process when a pipeline stops by itself"},
+    {"core-dumps", WR_CLI_FLAG, offsetof(struct args, core_dumps), NULL, NULL, NULL,
+     "let a crash leave a core dump, and debuggers in: both see every secret"},
+    {"no-watch", WR_CLI_FLAG, offsetof(struct args, no_watch), NULL, NULL, NULL,
+     "reload on SIGHUP only, not when files change"},
 };
 
 /* ---- Before anything runs ---- */
@@ -58,22 +69,6 @@ static void log_alone(struct wr_log *log, enum weir_log_level level, const char 
     wr_log_scope_free(scope);
 }
 
-static void log_warning(struct wr_log *log, const struct wr_diag *w)
-{
-    struct weir_kv kv[8];
-    uint32_t n = 0;
-    if (w->pos.text != NULL)
-        kv[n++] = weir_kv_str("file", w->pos.text->name);
-    kv[n++] = weir_kv_u64("line", w->pos.line);
-    kv[n++] = weir_kv_u64("col", w->pos.col);
-    kv[n++] = weir_kv_text("code", w->code);
-    kv[n++] = weir_kv_str("path", w->path);
-    kv[n++] = weir_kv_str("message", w->message);
-    if (w->hint.len > 0)
-        kv[n++] = weir_kv_str("hint", w->hint);
-    log_alone(log, WEIR_LOG_WARN, "warning about a pipeline file", kv, n);
-}
-
 static void log_finds(struct wr_log *log, const struct wr_files *f)
 {
     for (uint32_t i = 0; i < wr_loader_n_bad(f->loader); i++) {
@@ -85,7 +80,7 @@ static void log_finds(struct wr_log *log, const struct wr_files *f)
         log_alone(log, WEIR_LOG_DEBUG, "plugin type is shadowed", &kv, 1);
     }
     for (uint32_t i = 0; i < wr_diags_count(f->diags, WR_WARNING); i++)
-        log_warning(log, wr_diags_at(f->diags, i));
+        wr_files_log(log, wr_diags_at(f->diags, i));
 }
 
 /* Two pipelines of one name would mix their metrics, logs and consumer groups. */
@@ -129,12 +124,14 @@ static bool open_server(const char *addr, struct wr_supervisor *s, struct wr_log
     return false;
 }
 
-static int run_pipelines(const struct args *args, const struct wr_files *f,
+static int run_pipelines(const struct args *args, const struct wr_files *f, const struct wr_memory *memory,
                          const struct wr_runtime *rt, struct wr_log_scope *log)
 {
     for (uint32_t i = 0; args->shutdown_timeout >= 0 && i < f->n; i++)
         f->plans[i]->shutdown_timeout = args->shutdown_timeout;
-    struct wr_supervisor *s = wr_supervisor_new(f->plans, f->n, rt, args->exit_on_stop);
+    const struct wr_supervise_options how = {args->exit_on_stop, !args->no_watch,
+                                             args->shutdown_timeout, memory};
+    struct wr_supervisor *s = wr_supervisor_new(f, rt, &how);
     struct wr_http_server *server = NULL;
     int code = WR_EXIT_OK;
     if (args->metrics == NULL || open_server(args->metrics, s, log, &server, &code))
@@ -154,7 +151,7 @@ static void raise_file_limit(void)
     (void)setrlimit(RLIMIT_NOFILE, &files);
 }
 
-static int with_runtime(const struct args *args, struct wr_files *f)
+static int with_runtime(const struct args *args, struct wr_files *f, struct wr_memory *memory)
 {
     raise_file_limit();
     signal(SIGPIPE, SIG_IGN); /* a log that nobody reads ends nobody */
@@ -165,7 +162,9 @@ static int with_runtime(const struct args *args, struct wr_files *f)
     log_finds(rt.log, f);
     WR_LOG(log, WEIR_LOG_INFO, "weir starts", weir_kv_text("version", wr_version()),
            weir_kv_u64("pipelines", f->n));
-    int code = run_pipelines(args, f, &rt, log);
+    wr_memory_begin(memory, rt.metrics, log);
+    int code = run_pipelines(args, f, memory, &rt, log);
+    wr_memory_done(memory);
     WR_LOG(log, WEIR_LOG_INFO, "weir ends", weir_kv_i64("exit_code", code));
     wr_log_scope_free(log);
     wr_log_free(rt.log);
@@ -177,13 +176,22 @@ static int run(const void *args_, const struct wr_cli_list *operands)
 {
     struct args args = *(const struct args *)args_;
     struct wr_files f;
+    struct wr_memory memory;
+    if (!args.core_dumps)
+        wr_process_close_memory(); /* before any secret is read */
     if (!wr_files_load("run", &args.plugin_dirs, operands, &f))
         return WR_EXIT_USAGE;
     int code = WR_EXIT_PROBLEMS;
-    if (wr_diags_count(f.diags, WR_ERROR) > 0)
+    bool usage = false;
+    wr_memory_find(args.memory, &memory);
+    bool fits = wr_diags_count(f.diags, WR_ERROR) == 0 && wr_memory_fit(&memory, "run", &f, &usage);
+    if (usage)
+        code = WR_EXIT_USAGE;
+    else if (!fits)
         wr_files_print(&f, stderr);
     else if (names_differ(&f))
-        code = with_runtime(&args, &f);
+        code = with_runtime(&args, &f, &memory);
+    wr_memory_done(&memory);
     wr_files_done(&f);
     return code;
 }
@@ -200,11 +208,21 @@ const struct wr_command wr_command_run = {
         "SIGINT: sources stop, everything under way is delivered and acknowledged. A second\n"
         "signal, or the shutdown timeout, ends it at once and says what was left.\n"
         "\n"
+        "A pipeline reloads on SIGHUP, and when its file changes, or a file that belongs to it:\n"
+        "what ${file:...} names, scripts with the modules beside them, schemas, certificates. The\n"
+        "new files are checked first; what they do not change goes on as it is. Where they are\n"
+        "wrong, or something new cannot be opened, the pipeline goes on as it was.\n"
+        "\n"
         "Plugins are looked for in --plugin-dir, then in the folders of WEIR_PLUGIN_PATH\n"
-        "(separated by colons), then in the build's or the install's own folder.\n",
+        "(separated by colons), then in the build's or the install's own folder.\n"
+        "\n"
+        "The process keeps within one limit of memory. What options let components take (prefetch,\n"
+        "queues, buffers, Lua states) is added up before anything starts: defaults are lowered\n"
+        "where it is too much, and settings that do not fit are errors. Near the limit sources wait.\n",
     .examples = "  weir run pipelines/quickstart.yaml\n"
                 "  weir run api.yaml producer.yaml consumer.yaml --metrics :9100\n"
-                "  weir run consumer.yaml --log-level debug --shutdown-timeout 60s\n",
+                "  weir run consumer.yaml --log-level debug --shutdown-timeout 60s\n"
+                "  weir run consumer.yaml --memory 256MiB\n",
     .exits = "  0  all pipelines ended, nothing was left\n"
              "  1  a file has errors, a pipeline stopped by itself, or events were left\n",
     .options = options,

@@ -10,5 +10,7 @@
 extern const struct wr_command wr_command_run;
 extern const struct wr_command wr_command_check;
 extern const struct wr_command wr_command_plugins;
+extern const struct wr_command wr_command_replay;
+extern const struct wr_command wr_command_buffer;
 
 #endif

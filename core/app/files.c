@@ -19,6 +19,9 @@ bool wr_files_load(const char *command, const struct wr_cli_list *plugin_dirs,
     f.plans = wr_xalloc((f.n + 1u) * sizeof(struct wr_plan *));
     for (uint32_t i = 0; i < f.n; i++)
         f.plans[i] = wr_plan_load(files->items[i], f.loader, f.diags);
+    for (uint32_t i = 0; i < f.n; i++)
+        if (f.plans[i] != NULL)
+            wr_plan_check_buffers(f.plans[i], (const struct wr_plan *const *)f.plans, i, f.diags);
     *ret_f = f;
     return true;
 }
@@ -50,6 +53,31 @@ void wr_files_print(const struct wr_files *f, FILE *out)
     }
     fwrite(b.ptr != NULL ? b.ptr : "", 1, b.len, out);
     wr_buf_done(&b);
+}
+
+/* With a scope of its own, so that many of its kind do not count as repeats. */
+void wr_files_log(struct wr_log *log, const struct wr_diag *d)
+{
+    struct wr_log_scope *scope = wr_log_scope_new(log, NULL, 0);
+    bool error = d->severity == WR_ERROR;
+    struct weir_kv kv[10];
+    uint32_t n = 0;
+    if (d->pos.text != NULL)
+        kv[n++] = weir_kv_str("file", d->pos.text->name);
+    kv[n++] = weir_kv_u64("line", d->pos.line);
+    kv[n++] = weir_kv_u64("col", d->pos.col);
+    kv[n++] = weir_kv_text("code", d->code);
+    kv[n++] = weir_kv_str("path", d->path);
+    kv[n++] = weir_kv_str("message", d->message);
+    if (d->expected.len > 0)
+        kv[n++] = weir_kv_str("expected", d->expected);
+    if (d->found.len > 0)
+        kv[n++] = weir_kv_str("found", d->found);
+    if (d->hint.len > 0)
+        kv[n++] = weir_kv_str("hint", d->hint);
+    wr_log_write(scope, error ? WEIR_LOG_ERROR : WEIR_LOG_WARN,
+                 error ? "mistake in a pipeline file" : "warning about a pipeline file", kv, n);
+    wr_log_scope_free(scope);
 }
 
 void wr_files_done(struct wr_files *f)

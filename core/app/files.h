@@ -6,6 +6,7 @@
 #define WR_APP_FILES_H
 
 #include <app/cli.h>
+#include <base/log.h>
 #include <engine/plan.h>
 #include <stdio.h>
 
@@ -22,6 +23,8 @@ bool wr_files_load(const char *command, const struct wr_cli_list *plugin_dirs,
 /* All diagnostics as text, then the plugin files that could not be used where a type was not found;
  * with color where `out` is a terminal. */
 void wr_files_print(const struct wr_files *f, FILE *out);
+/* One diagnostic as a log line. */
+void wr_files_log(struct wr_log *log, const struct wr_diag *d);
 void wr_files_done(struct wr_files *f);
 
 #endif

@@ -11,6 +11,8 @@ static const struct wr_command *const commands[] = {
     &wr_command_run,
     &wr_command_check,
     &wr_command_plugins,
+    &wr_command_replay,
+    &wr_command_buffer,
 };
 
 /* A closed standard descriptor is taken, or the next open() would get its number and events would go

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -90,6 +91,11 @@ static void put_start(struct wr_buf *out)
     double ticks = (double)strtoull(at, NULL, 10) / (double)sysconf(_SC_CLK_TCK);
     put(out, "process_start_time_seconds", "gauge", "When the process started, since the epoch.",
         boot + ticks);
+}
+
+void wr_process_close_memory(void)
+{
+    (void)prctl(PR_SET_DUMPABLE, 0);
 }
 
 void wr_process_metrics(struct wr_buf *out)

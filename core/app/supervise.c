@@ -7,9 +7,10 @@
  * deadline. A second signal is the deadline. A pipeline that has not ended GRACE behind its
  * deadline (a plugin that hangs), and a third signal, end the process as it is. A pipeline that
  * stops by itself leaves the others running and the process up, so that it can be looked at, unless
- * exit_on_stop.
+ * exit_on_stop; a reload starts it again.
  */
 #include <app/supervise.h>
+#include <app/reload.h>
 #include <app/version.h>
 #include <base/check.h>
 #include <base/mem.h>
@@ -31,13 +32,17 @@
 
 static const char *const state_names[N_STATES] = {"running", "draining", "stopped", "done"};
 
-/* One pipeline. The listener's thread reads `pipeline` and what is behind it; the rest is the main
- * thread's. */
+/* One pipeline. The listener's thread reads `pipeline` and what is behind it, under the lock; the rest is the
+ * main thread's. */
 struct slot {
-    const struct wr_plan *plan;
+    const struct wr_plan *plan; /* a reference */
+    struct weir_str name;       /* its own */
     struct wr_log_scope *log;
+    struct wr_reloader reloader;
     _Atomic(struct wr_pipeline *) pipeline; /* NULL: not open yet */
     bool stopped, closed;
+    bool left;  /* events that did not end */
+    bool again; /* a reload came while it stopped */
     bool over; /* lock: the listener's thread asks no more, `state` is the last one */
     enum wr_pipeline_state state;
     int64_t drain_at; /* WEIR_NEVER: nobody asked */
@@ -48,33 +53,46 @@ struct slot {
 
 struct wr_supervisor {
     struct wr_runtime rt;
-    bool exit_on_stop;
+    struct wr_supervise_options opt;
     struct wr_log_scope *log;
     struct slot *slots;
+    const struct wr_plan **others; /* see others_of */
     uint32_t n;
     int signals, changes; /* descriptors */
+    int64_t next_look;    /* at the files */
     uint32_t n_signals;
     pthread_mutex_t lock; /* no pipeline is closed while the listener's thread asks it */
     atomic_bool ending;   /* a signal came, or exit_on_stop */
-    bool failed;          /* a pipeline stopped, or left something */
 };
 
 /* ---- What the listener asks ---- */
 
+/* What is said of a pipeline. */
+struct look {
+    bool ready;
+    const char *state;
+    char reason[WEIR_ERROR_TEXT]; /* why it is not ready, as far as that is known */
+};
+
 /* Is that pipeline no reason to say no? One that has read its sources to their end is none, one
  * that stops or has stopped by itself is. */
-static bool slot_ready(struct wr_supervisor *s, struct slot *slot, const char **ret_state)
+static struct look look_into(struct wr_supervisor *s, struct slot *slot)
 {
-    struct wr_pipeline *p = atomic_load(&slot->pipeline);
-    *ret_state = "starting";
-    if (p == NULL)
-        return false;
+    struct look look = {.state = "starting"};
     pthread_mutex_lock(&s->lock);
-    enum wr_pipeline_state state = slot->over ? slot->state : wr_pipeline_state(p);
-    bool ready = state != WR_PIPELINE_RUNNING || wr_pipeline_ready(p);
+    struct wr_pipeline *p = atomic_load(&slot->pipeline);
+    if (p != NULL) {
+        enum wr_pipeline_state state = slot->over ? slot->state : wr_pipeline_state(p);
+        const char *reason = wr_pipeline_reason(p);
+        look.ready = reason[0] == '\0' && (state != WR_PIPELINE_RUNNING || wr_pipeline_ready(p));
+        look.state = state_names[state];
+        if (reason[0] != '\0')
+            snprintf(look.reason, sizeof(look.reason), "%s", reason);
+        else
+            (void)wr_pipeline_unready(p, look.reason, sizeof(look.reason));
+    }
     pthread_mutex_unlock(&s->lock);
-    *ret_state = state_names[state];
-    return ready && wr_pipeline_reason(p)[0] == '\0';
+    return look;
 }
 
 static void set_gauges(void *arg)
@@ -82,11 +100,10 @@ static void set_gauges(void *arg)
     struct wr_supervisor *s = arg;
     for (uint32_t i = 0; i < s->n; i++) {
         struct slot *slot = &s->slots[i];
-        const char *name;
-        bool ready = slot_ready(s, slot, &name) && !atomic_load(&s->ending);
-        wr_metric_set(slot->ready, ready ? 1 : 0);
+        struct look look = look_into(s, slot);
+        wr_metric_set(slot->ready, look.ready && !atomic_load(&s->ending) ? 1 : 0);
         for (size_t k = 0; k < N_STATES; k++)
-            wr_metric_set(slot->states[k], strcmp(state_names[k], name) == 0 ? 1 : 0);
+            wr_metric_set(slot->states[k], strcmp(state_names[k], look.state) == 0 ? 1 : 0);
     }
 }
 
@@ -103,18 +120,15 @@ static bool answer_ready(void *arg, struct wr_buf *out)
     bool all = !atomic_load(&s->ending);
     struct wr_buf list = {0};
     for (uint32_t i = 0; i < s->n; i++) {
-        struct slot *slot = &s->slots[i];
-        const char *state;
-        bool ready = slot_ready(s, slot, &state);
-        all = all && ready;
+        struct look look = look_into(s, &s->slots[i]);
+        all = all && look.ready;
         wr_buf_printf(&list, "%s{\"pipeline\":", i > 0 ? "," : "");
-        wr_buf_json(&list, slot->plan->name);
-        wr_buf_printf(&list, ",\"ready\":%s,\"state\":\"%s\"", ready ? "true" : "false", state);
-        struct wr_pipeline *p = atomic_load(&slot->pipeline);
-        const char *reason = p != NULL ? wr_pipeline_reason(p) : "";
-        if (reason[0] != '\0') {
+        wr_buf_json(&list, s->slots[i].name);
+        wr_buf_printf(&list, ",\"ready\":%s,\"state\":\"%s\"", look.ready ? "true" : "false",
+                      look.state);
+        if (look.reason[0] != '\0') {
             wr_buf_text(&list, ",\"reason\":");
-            wr_buf_json(&list, weir_cstr(reason));
+            wr_buf_json(&list, weir_cstr(look.reason));
         }
         wr_buf_text(&list, "}");
     }
@@ -138,13 +152,14 @@ static int open_signals(void)
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
 static void make_metrics(struct wr_supervisor *s, struct slot *slot)
 {
-    struct wr_label labels[] = {{"pipeline", slot->plan->name}, {"state", {NULL, 0}}};
+    struct wr_label labels[] = {{"pipeline", slot->name}, {"state", {NULL, 0}}};
     slot->ready = wr_metric(s->rt.metrics, WR_GAUGE, "pipeline_ready",
                             "1 while the pipeline takes events.", labels, 1);
     for (size_t i = 0; i < N_STATES; i++) {
@@ -166,27 +181,41 @@ static void make_build_info(struct wr_metrics *m)
                   1);
 }
 
-struct wr_supervisor *wr_supervisor_new(struct wr_plan *const *plans, uint32_t n,
-                                        const struct wr_runtime *rt, bool exit_on_stop)
+static void slot_init(struct wr_supervisor *s, struct slot *slot, const struct wr_files *files,
+                      uint32_t i)
+{
+    const struct wr_plan *plan = files->plans[i];
+    const struct weir_kv field = weir_kv_str("pipeline", plan->name);
+    slot->plan = wr_plan_ref(plan);
+    slot->name = weir_str_n(wr_xmemdup(plan->name.ptr, plan->name.len), plan->name.len);
+    slot->drain_at = slot->deadline = WEIR_NEVER;
+    slot->log = wr_log_scope_new(s->rt.log, &field, 1);
+    wr_log_scope_hide(slot->log, plan->secrets);
+    make_metrics(s, slot);
+    slot->reloader = (struct wr_reloader){.rt = s->rt,
+                                          .log = slot->log,
+                                          .loader = files->loader,
+                                          .memory = s->opt.memory,
+                                          .shutdown_timeout = s->opt.shutdown_timeout};
+    wr_reloader_init(&slot->reloader, plan);
+}
+
+struct wr_supervisor *wr_supervisor_new(const struct wr_files *files, const struct wr_runtime *rt,
+                                        const struct wr_supervise_options *options)
 {
     struct wr_supervisor *s = wr_xalloc(sizeof(*s));
     s->rt = *rt;
-    s->exit_on_stop = exit_on_stop;
-    s->n = n;
-    s->slots = wr_xalloc((n + 1u) * sizeof(*s->slots));
+    s->opt = *options;
+    s->n = files->n;
+    s->slots = wr_xalloc((s->n + 1u) * sizeof(*s->slots));
+    s->others = wr_xalloc((s->n + 1u) * sizeof(struct wr_plan *));
     s->log = wr_log_scope_new(rt->log, NULL, 0);
     pthread_mutex_init(&s->lock, NULL);
     s->signals = open_signals();
     s->changes = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     WR_BUG_ON(s->signals < 0 || s->changes < 0);
-    for (uint32_t i = 0; i < n; i++) {
-        struct slot *slot = &s->slots[i];
-        const struct weir_kv field = weir_kv_str("pipeline", plans[i]->name);
-        slot->plan = plans[i];
-        slot->drain_at = slot->deadline = WEIR_NEVER;
-        slot->log = wr_log_scope_new(rt->log, &field, 1);
-        make_metrics(s, slot);
-    }
+    for (uint32_t i = 0; i < s->n; i++)
+        slot_init(s, &s->slots[i], files, i);
     make_build_info(rt->metrics);
     wr_metrics_on_scrape(rt->metrics, set_gauges, s);
     return s;
@@ -200,12 +229,15 @@ void wr_supervisor_free(struct wr_supervisor *s)
     for (uint32_t i = 0; i < s->n; i++) {
         wr_pipeline_free(atomic_load(&s->slots[i].pipeline));
         wr_log_scope_free(s->slots[i].log);
+        wr_plan_free(s->slots[i].plan);
+        wr_free((void *)(uintptr_t)s->slots[i].name.ptr);
     }
     wr_log_scope_free(s->log);
     close(s->signals);
     close(s->changes);
     pthread_mutex_destroy(&s->lock);
     wr_free(s->slots);
+    wr_free((void *)s->others);
     wr_free(s);
 }
 
@@ -334,11 +366,112 @@ static void on_signal(struct wr_supervisor *s, const char *name)
         end_hard(s, "a third signal");
 }
 
+/* ---- Reload ---- */
+
+/* A signal to end waits: it is no time for a reload. Another SIGHUP is one for the time after it. */
+static bool end_waits(void *arg)
+{
+    sigset_t pending;
+    (void)arg;
+    return sigpending(&pending) == 0 &&
+           (sigismember(&pending, SIGTERM) == 1 || sigismember(&pending, SIGINT) == 1);
+}
+
+/* By itself: whoever looks first notes it. */
+static bool has_stopped(struct slot *slot)
+{
+    slot->stopped = slot->stopped || wr_pipeline_reason(atomic_load(&slot->pipeline))[0] != '\0';
+    return slot->stopped;
+}
+
+static void runs_by(struct slot *slot, const struct wr_plan *take_plan)
+{
+    wr_log_scope_hide(slot->log, take_plan->secrets);
+    wr_plan_free(slot->plan);
+    slot->plan = take_plan;
+}
+
+/* Until the next call. One that has ended takes no memory and no folder. */
+static struct wr_others others_of(struct wr_supervisor *s, const struct slot *slot)
+{
+    for (uint32_t i = 0; i < s->n; i++)
+        s->others[i] = &s->slots[i] == slot || s->slots[i].closed ? NULL : s->slots[i].plan;
+    return (struct wr_others){s->others, s->n};
+}
+
+/* One that has stopped by itself begins anew, by what its files say now. */
+static void start_again(struct wr_supervisor *s, struct slot *slot)
+{
+    struct wr_pipeline *before = atomic_load(&slot->pipeline), *p = NULL;
+    const struct wr_plan *plan = wr_reloader_again(&slot->reloader, slot->plan, others_of(s, slot), &p);
+    slot->again = false;
+    if (plan == NULL)
+        return;
+    pthread_mutex_lock(&s->lock);
+    atomic_store(&slot->pipeline, p);
+    slot->over = false;
+    pthread_mutex_unlock(&s->lock);
+    slot->stopped = slot->closed = slot->left = false;
+    wr_pipeline_free(before);
+    runs_by(slot, plan);
+    wr_pipeline_start(p, on_change, s);
+    log_start(slot);
+}
+
+/* Why a pipeline that does not run cannot be reloaded. */
+static const char *no_reload(const struct wr_supervisor *s, const struct slot *slot)
+{
+    if (atomic_load(&s->ending))
+        return "no reload: the process ends";
+    if (slot->stopped)
+        return "the pipeline stops: its reload begins when that has ended";
+    return "no reload: the pipeline has read its sources to their end";
+}
+
+static void reload(struct wr_supervisor *s, struct slot *slot)
+{
+    struct wr_pipeline *p = atomic_load(&slot->pipeline);
+    bool ending = atomic_load(&s->ending), stopped = has_stopped(slot);
+    if (!ending && slot->closed && stopped) {
+        start_again(s, slot);
+        return;
+    }
+    if (ending || stopped || wr_pipeline_state(p) != WR_PIPELINE_RUNNING) {
+        WR_LOG(slot->log, WEIR_LOG_WARN, no_reload(s, slot));
+        slot->again = stopped;
+        return;
+    }
+    int64_t now = wr_now(s->rt.clock), timeout = slot->plan->shutdown_timeout;
+    struct wr_reload_wait wait = {timeout < WEIR_NEVER - now ? now + timeout : WEIR_NEVER,
+                                  end_waits, NULL};
+    const struct wr_plan *plan = wr_reloader_run(&slot->reloader, p, slot->plan, others_of(s, slot), &wait);
+    if (plan == NULL)
+        return;
+    runs_by(slot, plan);
+}
+
+static void look_at_files(struct wr_supervisor *s, int64_t now)
+{
+    if (!s->opt.watch || now < s->next_look || atomic_load(&s->ending))
+        return;
+    s->next_look = now + WR_RELOAD_LOOK_NS;
+    for (uint32_t i = 0; i < s->n; i++)
+        if ((!s->slots[i].closed || s->slots[i].stopped) && wr_reloader_look(&s->slots[i].reloader, s->slots[i].plan))
+            reload(s, &s->slots[i]);
+}
+
 static void read_signals(struct wr_supervisor *s)
 {
     struct signalfd_siginfo info;
-    while (read(s->signals, &info, sizeof(info)) == sizeof(info))
-        on_signal(s, info.ssi_signo == SIGINT ? "SIGINT" : "SIGTERM");
+    while (read(s->signals, &info, sizeof(info)) == sizeof(info)) {
+        bool hangs_up = info.ssi_signo == SIGHUP;
+        if (!hangs_up || s->slots[0].reloader.loader == NULL) {
+            on_signal(s, hangs_up ? "SIGHUP" : info.ssi_signo == SIGINT ? "SIGINT" : "SIGTERM");
+            continue;
+        }
+        for (uint32_t i = 0; i < s->n; i++)
+            reload(s, &s->slots[i]);
+    }
 }
 
 static void end_pipeline(struct wr_supervisor *s, struct slot *slot, enum wr_pipeline_state state)
@@ -346,7 +479,7 @@ static void end_pipeline(struct wr_supervisor *s, struct slot *slot, enum wr_pip
     struct wr_pipeline_left left = close_pipeline(s, slot, state);
     bool bad = slot->stopped || left.events > 0 || left.timed_out;
     slot->closed = true;
-    s->failed = s->failed || left.events > 0;
+    slot->left = left.events > 0;
     WR_LOG(slot->log, bad ? WEIR_LOG_WARN : WEIR_LOG_INFO, "pipeline ended",
            weir_kv_bool("stopped_by_itself", slot->stopped),
            weir_kv_bool("timed_out", left.timed_out), weir_kv_u64("events_left", left.events));
@@ -358,14 +491,15 @@ static void look_at(struct wr_supervisor *s, struct slot *slot)
     struct wr_pipeline *p = atomic_load(&slot->pipeline);
     if (slot->closed)
         return;
+    wr_pipeline_reap(p);
     enum wr_pipeline_state state = wr_pipeline_state(p);
-    if (!slot->stopped && wr_pipeline_reason(p)[0] != '\0') {
-        slot->stopped = s->failed = true;
-        if (s->exit_on_stop)
-            begin_end(s);
-    }
-    if (state == WR_PIPELINE_DONE || state == WR_PIPELINE_STOPPED)
-        end_pipeline(s, slot, state);
+    if (has_stopped(slot) && s->opt.exit_on_stop)
+        begin_end(s);
+    if (state != WR_PIPELINE_DONE && state != WR_PIPELINE_STOPPED)
+        return;
+    end_pipeline(s, slot, state);
+    if (slot->again && !atomic_load(&s->ending))
+        start_again(s, slot);
 }
 
 /* ---- The loop ---- */
@@ -386,6 +520,8 @@ static bool all_over(const struct wr_supervisor *s)
 static int64_t next_wake(struct wr_supervisor *s, int64_t now)
 {
     int64_t wake = now + LOG_FLUSH_EVERY;
+    if (s->opt.watch && !atomic_load(&s->ending) && s->next_look < wake)
+        wake = s->next_look;
     for (uint32_t i = 0; i < s->n; i++) {
         const struct slot *slot = &s->slots[i];
         if (slot->closed)
@@ -429,11 +565,15 @@ int wr_supervisor_run(struct wr_supervisor *s)
     while (!all_over(s)) {
         wait_for_news(s);
         drain_due(s, wr_now(s->rt.clock));
+        look_at_files(s, wr_now(s->rt.clock));
         for (uint32_t i = 0; i < s->n; i++)
             look_at(s, &s->slots[i]);
         if (hangs(s, wr_now(s->rt.clock)))
             end_hard(s, "it did not come back after its deadline");
         wr_log_flush(s->rt.log);
     }
-    return s->failed ? WR_EXIT_PROBLEMS : WR_EXIT_OK;
+    bool failed = false;
+    for (uint32_t i = 0; i < s->n; i++)
+        failed = failed || s->slots[i].stopped || s->slots[i].left;
+    return failed ? WR_EXIT_PROBLEMS : WR_EXIT_OK;
 }

@@ -110,6 +110,16 @@ void *wr_arena_alloc(struct weir_arena *a, size_t size)
     return p;
 }
 
+/* What grows by and by would leave a chunk for each of its sizes. */
+static void drop_second(struct weir_arena *a, struct wr_chunk *c)
+{
+    if (a->chunks->next != c)
+        return;
+    a->chunks->next = c->next;
+    a->footprint -= sizeof(*c) + c->cap;
+    chunk_free(c);
+}
+
 void *wr_arena_realloc(struct weir_arena *a, void *p, size_t old_size, size_t size)
 {
     if (p == NULL)
@@ -125,11 +135,14 @@ void *wr_arena_realloc(struct weir_arena *a, void *p, size_t old_size, size_t si
         return p;
     if (newest)
         a->at = p; /* the new place may be this one's chunk again only if it fits, which it does not */
+    struct wr_chunk *left = newest && p == chunk_memory(a->chunks) ? a->chunks : NULL;
     void *grown = wr_arena_alloc(a, size);
     if (grown != NULL)
         memmove(grown, p, old_size);
     else if (newest)
         a->at = (char *)p + aligned(old_size);
+    if (grown != NULL && left != NULL)
+        drop_second(a, left);
     return grown;
 }
 

@@ -102,3 +102,17 @@ void wr_buf_json(struct wr_buf *b, struct weir_str s)
     }
     wr_buf_add(b, "\"", 1);
 }
+
+void wr_buf_base64(struct wr_buf *b, struct weir_str s)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    const uint8_t *in = (const uint8_t *)s.ptr;
+    for (size_t i = 0; i < s.len; i += 3) {
+        size_t left = s.len - i;
+        uint32_t v = (uint32_t)in[i] << 16 | (left > 1 ? (uint32_t)in[i + 1] << 8 : 0) |
+                     (left > 2 ? in[i + 2] : 0);
+        char four[4] = {digits[v >> 18], digits[v >> 12 & 63], left > 1 ? digits[v >> 6 & 63] : '=',
+                        left > 2 ? digits[v & 63] : '='};
+        wr_buf_add(b, four, 4);
+    }
+}

@@ -22,6 +22,7 @@ void wr_buf_printf(struct wr_buf *b, const char *fmt, ...) WEIR_PRINTF(2, 3);
 void wr_buf_vprintf(struct wr_buf *b, const char *fmt, va_list ap) WEIR_PRINTF(2, 0);
 /* A JSON string with its quotes; bytes that are not UTF-8 become U+FFFD. */
 void wr_buf_json(struct wr_buf *b, struct weir_str s);
+void wr_buf_base64(struct wr_buf *b, struct weir_str s);
 
 static inline struct weir_str wr_buf_view(const struct wr_buf *b)
 {

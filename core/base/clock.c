@@ -74,6 +74,11 @@ struct wr_clock *wr_clock_system(void)
     return &clock;
 }
 
+int64_t wr_clock_cpu(const struct wr_clock *c)
+{
+    return c == wr_clock_system() ? read_clock(CLOCK_THREAD_CPUTIME_ID) : 0;
+}
+
 void wr_cond_init(pthread_cond_t *cond)
 {
     pthread_condattr_t attr;

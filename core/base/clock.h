@@ -25,6 +25,9 @@ static inline int64_t wr_now(struct wr_clock *c)
     return c->now(c);
 }
 
+/* ns that the calling thread has computed; 0 by any clock but the system's. */
+int64_t wr_clock_cpu(const struct wr_clock *c);
+
 /* A condition variable on the monotonic clock. */
 void wr_cond_init(pthread_cond_t *cond);
 

@@ -45,6 +45,7 @@ struct wr_log_scope {
     struct wr_log_scope *next, *prev;
     struct weir_kv *fields;
     uint32_t n_fields;
+    const struct wr_secret *secrets;
     struct repeat repeats[REPEATS_SLOTS];
 };
 
@@ -63,6 +64,7 @@ struct line {
     char text[LINE_MAX_BYTES];
     size_t len;
     bool json, full;
+    const struct wr_secret *secrets; /* of what is put now */
 };
 
 static const char *const level_names[] = {"error", "warn", "info", "debug", "trace"};
@@ -115,12 +117,29 @@ static bool is_hostile(uint32_t code)
            code == 0xfeff;
 }
 
+/* Bytes at s[i] that stand in secrets which overlap. */
+static size_t hidden(const struct line *l, struct weir_str s, size_t i)
+{
+    size_t n = wr_secret_at(l->secrets, s, i);
+    for (size_t k = 1; k < n; k++) {
+        size_t more = k + wr_secret_at(l->secrets, s, i + k);
+        n = more > n ? more : n;
+    }
+    return n;
+}
+
 static void put_escaped(struct line *l, struct weir_str s)
 {
     size_t start = l->len, i = 0;
     while (i < s.len && l->len - start < VALUE_MAX && !l->full) {
         uint32_t code = 0;
-        size_t n = character(s, i, &code);
+        size_t n = hidden(l, s, i);
+        if (n != 0) {
+            put_text(l, "***");
+            i += n;
+            continue;
+        }
+        n = character(s, i, &code);
         if (n == 0)
             put_text(l, "\xef\xbf\xbd");
         else if (code == '"' || code == '\\')
@@ -153,7 +172,7 @@ static bool is_bare(struct weir_str s)
 static void put_string(struct line *l, struct weir_str s)
 {
     if (!l->json && is_bare(s)) {
-        put(l, s.ptr, s.len);
+        put_escaped(l, s); /* nothing in it is */
         return;
     }
     put_text(l, "\"");
@@ -288,9 +307,12 @@ static void emit(const struct wr_log_scope *scope, enum weir_log_level level, co
     l.len = 0;
     l.json = log->json;
     l.full = false;
+    l.secrets = scope->secrets;
     put_head(&l, log, level, message);
+    l.secrets = NULL; /* names that the user gave */
     for (uint32_t i = 0; i < scope->n_fields; i++)
         put_kv(&l, &scope->fields[i], false);
+    l.secrets = scope->secrets;
     for (uint32_t i = 0; i < n; i++)
         put_kv(&l, &kv[i], key_taken(scope, kv[i].key));
     const char *tail = l.json ? ",\"truncated\":true" : " truncated=true";
@@ -490,6 +512,11 @@ void wr_log_scope_free(struct wr_log_scope *scope)
     }
     wr_free(scope->fields);
     wr_free(scope);
+}
+
+void wr_log_scope_hide(struct wr_log_scope *scope, const struct wr_secret *secrets)
+{
+    scope->secrets = secrets;
 }
 
 bool wr_log_enabled(const struct wr_log_scope *scope, enum weir_log_level level)

@@ -10,6 +10,7 @@
 #define WR_BASE_LOG_H
 
 #include <base/clock.h>
+#include <base/secret.h>
 #include <weir/base.h>
 
 enum wr_log_format { WR_LOG_AUTO, WR_LOG_LOGFMT, WR_LOG_JSON };
@@ -29,6 +30,9 @@ void wr_log_flush(struct wr_log *log);
 /* A scope with fixed fields (copied). NULL log gives a scope that swallows everything: tests. */
 struct wr_log_scope *wr_log_scope_new(struct wr_log *log, const struct weir_kv *fields, uint32_t n);
 void wr_log_scope_free(struct wr_log_scope *scope);
+/* Shows *** for these in messages and values, but not in the fixed fields. The list stays the caller's, and
+ * as long as the scope. Before the first line. */
+void wr_log_scope_hide(struct wr_log_scope *scope, const struct wr_secret *secrets);
 
 bool wr_log_enabled(const struct wr_log_scope *scope, enum weir_log_level level);
 /* `message`: lower case, no full stop. Its first 119 bytes identify it for the rate limit, so what varies

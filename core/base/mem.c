@@ -5,25 +5,26 @@
  */
 #include <base/mem.h>
 
+#include <base/count.h>
+
 #include <malloc.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static _Atomic size_t used_bytes;
+static struct wr_count used_bytes;
 
 static void *counted(void *p)
 {
     if (p != NULL)
-        atomic_fetch_add_explicit(&used_bytes, malloc_usable_size(p), memory_order_relaxed);
+        wr_count_add(&used_bytes, (int64_t)malloc_usable_size(p));
     return p;
 }
 
 static void uncounted(void *p)
 {
     if (p != NULL)
-        atomic_fetch_sub_explicit(&used_bytes, malloc_usable_size(p), memory_order_relaxed);
+        wr_count_add(&used_bytes, -(int64_t)malloc_usable_size(p));
 }
 
 void *wr_alloc(size_t size)
@@ -42,7 +43,7 @@ void *wr_realloc(void *take_p, size_t size)
     void *p = realloc(take_p, size != 0 ? size : 1);
     if (p == NULL)
         return NULL;
-    atomic_fetch_sub_explicit(&used_bytes, before, memory_order_relaxed);
+    wr_count_add(&used_bytes, -(int64_t)before);
     return counted(p);
 }
 
@@ -52,25 +53,48 @@ void wr_free(void *take_p)
     free(take_p);
 }
 
-_Noreturn static void no_memory(void)
+/* ---- The control path ---- */
+
+/* Set aside for the time when there is no more: what fails then on the path of events ends as a dead letter, a
+ * metric and a log line, and those want memory too. */
+#define RESERVE ((size_t)256 * 1024)
+static _Atomic(void *) reserve;
+
+static void keep_reserve(void)
 {
-    fputs("weir: out of memory\n", stderr);
-    abort();
+    if (atomic_load_explicit(&reserve, memory_order_relaxed) != NULL)
+        return;
+    void *mine = malloc(RESERVE), *none = NULL;
+    if (!atomic_compare_exchange_strong(&reserve, &none, mine))
+        free(mine);
+}
+
+/* Lets go of the reserve. Where it is gone already, the process ends: what it has not acknowledged comes again. */
+static void draw_reserve(void)
+{
+    void *p = atomic_exchange(&reserve, NULL);
+    if (p == NULL) {
+        fputs("weir: out of memory\n", stderr);
+        abort();
+    }
+    free(p);
 }
 
 void *wr_xalloc(size_t size)
 {
-    void *p = wr_alloc(size);
-    if (p == NULL)
-        no_memory();
+    void *p;
+    keep_reserve();
+    while ((p = wr_alloc(size)) == NULL)
+        draw_reserve();
     return p;
 }
 
 void *wr_xrealloc(void *take_p, size_t size)
 {
-    void *p = wr_realloc(take_p, size);
-    if (p == NULL)
-        no_memory();
+    void *p;
+    keep_reserve();
+    while ((p = wr_realloc(take_p, size)) == NULL)
+        draw_reserve();
     return p;
 }
 
@@ -89,5 +113,5 @@ char *wr_xstrdup(const char *text)
 
 size_t wr_mem_used(void)
 {
-    return atomic_load_explicit(&used_bytes, memory_order_relaxed);
+    return (size_t)wr_count_sum(&used_bytes);
 }

@@ -13,7 +13,8 @@ void *wr_alloc_raw(size_t size); /* not zeroed */
 void *wr_realloc(void *take_p, size_t size);
 void wr_free(void *take_p);
 
-/* The same for the control path: ends the process with a message when memory is used up. */
+/* The same for the control path. When memory is used up it lives on what was set aside for it; when that is used
+ * up too, it ends the process with a message. */
 void *wr_xalloc(size_t size);
 void *wr_xrealloc(void *take_p, size_t size);
 char *wr_xstrdup(const char *text);

@@ -32,6 +32,7 @@ struct block {
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct block *stacks[SHIFT_MAX + 1];
 static size_t kept[SHIFT_MAX + 1];
+static size_t keep_bytes = KEEP_BYTES;
 
 /* 0: not a size of the pool. */
 static int class_of(size_t size)
@@ -66,7 +67,7 @@ void wr_pool_put(void *take_p, size_t cap)
     bool keep = false;
     if (take_p != NULL && shift != 0 && (size_t)1 << shift == cap) {
         pthread_mutex_lock(&mutex);
-        keep = kept[shift] + cap <= KEEP_BYTES;
+        keep = kept[shift] + cap <= keep_bytes;
         if (keep) {
             struct block *b = take_p;
             b->next = stacks[shift];
@@ -77,6 +78,14 @@ void wr_pool_put(void *take_p, size_t cap)
     }
     if (!keep)
         wr_free(take_p);
+}
+
+void wr_pool_bound(size_t bytes)
+{
+    size_t most = KEEP_BYTES;
+    pthread_mutex_lock(&mutex);
+    keep_bytes = bytes < most ? bytes : most;
+    pthread_mutex_unlock(&mutex);
 }
 
 void wr_pool_trim(void)

@@ -17,5 +17,7 @@ void *wr_pool_get(size_t size, size_t *ret_cap);
 void wr_pool_put(void *take_p, size_t cap);
 /* Frees what is kept. */
 void wr_pool_trim(void);
+/* Keeps no more than that of each size, and never more than 4 MiB. */
+void wr_pool_bound(size_t bytes);
 
 #endif

@@ -4,10 +4,13 @@
  * ack_source.c; both share ack_impl.h.
  */
 #include <engine/ack_impl.h>
+#include <engine/broken.h>
 
 #include <base/check.h>
 #include <base/mem.h>
 #include <base/str.h>
+
+#include <sched.h>
 
 struct wr_acks *wr_acks_new(const struct weir_source *type, const struct wr_acks_ops *ops, void *arg)
 {
@@ -25,6 +28,9 @@ void wr_acks_free(struct wr_acks *acks)
         return;
     wr_acks_collect(acks);
     WR_BUG_ON(acks->n_open != 0);
+    /* Who sent the last node may still be about to wake its owner. */
+    while (atomic_load_explicit(&acks->n_sending, memory_order_acquire) != 0)
+        sched_yield();
     while (acks->streams != NULL)
         wr_stream_close(acks->streams);
     while (acks->requests != NULL)
@@ -39,6 +45,16 @@ void wr_acks_free(struct wr_acks *acks)
 void wr_acks_source(struct wr_acks *acks, void *self)
 {
     acks->self = self;
+}
+
+void wr_acks_name(struct wr_acks *acks, struct weir_str id)
+{
+    acks->name = id;
+}
+
+struct weir_str wr_ack_source(const struct wr_ack *ack)
+{
+    return ack != NULL ? ack->home->name : weir_str_n(NULL, 0);
 }
 
 /* ---- Blocks of nodes: one a batch, reused by size ---- */
@@ -172,6 +188,7 @@ static struct wr_reason *reason_new(const struct wr_why *why)
         memcpy(text, why->component.ptr, why->component.len);
     if (why->message.len != 0)
         memcpy(text + why->component.len, why->message.ptr, why->message.len);
+    wr_secrets_hide(why->secrets, text + why->component.len, why->message.len);
     return copy;
 }
 
@@ -217,6 +234,7 @@ void wr_ended_flush(struct wr_ended *ended)
     struct wr_acks *home = ended->home;
     if (home == NULL)
         return;
+    atomic_fetch_add_explicit(&home->n_sending, 1, memory_order_relaxed);
     struct wr_ack *head = atomic_load_explicit(&home->inbox, memory_order_relaxed);
     do
         ended->last->next = head;
@@ -227,6 +245,7 @@ void wr_ended_flush(struct wr_ended *ended)
     *ended = (struct wr_ended){0};
     if (was_empty)
         home->ops.wake(home->arg);
+    atomic_fetch_sub_explicit(&home->n_sending, 1, memory_order_release);
 }
 
 static void send_home(struct wr_ack *ack, struct wr_ended *ended)
@@ -246,8 +265,8 @@ void wr_ack_settle(struct wr_ack *ack, enum weir_outcome outcome, const struct w
     if (ack == NULL)
         return;
     uint32_t bit = 1u << outcome;
-    if (why != NULL)
-        keep_why(ack, why);
+    if (why != NULL && (ack->kind == WR_ACK_REQUEST || ack->kind == WR_ACK_CHILD))
+        keep_why(ack, why); /* a stream does not ask */
     /* The only holder left: nobody else writes, so plain stores do. */
     if (atomic_load_explicit(&ack->refs, memory_order_acquire) == 1) {
         uint32_t seen = atomic_load_explicit(&ack->outcomes, memory_order_relaxed);
@@ -266,24 +285,38 @@ void wr_ack_settle(struct wr_ack *ack, enum weir_outcome outcome, const struct w
 
 #define GENERATIONS_MAX 32 /* a transform may join what it joined before, again and again */
 
-static bool is_abandoned(const struct wr_ack *ack, int generations)
+static enum wr_fate stream_fate(const struct weir_stream *s, int64_t now)
 {
-    if (ack == NULL)
-        return false;
-    if (ack->kind == WR_ACK_STREAM)
-        return atomic_load_explicit(&ack->of.stream->closed, memory_order_relaxed);
-    if (ack->kind != WR_ACK_CHILD || ack->of.child->n == 0 || generations == 0)
-        return false;
-    for (uint32_t i = 0; i < ack->of.child->n; i++)
-        if (!is_abandoned(ack->of.child->parents[i], generations - 1))
-            return false;
-    return true;
+    if (atomic_load_explicit(&s->closed, memory_order_relaxed))
+        return WR_FATE_GONE;
+    return now < atomic_load_explicit(&s->lease, memory_order_relaxed) ? WR_FATE_WRITE : WR_FATE_WAIT;
 }
 
-/* False where it would take long to say: writing what nobody counts does no harm. */
-bool wr_ack_is_abandoned(const struct wr_ack *ack)
+/* Of a join all parents have to be gone; it waits for one. */
+static enum wr_fate fate(const struct wr_ack *ack, int64_t now, int generations)
 {
-    return is_abandoned(ack, GENERATIONS_MAX);
+    if (ack == NULL)
+        return WR_FATE_WRITE;
+    if (ack->kind == WR_ACK_STREAM)
+        return wr_break_epoch(stream_fate(ack->of.stream, now) != WR_FATE_WRITE)
+                   ? stream_fate(ack->of.stream, now)
+                   : WR_FATE_WRITE;
+    if (ack->kind != WR_ACK_CHILD || ack->of.child->n == 0 || generations == 0)
+        return WR_FATE_WRITE;
+    bool all_gone = true;
+    for (uint32_t i = 0; i < ack->of.child->n; i++) {
+        enum wr_fate of_parent = fate(ack->of.child->parents[i], now, generations - 1);
+        if (of_parent == WR_FATE_WAIT)
+            return WR_FATE_WAIT;
+        all_gone &= of_parent == WR_FATE_GONE;
+    }
+    return all_gone ? WR_FATE_GONE : WR_FATE_WRITE;
+}
+
+/* WRITE where it would take long to say: writing what nobody counts does no harm. */
+enum wr_fate wr_ack_fate(const struct wr_ack *ack, int64_t now)
+{
+    return fate(ack, now, GENERATIONS_MAX);
 }
 
 /* ---- Coming home: the lane ---- */

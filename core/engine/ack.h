@@ -14,6 +14,7 @@
 #ifndef WR_ENGINE_ACK_H
 #define WR_ENGINE_ACK_H
 
+#include <base/secret.h>
 #include <model/batch.h>
 #include <weir/plugin.h>
 
@@ -26,6 +27,7 @@ struct wr_why {
     struct weir_str component;
     const char *code;
     struct weir_str message;
+    const struct wr_secret *secrets; /* that the copy of the message does not show */
 };
 
 /* Nodes that ended together on one thread, on their way home. Zero it, settle, flush. */
@@ -47,6 +49,10 @@ struct wr_acks *wr_acks_new(const struct weir_source *type, const struct wr_acks
 void wr_acks_free(struct wr_acks *acks);
 /* The source's self, once it is open. */
 void wr_acks_source(struct wr_acks *acks, void *self);
+/* The id of the source's component, kept as it is: before the first event. */
+void wr_acks_name(struct wr_acks *acks, struct weir_str id);
+/* That id; empty for NULL and where there is none. [any] */
+struct weir_str wr_ack_source(const struct wr_ack *ack);
 
 /* Gives each event of a polled batch its node. False when memory is used up: some of them are then
  * not known to their streams, and nothing more may enter. [lane] */
@@ -62,8 +68,10 @@ void wr_ack_settle(struct wr_ack *ack, enum weir_outcome outcome, const struct w
 void wr_ack_note(struct wr_ack *ack, const struct wr_why *why);
 /* Sends the chain home. [any] */
 void wr_ended_flush(struct wr_ended *ended);
-/* Its stream has been closed: nobody counts this event any more. [any] */
-bool wr_ack_is_abandoned(const struct wr_ack *ack);
+/* What may become of an event that is about to be written. GONE: its stream has been closed, nobody counts
+ * it any more. WAIT: its stream's lease has run out; the source will renew it or close the stream. [any] */
+enum wr_fate { WR_FATE_WRITE, WR_FATE_WAIT, WR_FATE_GONE };
+enum wr_fate wr_ack_fate(const struct wr_ack *ack, int64_t now);
 
 /* A node whose end settles each parent; takes one reference of each. NULL when memory is used
  * up: nothing is taken then. watcher NULL: nobody else hears. [lane] */
@@ -90,6 +98,7 @@ void wr_acks_fail_requests(struct wr_acks *acks, const struct wr_why *why);
 /* As the host's functions of these names. [lane] */
 struct weir_stream *wr_stream_open(struct wr_acks *acks, const struct weir_origin *origin,
                                    void *user);
+void wr_stream_lease(struct weir_stream *s, int64_t until_ns);
 uint64_t wr_stream_pending(struct weir_stream *s);
 void wr_stream_close(struct weir_stream *take_s);
 struct weir_request *wr_request_begin(struct wr_acks *acks, void *user);

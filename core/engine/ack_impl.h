@@ -49,14 +49,18 @@ struct wr_block {
     struct wr_ack nodes[];
 };
 
-/* Entries [head, tail) of a ring of cap places (a power of two); head is the first not ended. */
+/* Entries [head, tail) of a ring of cap places (a power of two); head is the first not ended, or where
+ * the stream is stuck: one that ended in a way behind which no watermark goes. */
+#define WR_ACK_NOWHERE UINT64_MAX /* the number of an event that came behind a stuck head */
 struct weir_stream {
     struct wr_acks *acks;
     struct weir_stream *next, *prev;
     struct weir_origin origin;
     void *user;
     _Atomic bool closed;
+    _Atomic int64_t lease; /* until then its events may be written */
     bool moved;        /* the watermark, since the last commit() */
+    bool stuck;        /* it moves no more: what comes is only counted */
     int64_t watermark; /* `next` of the last entry that left the ring */
     uint64_t head, tail, cap;
     uint64_t n_pending;
@@ -84,10 +88,12 @@ struct weir_request {
 
 struct wr_acks {
     const struct weir_source *type;
+    struct weir_str name; /* of the source's component */
     void *self;
     struct wr_acks_ops ops;
     void *arg;
     _Atomic(struct wr_ack *) inbox;
+    _Atomic uint32_t n_sending; /* threads that are not through with it, though their nodes may be home */
     _Atomic int64_t oldest;
     uint64_t n_open;
     struct wr_block *first_block, *last_block, *free_blocks;

@@ -4,6 +4,7 @@
  * the lane's thread, but for `closed`, which outlets read before each write.
  */
 #include <engine/ack_impl.h>
+#include <engine/broken.h>
 
 #include <base/check.h>
 #include <base/mem.h>
@@ -28,6 +29,7 @@ struct weir_stream *wr_stream_open(struct wr_acks *acks, const struct weir_origi
     s->origin = (struct weir_origin){{name, origin->name.len}, origin->partition};
     s->acks = acks;
     s->user = user;
+    atomic_init(&s->lease, WEIR_NEVER);
     s->next = acks->streams;
     if (s->next != NULL)
         s->next->prev = s;
@@ -69,6 +71,11 @@ void wr_stream_close(struct weir_stream *take_s)
     }
 }
 
+void wr_stream_lease(struct weir_stream *s, int64_t until_ns)
+{
+    atomic_store_explicit(&s->lease, until_ns, memory_order_relaxed);
+}
+
 void wr_streams_free_closed(struct wr_acks *acks)
 {
     for (struct weir_stream *s = acks->closed, *next; s != NULL; s = next) {
@@ -102,6 +109,13 @@ static bool ring_grow(struct weir_stream *s)
 
 static bool enter_stream(struct wr_ack *ack, struct weir_stream *s, int64_t next)
 {
+    if (s->stuck) {
+        ack->kind = WR_ACK_STREAM;
+        ack->of.stream = s;
+        ack->number = WR_ACK_NOWHERE;
+        s->n_pending++;
+        return true;
+    }
     if (s->tail - s->head == s->cap && !ring_grow(s))
         return false;
     s->ring_next[s->tail & (s->cap - 1)] = next;
@@ -115,20 +129,24 @@ static bool enter_stream(struct wr_ack *ack, struct weir_stream *s, int64_t next
 
 void wr_stream_end(struct weir_stream *s, uint64_t number, enum weir_outcome outcome)
 {
-    WR_BUG_ON(s->n_pending == 0 || number < s->head || number >= s->tail);
+    WR_BUG_ON(s->n_pending == 0 ||
+              (number != WR_ACK_NOWHERE && (number < s->head || number >= s->tail)));
     s->n_pending--;
     if (atomic_load_explicit(&s->closed, memory_order_relaxed)) {
         if (s->n_pending == 0)
             stream_free(s);
         return;
     }
-    bool failed = outcome == WEIR_FAILED || outcome == WEIR_ABANDONED;
+    if (number == WR_ACK_NOWHERE)
+        return;
+    bool failed = wr_break_failed(outcome == WEIR_FAILED || outcome == WEIR_ABANDONED);
     s->ring_done[number & (s->cap - 1)] = failed ? FAILED : ENDED;
     uint64_t mask = s->cap - 1;
     while (s->head < s->tail && s->ring_done[s->head & mask] == ENDED) {
         s->watermark = s->ring_next[s->head++ & mask];
         s->moved = s->acks->any_moved = true;
     }
+    s->stuck = s->head < s->tail && s->ring_done[s->head & mask] == FAILED;
 }
 
 /* ---- Requests ---- */
@@ -289,7 +307,7 @@ void wr_acks_report(struct wr_acks *acks)
 bool wr_acks_full(const struct wr_acks *acks)
 {
     for (const struct weir_stream *s = acks->streams; s != NULL; s = s->next)
-        if (s->tail - s->head >= WINDOW_MAX)
+        if (s->tail - s->head >= WINDOW_MAX && !s->stuck)
             return true;
     return false;
 }

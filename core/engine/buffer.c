@@ -33,6 +33,12 @@ static size_t batch_pinned(const struct wr_batch *b, size_t cost)
     return footprint > cost ? footprint - cost : 0;
 }
 
+size_t wr_batch_memory(const struct wr_batch *b)
+{
+    size_t cost = batch_cost(b);
+    return cost + batch_pinned(b, cost);
+}
+
 static void wait_for_room(struct memory_buffer *m, struct wr_waiter *w)
 {
     if (w->queued)
@@ -61,6 +67,14 @@ static void wait_no_more(struct memory_buffer *m, struct wr_waiter *w)
             at = &(m->last_waiter = *at)->next;
     }
     atomic_store(&m->base.wanted, m->waiters != NULL);
+}
+
+static void memory_forget(struct wr_buffer *buf, struct wr_waiter *w)
+{
+    struct memory_buffer *m = (struct memory_buffer *)(void *)buf;
+    pthread_mutex_lock(&m->mutex);
+    wait_no_more(m, w);
+    pthread_mutex_unlock(&m->mutex);
 }
 
 static bool memory_push(struct wr_buffer *buf, struct wr_batch *take_b, int64_t now,
@@ -165,7 +179,9 @@ static void memory_free(struct wr_buffer *take_buf)
 
 struct wr_buffer *wr_buffer_memory(size_t cap_bytes, void (*filled)(void *arg), void *arg)
 {
-    static const struct wr_buffer_ops ops = {memory_push, memory_take, memory_settle, memory_free};
+    static const struct wr_buffer_ops ops = {.push = memory_push, .forget = memory_forget,
+                                             .take = memory_take, .settle = memory_settle,
+                                             .free = memory_free};
     struct memory_buffer *m = wr_xalloc(sizeof(*m));
     m->base.ops = &ops;
     m->base.filled = filled;

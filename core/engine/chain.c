@@ -161,9 +161,10 @@ static void end_gone(struct leftovers *l, const struct wr_batch *b, struct weir_
         wr_event_restore(b, ev);
         give_up(l, ev, &gone->result, stage_of(l->unit));
     } else if (!gone->held) {
-        struct wr_why why = wr_why_of(l->unit, WEIR_DROPPED, gone->result.code, weir_cstr(NULL));
+        enum weir_outcome outcome = gone->filtered ? WEIR_FILTERED : WEIR_DROPPED;
+        struct wr_why why = wr_why_of(l->unit, outcome, gone->result.code, weir_cstr(NULL));
         discard(l, gone->result.code);
-        wr_ack_settle(ev->host_ack, WEIR_DROPPED, &why, &l->ended);
+        wr_ack_settle(ev->host_ack, outcome, &why, &l->ended);
     }
 }
 
@@ -249,7 +250,7 @@ static void end_unread(struct wr_lane *lane, uint32_t component, struct wr_batch
     for (uint32_t i = 0; i < take_b->pub.n_events; i++)
         wr_ack_settle(wr_batch_events(take_b)[i].host_ack, WEIR_FILTERED, NULL, &ended);
     wr_ended_flush(&ended);
-    wr_unit_count_discard(&lane->p->units[component], "port_not_read", take_b->pub.n_events);
+    wr_unit_count_discard(lane->p->units[component], "port_not_read", take_b->pub.n_events);
     wr_batch_free(take_b);
 }
 
@@ -297,7 +298,7 @@ static void to_readers(struct wr_lane *lane, uint32_t component, uint32_t port,
         }
         struct wr_batch *copy = wr_batch_clone(take_b);
         if (copy == NULL) {
-            no_memory(lane, take_b, &lane->p->units[component]);
+            no_memory(lane, take_b, lane->p->units[component]);
             return;
         }
         for (uint32_t e = 0; e < copy->pub.n_events; e++)
@@ -347,7 +348,7 @@ void wr_chain_emit(struct wr_lane *lane, uint32_t component, struct wr_batch *ta
         wr_batch_free(take_b);
         return;
     }
-    wr_metric_add(lane->p->units[component].sent_events, n);
+    wr_metric_add(lane->p->units[component]->sent_events, n);
     if (one_port(take_b)) {
         uint32_t port = wr_batch_events(take_b)[0].host_port;
         for (uint32_t i = 0; port != 0 && i < n; i++)
@@ -400,6 +401,42 @@ static void begin_call(struct wr_lane *lane, struct wr_batch *b)
     b->n_derived = 0;
 }
 
+static void forget_passed(struct wr_batch *b)
+{
+    for (uint32_t i = 0; b->n_passed != 0 && i < b->pub.n_events; i++)
+        wr_batch_events(b)[i].flags &= ~WEIR_EVENT_PASSED;
+    b->n_passed = 0;
+}
+
+/* What need not wait with the rest of the batch, in a batch of its own. NULL on no memory: it waits. */
+static struct wr_batch *split_passed(struct wr_batch *b)
+{
+    const uint32_t leaves = WEIR_EVENT_PASSED | WEIR_EVENT_GONE;
+    struct weir_event *events = wr_batch_events(b);
+    uint32_t n = 0, kept = 0;
+    for (uint32_t i = 0; i < b->pub.n_events; i++)
+        n += (events[i].flags & leaves) != 0;
+    struct wr_batch *part = wr_batch_new(b->own, n);
+    if (part == NULL || !wr_batch_add_bodies(part, b)) {
+        wr_batch_free(part);
+        return NULL;
+    }
+    for (uint32_t i = 0; i < b->pub.n_events; i++) {
+        if ((events[i].flags & leaves) != 0)
+            (void)wr_batch_append(part, &events[i]); /* there is room */
+        else
+            events[kept++] = events[i];
+    }
+    b->pub.n_events = kept;
+    part->n_passed = b->n_passed;
+    part->n_derived = b->n_derived;
+    part->seal = b->seal;
+    part->entered_ns = b->entered_ns;
+    b->n_passed = 0;
+    forget_passed(part);
+    return part;
+}
+
 /* False: the lane is parked in front of it. */
 static bool run_transform(struct wr_lane *lane, struct wr_work *w)
 {
@@ -416,13 +453,18 @@ static bool run_transform(struct wr_lane *lane, struct wr_work *w)
     enum weir_status status =
         inst->unit->comp->type->transform->apply(inst->self, &b->pub, &again, &err);
     if (status == WEIR_AGAIN) {
-        lane->parked = true;
+        struct wr_batch *part = b->n_passed != 0 ? split_passed(b) : NULL;
+        lane->parked = part == NULL;
         lane->resume_at = again;
-        lane->room = WR_ROOM_WAITING;
+        if (comp_at(lane, lane->source)->opt.source.room == 0)
+            lane->room = WR_ROOM_WAITING;
         push_work(lane, b, w->component);
         lane->stack[lane->n_work - 1].again = true;
-        return false;
+        if (part != NULL)
+            wr_chain_leave(lane, w->component, part); /* it goes first; then the rest is asked again */
+        return part != NULL;
     }
+    forget_passed(b);
     if (status < 0)
         fail_rest(inst, b, &err);
     wr_held_next_call(inst);
@@ -435,6 +477,7 @@ static void freeze(struct wr_lane *lane, struct wr_unit *unit, struct wr_batch *
 {
     struct leftovers l = {.lane = lane, .unit = unit, .policy = unit->comp->opt.sink.on_reject};
     uint32_t needs = unit->comp->needs, kept = 0;
+    size_t max_event = wr_outlet_buffer(unit->outlet)->max_event;
     struct weir_event *events = wr_batch_events(b);
     struct weir_error err; /* written where something fails */
     if (needs == 0) {
@@ -452,6 +495,9 @@ static void freeze(struct wr_lane *lane, struct wr_unit *unit, struct wr_batch *
         if (ok && (needs & WEIR_NEEDS_ID) != 0 && ev->id.len == 0 &&
             wr_event_id(b, ev, lane->p->rt.clock).ptr == NULL)
             ok = wr_error(&err, WEIR_E_NOMEM, "no_memory", "no memory for the event's id") == 0;
+        if (ok && max_event != 0 && wr_event_cost(ev) > max_event)
+            ok = wr_error(&err, WEIR_E_REJECTED, "too_large",
+                          "the event has more bytes than its buffer takes") == 0;
         if (!ok) {
             struct weir_result r = {.verdict = WEIR_VERDICT_REJECTED,
                                     .code = err.code,
@@ -470,7 +516,7 @@ static void freeze(struct wr_lane *lane, struct wr_unit *unit, struct wr_batch *
 /* False: the lane is parked in front of the sink's buffer. */
 static bool run_sink(struct wr_lane *lane, const struct wr_work *w, int64_t now)
 {
-    struct wr_unit *unit = &lane->p->units[w->component];
+    struct wr_unit *unit = lane->p->units[w->component];
     if (w->b->own != NULL) {
         wr_metric_add(unit->received_events, w->b->pub.n_events);
         uint32_t below = lane->n_work;
@@ -524,7 +570,7 @@ bool wr_chain_tick(struct wr_lane *lane, struct wr_instance *inst, bool final)
     }
     wr_held_next_call(inst);
     border(lane, inst, b);
-    wr_chain_emit(lane, (uint32_t)(inst->unit - lane->p->units), b);
+    wr_chain_emit(lane, inst->unit->index, b);
     return true;
 }
 
@@ -544,14 +590,14 @@ void wr_chain_abort(struct wr_lane *lane)
 {
     while (lane->n_work != 0) {
         struct wr_work w = lane->stack[--lane->n_work];
-        fail_all(w.b, &lane->p->units[w.component], "shutdown", ENDED_BEFORE);
+        fail_all(w.b, lane->p->units[w.component], "shutdown", ENDED_BEFORE);
     }
     lane->parked = false;
     for (struct wr_batch *b; (b = lane->early) != NULL;) {
         lane->early = b->next;
-        fail_all(b, &lane->p->units[lane->source], "shutdown", ENDED_BEFORE);
+        fail_all(b, lane->src->unit, "shutdown", ENDED_BEFORE);
     }
-    for (uint32_t i = 0; i < lane->p->plan->n_components; i++)
+    for (uint32_t i = 0; i < lane->n_inst; i++)
         if (lane->inst[i] != NULL)
             fail_held(lane->inst[i]);
 }

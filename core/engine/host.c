@@ -5,6 +5,7 @@
  */
 #include <engine/host.h>
 
+#include <base/budget.h>
 #include <base/error.h>
 #include <base/mem.h>
 #include <engine/runtime.h>
@@ -174,7 +175,7 @@ static void host_condition_eval(const struct weir_host *h, const struct weir_con
 {
     const struct wr_instance *inst = inst_of(h);
     const struct weir_condition_service *service =
-        inst->unit->pipeline->plan->condition_service;
+        inst->plan->condition_service;
     service->eval(inst->conditions, c->index, b, ret_true);
 }
 
@@ -209,11 +210,64 @@ static bool host_place(const struct weir_host *h, const char *option, int64_t of
     return pos.line != 0;
 }
 
+static void host_memory_report(const struct weir_host *h, const char *user, size_t bytes)
+{
+    struct wr_instance *inst = inst_of(h);
+    if (inst->memory_use == 0)
+        inst->memory_use = wr_budget_use(user);
+    wr_budget_charge(inst->memory_use, (int64_t)bytes - (int64_t)inst->memory_bytes);
+    inst->memory_bytes = bytes;
+}
+
+static bool host_memory_is_short(const struct weir_host *h)
+{
+    return wr_budget_short(wr_now(clock_of(h)));
+}
+
+static int64_t host_cpu(const struct weir_host *h)
+{
+    return wr_clock_cpu(clock_of(h));
+}
+
+static void *host_before(const struct weir_host *h)
+{
+    struct wr_unit *before = inst_of(h)->unit->before;
+    if (before == NULL)
+        return NULL;
+    pthread_mutex_lock(&before->shared.mutex);
+    void *object = before->shared.object;
+    pthread_mutex_unlock(&before->shared.mutex);
+    return object;
+}
+
+static void host_ready(const struct weir_host *h, const char *reason)
+{
+    wr_unit_unready(inst_of(h)->unit, h->index, reason);
+}
+
 static const void *host_extension(const struct weir_host *h, const char *name)
 {
     static const struct weir_place_extension place = {sizeof(place), host_place};
-    (void)h;
-    return strcmp(name, WEIR_PLACE_EXTENSION) == 0 ? &place : NULL;
+    static const struct weir_memory_extension memory = {sizeof(memory), host_memory_report,
+                                                        host_memory_is_short};
+    static const struct weir_cpu_extension cpu = {sizeof(cpu), host_cpu};
+    static const struct weir_ready_extension ready = {sizeof(ready), host_ready};
+    static const struct weir_lease_extension lease = {sizeof(lease), wr_stream_lease};
+    static const struct weir_before_extension before = {sizeof(before), host_before};
+    static const struct {
+        const char *name;
+        const void *table;
+        bool of_instance; /* not while a file is checked */
+    } rows[] = {{WEIR_PLACE_EXTENSION, &place, false},
+                {WEIR_CPU_EXTENSION, &cpu, false},
+                {WEIR_READY_EXTENSION, &ready, true},
+                {WEIR_LEASE_EXTENSION, &lease, false},
+                {WEIR_BEFORE_EXTENSION, &before, true},
+                {WEIR_MEMORY_EXTENSION, &memory, true}};
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        if (strcmp(name, rows[i].name) == 0)
+            return rows[i].of_instance && h->priv == NULL ? NULL : rows[i].table;
+    return NULL;
 }
 
 /* ---- The table ---- */
@@ -283,8 +337,8 @@ void wr_host_init(struct wr_instance *inst)
     uint32_t index = h->index, count = h->count;
     *h = control_table;
     h->priv = inst;
-    h->pipeline = inst->unit->pipeline->plan->name;
-    h->component = inst->unit->comp->id;
+    h->pipeline = inst->unit->pipeline->name;
+    h->component = inst->unit->id;
     h->index = index;
     h->count = count;
     const struct wr_component *comp = inst->unit->comp;
@@ -331,4 +385,6 @@ void wr_host_init(struct wr_instance *inst)
     h->template_value = host_template_value;
     h->condition_eval = host_condition_eval;
     h->shared = host_shared;
+    h->event_filter = wr_host_event_filter;
+    h->event_pass = wr_host_event_pass;
 }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Opening and closing one component instance, and the counters that all of them share.
+ * Opening and closing one component instance.
  */
 #include <engine/runtime.h>
 
+#include <base/budget.h>
 #include <base/error.h>
 #include <base/mem.h>
 #include <base/str.h>
@@ -17,7 +18,7 @@ static bool open_conditions(struct wr_instance *inst, struct weir_error *err)
     if (comp->n_conditions == 0)
         return true;
     const struct weir_condition_service *service =
-        inst->unit->pipeline->plan->condition_service;
+        inst->plan->condition_service;
     return service->open(&inst->host, comp->conditions, comp->n_conditions, &inst->conditions,
                          err) == WEIR_OK;
 }
@@ -28,7 +29,8 @@ struct wr_instance *wr_instance_open(struct wr_unit *unit, uint32_t index, uint3
 {
     const struct weir_type *type = unit->comp->type;
     struct wr_instance *inst = wr_xalloc(sizeof(*inst));
-    inst->unit = unit;
+    inst->unit = wr_unit_ref(unit);
+    inst->plan = wr_plan_ref(unit->plan);
     inst->clock = unit->pipeline->rt.clock;
     inst->lane = lane;
     inst->shard = shard;
@@ -44,10 +46,24 @@ struct wr_instance *wr_instance_open(struct wr_unit *unit, uint32_t index, uint3
         return inst;
     }
     wr_error_context(err, "pipeline '%.*s': %s '%.*s' (%s) cannot open",
-                     WR_STR(unit->pipeline->plan->name), wr_kind_name(type->kind),
+                     WR_STR(unit->pipeline->name), wr_kind_name(type->kind),
                      WR_STR(unit->comp->id), type->name);
     wr_instance_close(inst);
     return NULL;
+}
+
+static void instance_free(struct wr_instance *inst)
+{
+    struct wr_unit *unit = inst->unit;
+    wr_plan_free(inst->plan);
+    wr_free(inst);
+    wr_unit_unref(unit);
+}
+
+void wr_instance_unwatch(struct wr_instance *inst)
+{
+    if (--inst->n_watched == 0 && inst->self == NULL)
+        instance_free(inst);
 }
 
 void wr_instance_close(struct wr_instance *take_inst)
@@ -57,92 +73,16 @@ void wr_instance_close(struct wr_instance *take_inst)
     struct wr_unit *unit = take_inst->unit;
     if (take_inst->self != NULL)
         unit->comp->type->close(take_inst->self);
+    take_inst->self = NULL;
     while (take_inst->held != NULL) /* what it forgot: its ack was ended by the lane */
         take_inst->host.held_drop(&take_inst->host, take_inst->held);
     wr_held_next_call(take_inst);
     if (take_inst->conditions != NULL)
-        unit->pipeline->plan->condition_service->close(take_inst->conditions);
+        take_inst->plan->condition_service->close(take_inst->conditions);
     wr_arena_done(&take_inst->scratch);
-    wr_free(take_inst);
-}
-
-/* ---- What the metrics of a component say of it ---- */
-
-const char *wr_kind_name(enum weir_kind kind)
-{
-    static const char *const names[] = {"", "source", "transform", "sink"};
-    return names[kind];
-}
-
-void wr_unit_labels(const struct wr_unit *unit, struct wr_label ret[WR_UNIT_LABELS])
-{
-    ret[0] = (struct wr_label){"pipeline", unit->pipeline->plan->name};
-    ret[1] = (struct wr_label){"component", unit->comp->id};
-    ret[2] = (struct wr_label){"kind", weir_cstr(wr_kind_name(unit->comp->type->kind))};
-    ret[3] = (struct wr_label){"type", weir_cstr(unit->comp->type->name)};
-}
-
-/* ---- Counting what went wrong: rare, so the series are looked up ---- */
-
-static void count(struct wr_unit *unit, const char *name, const char *help, const char *l1,
-                  const char *v1, const char *l2, const char *v2, uint64_t n)
-{
-    struct wr_label labels[WR_UNIT_LABELS + 2];
-    uint32_t n_labels = WR_UNIT_LABELS;
-    wr_unit_labels(unit, labels);
-    if (l1 != NULL)
-        labels[n_labels++] = (struct wr_label){l1, weir_cstr(v1)};
-    if (l2 != NULL)
-        labels[n_labels++] = (struct wr_label){l2, weir_cstr(v2)};
-    wr_metric_add(wr_metric(unit->pipeline->rt.metrics, WR_COUNTER, name, help, labels, n_labels), n);
-}
-
-void wr_unit_count_error(struct wr_unit *unit, const char *stage, const char *code, uint64_t n)
-{
-    count(unit, "component_errors_total", "Events that a component could not handle.", "stage", stage,
-          "error_type", code != NULL ? code : "unknown", n);
-}
-
-void wr_unit_plugin_bug(struct wr_unit *unit, const char *message, const struct weir_kv *kv,
-                        uint32_t n_kv)
-{
-    static const char *const stages[] = {"", "poll", "apply", "write"};
-    wr_log_write(unit->log, WEIR_LOG_ERROR, message, kv, n_kv);
-    wr_unit_count_error(unit, stages[unit->comp->type->kind], "plugin_bug", 1);
-}
-
-void wr_unit_count_discard(struct wr_unit *unit, const char *reason, uint64_t n)
-{
-    count(unit, "component_discarded_events_total", "Events dropped, as the user chose.", "reason",
-          reason != NULL ? reason : "unknown", NULL, NULL, n);
-}
-
-void wr_unit_count_dead(struct wr_unit *unit, uint64_t n)
-{
-    count(unit, "dead_letters_total", "Events handed to the dead-letter sink.", NULL, NULL, NULL,
-          NULL, n);
-}
-
-void wr_unit_log_failure(struct wr_unit *unit, const char *message, const struct weir_event *ev,
-                         const struct weir_result *r, uint32_t attempts)
-{
-    const struct weir_origin *origin = ev->origin;
-    struct weir_kv kv[8] = {weir_kv_text("code", r->code != NULL ? r->code : "rejected"),
-                            weir_kv_str("reason", r->message), weir_kv_u64("attempts", attempts)};
-    uint32_t n = 3;
-    if (ev->id.len != 0)
-        kv[n++] = weir_kv_str("id", ev->id);
-    if (origin != NULL)
-        kv[n++] = weir_kv_str("origin", origin->name);
-    if (origin != NULL && origin->partition >= 0)
-        kv[n++] = weir_kv_i64("partition", origin->partition);
-    if (origin != NULL)
-        kv[n++] = weir_kv_i64(ev->request != NULL ? "item" : "offset", ev->position);
-    wr_log_write(unit->log, WEIR_LOG_WARN, message, kv, n);
-}
-
-struct wr_why wr_why_of(const struct wr_unit *unit, enum weir_outcome outcome, const char *code,
-                        struct weir_str message)
-{
-    return (struct wr_why){outcome, unit->comp->id, code, message};
+    if (take_inst->memory_bytes != 0)
+        wr_budget_charge(take_inst->memory_use, -(int64_t)take_inst->memory_bytes);
+    take_inst->memory_bytes = 0;
+    if (take_inst->n_watched == 0) /* else the last of them frees it */
+        instance_free(take_inst);
 }

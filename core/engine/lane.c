@@ -9,10 +9,12 @@
  */
 #include <engine/lane_impl.h>
 
+#include <base/budget.h>
 #include <base/check.h>
 #include <base/error.h>
 #include <base/mem.h>
 #include <base/str.h>
+#include <engine/reload_impl.h>
 #include <engine/transform_host.h>
 
 #include <stdio.h>
@@ -25,16 +27,6 @@
 #define SPARE_MAX (64u * 1024u)
 #define SPIN_SLEEP_NS (1 * WEIR_NS_PER_MS)
 
-static const struct weir_source *source_type(const struct wr_lane *lane)
-{
-    return lane->p->plan->components[lane->source].type->source;
-}
-
-static struct wr_instance *source_of(const struct wr_lane *lane)
-{
-    return lane->inst[lane->source];
-}
-
 void wr_lane_wake(void *lane)
 {
     wr_wake_signal(&((struct wr_lane *)lane)->wake);
@@ -43,16 +35,17 @@ void wr_lane_wake(void *lane)
 static void wake_source(void *arg)
 {
     struct wr_lane *lane = arg;
-    source_type(lane)->wake(source_of(lane)->self);
+    lane->type->wake(lane->src->self);
 }
 
 static void tell_settled(void *arg, void *watcher, uint64_t cookie, enum weir_outcome outcome)
 {
-    const struct wr_instance *inst = watcher;
+    struct wr_instance *inst = watcher;
     const struct weir_transform *type = inst->unit->comp->type->transform;
     (void)arg;
-    if (type->settled != NULL)
+    if (inst->self != NULL && type->settled != NULL)
         type->settled(inst->self, &cookie, &outcome, 1);
+    wr_instance_unwatch(inst);
 }
 
 struct wr_acks *wr_lane_acks(struct wr_lane *lane)
@@ -77,36 +70,51 @@ bool wr_lane_is_here(const struct wr_lane *lane)
 
 /* ---- Opening ---- */
 
-static bool reaches(const struct wr_plan *plan, uint32_t from, uint32_t to)
+bool wr_plan_reads_ids(const struct wr_plan *plan)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < plan->n_components; i++)
+        any |= (plan->components[i].needs & WEIR_NEEDS_ID) != 0;
+    return any;
+}
+
+bool wr_plan_reaches(const struct wr_plan *plan, uint32_t from, uint32_t to)
 {
     const struct wr_component *comp = &plan->components[from];
     for (uint32_t i = 0; i < comp->n_outs; i++)
-        if (comp->outs[i].to == to || reaches(plan, comp->outs[i].to, to))
+        if (comp->outs[i].to == to || wr_plan_reaches(plan, comp->outs[i].to, to))
             return true;
     return false;
 }
 
-static bool open_instances(struct wr_lane *lane, struct weir_error *err)
+bool wr_lane_has(const struct wr_plan *plan, uint32_t source, uint32_t transform)
 {
-    const struct wr_plan *plan = lane->p->plan;
-    for (uint32_t i = 0; i < plan->n_components; i++) {
-        const struct wr_component *comp = &plan->components[i];
-        bool mine = i == lane->source ||
-                    (comp->type->kind == WEIR_TRANSFORM && reaches(plan, lane->source, i));
-        lane->make_ids |= (comp->needs & WEIR_NEEDS_ID) != 0;
-        if (!mine)
+    return plan->components[transform].type->kind == WEIR_TRANSFORM &&
+           wr_plan_reaches(plan, source, transform);
+}
+
+static bool open_instances(struct wr_lane *lane, const struct wr_graph *g, struct weir_error *err)
+{
+    for (uint32_t i = 0; i < g->plan->n_components; i++) {
+        if (i != lane->source && !wr_lane_has(g->plan, lane->source, i))
             continue;
-        lane->inst[i] = wr_instance_open(&lane->p->units[i], lane->index, lane->count, lane, NULL,
-                                         err);
+        lane->inst[i] = wr_instance_open(g->units[i], lane->index, lane->count, lane, NULL, err);
         if (lane->inst[i] == NULL)
             return false;
+        if (i == lane->source)
+            lane->src = lane->inst[i];
     }
-    wr_acks_source(lane->acks, source_of(lane)->self);
+    wr_acks_source(lane->acks, lane->src->self);
     return true;
 }
 
-struct wr_lane *wr_lane_new(struct wr_pipeline *p, uint32_t component, uint32_t index,
-                            uint32_t count, struct weir_error *err)
+static uint32_t room_of(const struct wr_component *comp)
+{
+    return comp->opt.source.room != 0 ? comp->opt.source.room : ROOM_EVENTS;
+}
+
+struct wr_lane *wr_lane_new(struct wr_pipeline *p, const struct wr_graph *g, uint32_t component,
+                            uint32_t index, uint32_t count, struct weir_error *err)
 {
     static const struct wr_acks_ops ops = {wr_lane_wake, tell_settled};
     struct wr_lane *lane = wr_xalloc(sizeof(*lane));
@@ -114,14 +122,19 @@ struct wr_lane *wr_lane_new(struct wr_pipeline *p, uint32_t component, uint32_t 
     lane->source = component;
     lane->index = index;
     lane->count = count;
-    lane->inst = wr_xalloc(p->plan->n_components * sizeof(struct wr_instance *));
-    lane->acks = wr_acks_new(source_type(lane), &ops, lane);
+    lane->type = g->plan->components[component].type->source;
+    lane->inst = wr_xalloc(g->plan->n_components * sizeof(struct wr_instance *));
+    lane->n_inst = g->plan->n_components;
+    lane->make_ids = wr_plan_reads_ids(g->plan);
+    lane->acks = wr_acks_new(lane->type, &ops, lane);
+    if (g->plan->replay == NULL)
+        wr_acks_name(lane->acks, g->units[component]->id);
     lane->waiter.wake = wr_lane_wake;
     lane->waiter.arg = lane;
     lane->waiter.tells = true;
-    lane->room = ROOM_EVENTS;
-    wr_wake_init(&lane->wake, source_type(lane)->wake != NULL ? wake_source : NULL, lane);
-    if (!open_instances(lane, err)) {
+    lane->room = room_of(g->plan->components + component);
+    wr_wake_init(&lane->wake, lane->type->wake != NULL ? wake_source : NULL, lane);
+    if (!open_instances(lane, g, err)) {
         wr_lane_free(lane);
         return NULL;
     }
@@ -130,12 +143,14 @@ struct wr_lane *wr_lane_new(struct wr_pipeline *p, uint32_t component, uint32_t 
 
 void wr_lane_close_transforms(struct wr_lane *lane)
 {
-    for (uint32_t i = 0; i < lane->p->plan->n_components; i++) {
-        if (i == lane->source || lane->inst[i] == NULL)
+    for (uint32_t i = 0; i < lane->n_inst; i++) {
+        if (lane->inst[i] == lane->src || lane->inst[i] == NULL)
             continue;
         wr_instance_close(lane->inst[i]);
         lane->inst[i] = NULL;
     }
+    while (lane->n_late != 0)
+        wr_instance_close(lane->late[--lane->n_late]);
 }
 
 void wr_lane_free(struct wr_lane *take_lane)
@@ -146,10 +161,11 @@ void wr_lane_free(struct wr_lane *take_lane)
     wr_chain_abort(lane);
     wr_lane_close_transforms(lane);
     wr_batch_free(lane->spare); /* what the source attached goes before the source */
-    wr_instance_close(source_of(lane));
+    wr_instance_close(lane->src);
     wr_acks_free(lane->acks);
     wr_wake_done(&lane->wake);
     wr_free(lane->stack);
+    wr_free(lane->late);
     wr_free(lane->inst);
     wr_free(lane);
 }
@@ -167,8 +183,8 @@ static void tell_outlets(struct wr_lane *lane)
 {
     lane->n_untold = 0;
     for (uint32_t i = 0; i < lane->p->plan->n_components; i++)
-        if (lane->p->units[i].outlet != NULL)
-            wr_buffer_tell(wr_outlet_buffer(lane->p->units[i].outlet));
+        if (lane->p->units[i]->outlet != NULL)
+            wr_buffer_tell(wr_outlet_buffer(lane->p->units[i]->outlet));
 }
 
 /* A source that filled its last batch is likely to have the next one at once: the outlets are told of
@@ -179,22 +195,36 @@ static bool may_put_off(const struct wr_lane *lane, uint32_t room)
            room == lane->room;
 }
 
+static void plan_unref(void *take_plan)
+{
+    wr_plan_free(take_plan);
+}
+
+/* What the source puts into its events may be texts of its options: the plan that has them stays as long as the
+ * events, which outlive the lane in a durable buffer. */
 static struct wr_batch *poll_batch(struct wr_lane *lane)
 {
     if (lane->spare != NULL)
         return lane->spare;
     struct wr_body *body = wr_body_new();
+    struct wr_batch *b = NULL;
     if (body != NULL)
-        lane->spare = wr_batch_new(body, lane->last_polled < ROOM_MIN ? ROOM_MIN : lane->last_polled);
+        b = wr_batch_new(body, lane->last_polled < ROOM_MIN ? ROOM_MIN : lane->last_polled);
     wr_body_unref(body);
-    return lane->spare;
+    if (b != NULL &&
+        !wr_batch_attach(&b->pub, plan_unref, (void *)(uintptr_t)wr_plan_ref(lane->src->plan), 0)) {
+        wr_batch_free(b);
+        b = NULL;
+    }
+    lane->spare = b;
+    return b;
 }
 
 /* What every event gets on its way in. False when memory is used up. */
 static bool enter(struct wr_lane *lane, struct wr_batch *b, int64_t now)
 {
     struct wr_clock *clock = lane->p->rt.clock;
-    struct wr_unit *unit = &lane->p->units[lane->source];
+    struct wr_unit *unit = lane->src->unit;
     uint32_t raw = unit->comp->opt.source.codec == WR_CODEC_RAW ? WEIR_EVENT_RAW : 0;
     int64_t wall = clock->wall(clock);
     size_t bytes = 0;
@@ -259,7 +289,7 @@ static void keep_early(struct wr_lane *lane, int64_t now)
     struct wr_batch *b = lane->spare;
     struct weir_kv kv = weir_kv_u64("events", b->pub.n_events);
     lane->spare = NULL;
-    wr_unit_plugin_bug(&lane->p->units[lane->source],
+    wr_unit_plugin_bug(lane->src->unit,
                        "plugin bug: the source added events to a poll that had no room", &kv, 1);
     if (!enter(lane, b, now))
         wr_pipeline_fail(lane->p, "no memory for %u new events", b->pub.n_events);
@@ -282,6 +312,21 @@ static void take_early(struct wr_lane *lane, int64_t now)
     }
 }
 
+/* Near the process's limit of memory nothing more comes in. A lane that has nothing under way goes on
+ * all the same, a batch at a time, or all might wait for ever for what the others keep. */
+static bool memory_is_short(struct wr_lane *lane, int64_t now)
+{
+    bool waits = wr_budget_short(now) && wr_acks_open(lane->acks) != 0;
+    if (waits && !lane->waits_for_memory)
+        WR_LOG(lane->src->unit->log, WEIR_LOG_WARN,
+               "memory is short: the source waits until events have ended",
+               weir_kv_u64("resident_bytes", wr_budget_resident()),
+               weir_kv_u64("limit_bytes", wr_budget_limit()),
+               weir_kv_u64("event_bytes", wr_budget_used(WR_USE_EVENTS)));
+    lane->waits_for_memory = waits;
+    return waits;
+}
+
 static void poll_source(struct wr_lane *lane, uint32_t room, int64_t deadline)
 {
     struct wr_clock *clock = lane->p->rt.clock;
@@ -296,15 +341,16 @@ static void poll_source(struct wr_lane *lane, uint32_t room, int64_t deadline)
     struct weir_error err = {0};
     int64_t before = wr_now(clock);
     bool has_wake = lane->wake.hook != NULL;
-    wr_arena_clear(&source_of(lane)->scratch, 64 * 1024);
+    wr_arena_clear(&lane->src->scratch, 64 * 1024);
     if ((has_wake && !wr_wake_enter(&lane->wake)) || put_off)
         deadline = before;
     wr_idle_begin(&lane->idle, before);
-    enum weir_status status = source_type(lane)->poll(source_of(lane)->self, &b->pub, room, deadline,
+    enum weir_status status = lane->type->poll(lane->src->self, &b->pub, room, deadline,
                                                       &err);
     if (has_wake)
         wr_wake_leave(&lane->wake);
     wr_idle_end(&lane->idle, wr_now(clock), b->pub.n_events == 0);
+    wr_body_charge(b->own);
     if (b->pub.n_events != 0 && room == 0) {
         keep_early(lane, wr_now(clock));
     } else if (b->pub.n_events != 0) {
@@ -321,10 +367,10 @@ static void poll_source(struct wr_lane *lane, uint32_t room, int64_t deadline)
     if (status == WEIR_END)
         lane->ended = true;
     if (status < 0) {
-        wr_unit_count_error(&lane->p->units[lane->source], "poll", err.code, 1);
+        wr_unit_count_error(lane->src->unit, "poll", err.code, 1);
         lane->ended = true;
         wr_pipeline_fail_source(lane->p, "source '%.*s': %s",
-                                WR_STR(lane->p->plan->components[lane->source].id), err.text);
+                                WR_STR(lane->src->unit->id), err.text);
     }
 }
 
@@ -335,22 +381,43 @@ static int64_t min64(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
+/* A lane that is parked ticks when it goes on. But where a transform has it wait, those behind that one do
+ * not: what they hold may be what it waits for. In the order of components none of them leads to it. */
+static bool may_tick(const struct wr_lane *lane, uint32_t component)
+{
+    if (lane->n_work == 0)
+        return true;
+    uint32_t at = lane->stack[lane->n_work - 1].component;
+    return lane->inst[at] != NULL && component > at;
+}
+
+static void tick(struct wr_lane *lane, uint32_t component, int64_t now)
+{
+    uint32_t before = lane->n_work;
+    /* Without memory it does nothing; the next one may find some. */
+    (void)wr_chain_tick(lane, lane->inst[component], lane->final_at > component);
+    if (lane->n_work == before)
+        return;
+    if (lane->final_at > component)
+        lane->final_at = component + 1; /* a transform behind it may have kept something again */
+    wr_chain_run(lane, now);
+}
+
 /* Runs what is due; returns when the next one is. */
 static int64_t run_ticks(struct wr_lane *lane, int64_t now)
 {
     int64_t next = INT64_MAX;
-    for (uint32_t i = 0; i < lane->p->plan->n_components; i++) {
+    for (uint32_t i = 0; i < lane->n_inst; i++) {
         struct wr_instance *inst = lane->inst[i];
-        if (inst == NULL || i == lane->source || inst->unit->comp->type->transform->tick == NULL)
+        if (inst == NULL || inst == lane->src || inst->unit->comp->type->transform->tick == NULL)
             continue;
-        bool wanted = atomic_load(&inst->wanted) != 0;
-        if (lane->n_work == 0 && (wanted || (inst->tick_ns != 0 && now >= inst->next_tick))) {
+        bool due = atomic_load(&inst->wanted) != 0 || (inst->tick_ns != 0 && now >= inst->next_tick);
+        if (due && may_tick(lane, i)) {
             if (inst->tick_ns != 0)
                 inst->next_tick = now + inst->tick_ns;
-            (void)wr_chain_tick(lane, inst, lane->final_at > i); /* the next one may find memory */
-            wr_chain_run(lane, now);
+            tick(lane, i, now);
         }
-        if (inst->tick_ns != 0 && lane->n_work == 0) /* a parked lane ticks when it goes on */
+        if (inst->tick_ns != 0 && may_tick(lane, i))
             next = min64(next, inst->next_tick);
     }
     return next;
@@ -377,8 +444,8 @@ static void go_on(struct wr_lane *lane, int64_t now)
 static void stop_source(struct wr_lane *lane)
 {
     lane->stopped = true;
-    if (source_type(lane)->stop != NULL)
-        source_type(lane)->stop(source_of(lane)->self);
+    if (lane->type->stop != NULL)
+        lane->type->stop(lane->src->self);
     else
         lane->ended = true;
 }
@@ -386,12 +453,12 @@ static void stop_source(struct wr_lane *lane)
 /* The final ticks, each with the stack empty; false while there is more to come. */
 static bool final_ticks(struct wr_lane *lane, int64_t now)
 {
-    while (lane->final_at < lane->p->plan->n_components) {
+    while (lane->final_at < lane->n_inst) {
         if (lane->n_work != 0)
             return false;
         uint32_t i = lane->final_at;
         struct wr_instance *inst = lane->inst[i];
-        bool ticks = inst != NULL && i != lane->source &&
+        bool ticks = inst != NULL && inst != lane->src &&
                      inst->unit->comp->type->transform->tick != NULL;
         if (ticks && !wr_chain_tick(lane, inst, true))
             return false; /* without it what is held would stay: the next turn may find memory */
@@ -403,8 +470,9 @@ static bool final_ticks(struct wr_lane *lane, int64_t now)
 
 static void finish(struct wr_lane *lane)
 {
-    struct wr_why why = {WEIR_FAILED, {NULL, 0}, "shutdown",
-                         weir_cstr("the pipeline ended before this event could")};
+    struct wr_why why = {.outcome = WEIR_FAILED,
+                         .code = "shutdown",
+                         .message = weir_cstr("the pipeline ended before this event could")};
     wr_acks_fail_requests(lane->acks, &why);
     wr_acks_final(lane->acks);
     atomic_fetch_add(&lane->p->n_left, wr_acks_failed(lane->acks));
@@ -429,6 +497,8 @@ static bool wind_down(struct wr_lane *lane, int64_t now)
         lane->flushed = true;
         wr_pipeline_lane_flushed(lane->p);
     }
+    if (atomic_load(&lane->leaves))
+        wr_lane_has_left(lane);
     if (wr_acks_open(lane->acks) != 0 || (!aborting && wr_acks_requests(lane->acks) != 0))
         return false;
     finish(lane);
@@ -470,9 +540,20 @@ int64_t wr_lane_step(struct wr_lane *lane, int64_t wait_until)
         if (!lane->stopped)
             stop_source(lane);
     }
+    if (atomic_load(&lane->leaves) && !lane->stopped)
+        stop_source(lane);
     if (!atomic_load(&lane->p->aborting)) {
         go_on(lane, now);
         take_early(lane, now);
+    }
+    struct wr_swap_look look = wr_swap_look(lane->p);
+    bool rests = look.swap != NULL && wr_lane_rests(lane, look.swap, now);
+    wr_swap_look_done(lane->p, look);
+    if (rests) {
+        tell_outlets(lane);
+        wr_swap_wait_awhile(lane->p, look.number);
+        (void)run_ticks(lane, wr_now(clock)); /* of what it has heard before */
+        return 0;
     }
     int64_t next = min64(deadline, run_ticks(lane, now));
     if (lane->ended || lane->last_polled < lane->room)
@@ -485,7 +566,12 @@ int64_t wr_lane_step(struct wr_lane *lane, int64_t wait_until)
         wait_ended(lane, now, min64(next, wait_until));
         return 0;
     }
-    bool room = lane->n_work == 0 && lane->early == NULL && !wr_acks_full(lane->acks);
+    bool may = look.swap == NULL || lane->stopped;
+    bool room = may && lane->n_work == 0 && lane->early == NULL && !wr_acks_full(lane->acks);
+    if (room && memory_is_short(lane, now)) {
+        room = false;
+        next = min64(next, now + WR_BUDGET_LOOK_NS);
+    }
     poll_source(lane, room ? lane->room : 0, min64(next, wait_until));
     return min64(next, wr_wake_is_pending(&lane->wake) ? 0 : next);
 }
@@ -498,14 +584,18 @@ static void *run(void *arg)
     return NULL;
 }
 
+void wr_lane_leave(struct wr_lane *lane)
+{
+    atomic_store(&lane->leaves, true);
+    wr_lane_wake(lane);
+}
+
 void wr_lane_start(struct wr_lane *lane)
 {
     char name[16];
+    struct weir_str id = lane->src->unit->id;
     snprintf(name, sizeof(name), "lane-%.*s-%u",
-             (int)(lane->p->plan->components[lane->source].id.len > 7
-                       ? 7
-                       : lane->p->plan->components[lane->source].id.len),
-             lane->p->plan->components[lane->source].id.ptr, lane->index);
+             (int)(id.len > 7 ? 7 : id.len), id.ptr, lane->index);
     WR_BUG_ON(pthread_create(&lane->thread, NULL, run, lane) != 0);
     (void)pthread_setname_np(lane->thread, name);
     lane->has_thread = true;

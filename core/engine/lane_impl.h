@@ -17,9 +17,12 @@ struct wr_work {
 
 struct wr_lane {
     struct wr_pipeline *p;
-    uint32_t source; /* component index */
+    struct wr_instance *src;
+    const struct weir_source *type; /* of it */
+    uint32_t source;                /* its component; WR_NOWHERE: its graph has gone on without it */
     uint32_t index, count;
     struct wr_instance **inst; /* by component; NULL where this lane has none */
+    uint32_t n_inst;
     struct wr_acks *acks;
     struct wr_wake wake;
     struct wr_waiter waiter;
@@ -36,8 +39,14 @@ struct wr_lane {
     struct wr_batch *early, *last_early; /* what the source gave though it was told room 0 */
     uint32_t seal;
     bool make_ids; /* some component reads ids */
+    bool waits_for_memory;
 
-    bool polling, stopped, ended, flushed, finished;
+    bool polling, stopped, ended;
+    _Atomic bool leaves;            /* its source goes, the pipeline stays */
+    _Atomic bool flushed, finished; /* its own; read by the thread that reloads */
+    _Atomic bool left;              /* flushed, and its transforms hold nothing any more */
+    struct wr_instance **late;      /* transforms that still hear what becomes of events, behind the graph */
+    uint32_t n_late;
     uint32_t final_at;  /* components below it have had their final tick */
     uint32_t room; /* events that a poll may give */
     uint32_t idle_spins, last_polled;
@@ -46,6 +55,7 @@ struct wr_lane {
     struct wr_idle idle;
 };
 
+#define WR_NOWHERE UINT32_MAX
 #define WR_ROOM_WAITING 512u /* where a transform waits for others: once a batch */
 
 /* Runs the work on the stack until it is empty or parked. */
@@ -59,5 +69,13 @@ void wr_chain_leave(struct wr_lane *lane, uint32_t component, struct wr_batch *t
 bool wr_chain_tick(struct wr_lane *lane, struct wr_instance *inst, bool final);
 /* Ends everything on the stack and everything held as failed. */
 void wr_chain_abort(struct wr_lane *lane);
+
+
+/* ---- lane_swap.c ---- */
+
+/* A swap is wanted: does what has to come first in the old graph. True where nothing is left of that. */
+bool wr_lane_rests(struct wr_lane *lane, const struct wr_swap *swap, int64_t now);
+/* It leaves and is flushed: notes whether the graph can go on without it. */
+void wr_lane_has_left(struct wr_lane *lane);
 
 #endif

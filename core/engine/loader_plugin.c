@@ -21,8 +21,10 @@
 #define CONDITION_SIZE_MIN sizeof(struct weir_condition_service)
 
 #define NAME_MAX_BYTES 64
+#define TEXT_MAX_BYTES ((size_t)64 << 10)
 #define TYPES_MAX 256
 #define OPTIONS_MAX 512
+#define OPTIONS_IN_ALL_MAX 16384 /* of a type: each way to a table that several share counts */
 #define NESTED_MAX 8
 #define CONFIG_MAX ((size_t)16 << 20)
 
@@ -35,6 +37,8 @@ struct place {
     const char *path[NESTED_MAX]; /* options, outermost first */
     uint32_t depth;
     uint32_t stride;
+    uint32_t n_options; /* of the type so far */
+    size_t align;       /* of the struct whose options are checked: the largest of its members' */
 };
 
 static bool __attribute__((format(printf, 2, 3))) bad(const struct place *at, const char *fmt, ...)
@@ -51,23 +55,35 @@ static bool __attribute__((format(printf, 2, 3))) bad(const struct place *at, co
     return false;
 }
 
-/* Lower-case words, as they stand in a pipeline file. */
-static bool is_name(const char *name)
+/* Lower-case words, as they stand in a pipeline file, and what else may be in them. */
+static bool is_word(const char *name, char other)
 {
     if (name == NULL || name[0] == '\0')
         return false;
     size_t i = 0;
-    for (; name[i] != '\0' && i <= NAME_MAX_BYTES; i++) {
+    for (; i <= NAME_MAX_BYTES && name[i] != '\0'; i++) {
         char c = name[i];
-        if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '-' || c == '.'))
+        if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '-' ||
+              c == '.' || c == other))
             return false;
     }
     return i <= NAME_MAX_BYTES;
 }
 
+static bool is_name(const char *name)
+{
+    return is_word(name, '.');
+}
+
+/* A text that is not there is fine; one must have an end. */
+static bool is_bounded(const char *text)
+{
+    return text == NULL || strnlen(text, TEXT_MAX_BYTES) < TEXT_MAX_BYTES;
+}
+
 static bool has_text(const char *text)
 {
-    return text != NULL && text[0] != '\0';
+    return text != NULL && text[0] != '\0' && is_bounded(text);
 }
 
 static bool check_size(const struct place *at, const char *what, uint32_t size, size_t min,
@@ -122,11 +138,18 @@ static bool check_fields(struct place *at, const struct weir_option *o, size_t b
         return check_options(at, o->fields, o->n_fields, base + o->offset, room);
     if (o->fields_size == 0 || o->fields_size > CONFIG_MAX)
         return bad(at, "`fields_size` is %zu, expected sizeof the nested struct", o->fields_size);
-    return check_options(at, o->fields, o->n_fields, 0, o->fields_size);
+    size_t outer = at->align;
+    at->align = 1;
+    if (!check_options(at, o->fields, o->n_fields, 0, o->fields_size))
+        return false;
+    if (o->fields_size % at->align != 0)
+        return bad(at, "`fields_size` is %zu, expected sizeof the nested struct, a multiple of %zu",
+                   o->fields_size, at->align);
+    at->align = outer;
+    return true;
 }
 
-static bool check_place(const struct place *at, const struct weir_option *o, size_t base,
-                        size_t room)
+static bool check_place(struct place *at, const struct weir_option *o, size_t base, size_t room)
 {
     size_t size = value_size(o);
     size_t align = size < sizeof(void *) && size > 0 ? size : size == 0 ? 1 : sizeof(void *);
@@ -136,6 +159,7 @@ static bool check_place(const struct place *at, const struct weir_option *o, siz
     if ((base + o->offset) % align != 0)
         return bad(at, "its offset %zu does not fit its C type, which is aligned to %zu", o->offset,
                    align);
+    at->align = align > at->align ? align : at->align;
     return true;
 }
 
@@ -148,6 +172,8 @@ static bool check_type_of(const struct place *at, const struct weir_option *o)
         return bad(at, "`of` is for lists and maps");
     if (many && (o->of < WEIR_OPT_BOOL || o->of > WEIR_OPT_TABLE))
         return bad(at, "`of` is %d, expected the type of one element, no list or map", (int)o->of);
+    if (o->fields != NULL && (many ? o->of : o->type) != WEIR_OPT_TABLE)
+        return bad(at, "`fields` are for a TABLE");
     return true;
 }
 
@@ -157,6 +183,9 @@ static bool check_texts(const struct place *at, const struct weir_option *o)
         return bad(at, "it has no `doc`, which `weir plugins` shows");
     if (strchr(o->doc, '\n') != NULL)
         return bad(at, "its `doc` has more than one line");
+    if (!is_bounded(o->def) || !is_bounded(o->example))
+        return bad(at, "its `%s` has no end within %zu bytes",
+                   is_bounded(o->def) ? "example" : "def", TEXT_MAX_BYTES);
     if (o->min > o->max)
         return bad(at, "`min` %lld is above `max` %lld", (long long)o->min, (long long)o->max);
     if ((o->flags & WEIR_OPT_REQUIRED) != 0 && o->def != NULL)
@@ -189,6 +218,10 @@ static bool check_options(struct place *at, const struct weir_option *items, uin
 {
     if (n > OPTIONS_MAX)
         return bad(at, "its option table has %u entries, expected at most %d", n, OPTIONS_MAX);
+    at->n_options += n;
+    if (at->n_options > OPTIONS_IN_ALL_MAX)
+        return bad(at, "with all tables in each other there are more than %d options",
+                   OPTIONS_IN_ALL_MAX);
     for (uint32_t i = 0; i < n; i++) {
         const struct weir_option *o = option_at(at, items, i);
         if (!is_name(o->name))
@@ -201,6 +234,8 @@ static bool check_options(struct place *at, const struct weir_option *items, uin
         at->path[at->depth++] = o->name;
         if (!check_option(at, o, base, room))
             return false;
+        if (o->deprecated_by != NULL && !is_name(o->deprecated_by))
+            return bad(at, "`deprecated_by` is no name of an option");
         if (o->deprecated_by != NULL && find_option(at, items, n, o->deprecated_by) == NULL)
             return bad(at, "`deprecated_by` names \"%s\", which is not in the table",
                        o->deprecated_by);
@@ -301,6 +336,8 @@ static bool check_type(struct wr_buf *why, const struct weir_plugin *p, uint32_t
     at.type = t;
     if (!has_text(t->summary))
         return bad(&at, "it has no `summary`");
+    if (!is_bounded(t->doc))
+        return bad(&at, "its `doc` has no end within %zu bytes", TEXT_MAX_BYTES);
     return check_calls(&at, t) && check_table(&at, &t->options);
 }
 
@@ -320,6 +357,8 @@ static bool check_abi(const struct place *at, const struct weir_plugin *p)
 
 static bool check_service(const struct place *at, const struct weir_service *s)
 {
+    if (!is_word(s->name, '/'))
+        return bad(at, "the name of a service is empty or no word of a-z, 0-9, _, -, . and /");
     if (s->table == NULL)
         return bad(at, "service \"%s\" has no table", s->name);
     if (strcmp(s->name, WEIR_CONDITION_SERVICE) != 0)
@@ -365,7 +404,8 @@ bool wr_plugin_check(const struct weir_plugin *p, size_t symbol_size, struct wr_
                    symbol_size, p->size);
     if (!is_name(p->name))
         return bad(&at, "its plugin name is empty or no word of a-z, 0-9, _, - and .");
-    if (!has_text(p->version) || p->summary == NULL || !has_text(p->license))
+    bool summary = p->summary != NULL && is_bounded(p->summary);
+    if (!has_text(p->version) || !summary || !has_text(p->license))
         return bad(&at, "plugin \"%s\" lacks its version, summary or license", p->name);
     return check_offers(&at, p);
 }

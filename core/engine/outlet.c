@@ -7,6 +7,8 @@
  */
 #include <engine/outlet_impl.h>
 
+#include <engine/disk_buffer.h>
+
 #include <base/check.h>
 #include <base/error.h>
 #include <base/mem.h>
@@ -73,13 +75,65 @@ static struct weir_metric *unit_metric(struct wr_unit *unit, enum wr_metric_type
     return wr_metric(unit->pipeline->rt.metrics, type, name, help, labels, WR_UNIT_LABELS);
 }
 
-struct wr_outlet *wr_outlet_new(struct wr_unit *unit, struct weir_error *err)
+static void count_discarded(void *arg, const char *reason, uint64_t n)
+{
+    wr_unit_count_discard(arg, reason, n);
+}
+
+static struct wr_buffer *open_disk(struct wr_outlet *o, struct weir_error *err)
+{
+    const struct wr_sink_options *opt = wr_outlet_options(o);
+    const struct wr_runtime *rt = &o->p->rt;
+    struct wr_label labels[WR_UNIT_LABELS];
+    wr_unit_labels(o->unit, labels);
+    struct wr_disk_options disk = {.path = opt->buffer.path.ptr,
+                                   .size = (size_t)opt->buffer.size,
+                                   .memory = (size_t)opt->buffer.memory,
+                                   .sync_ns = opt->buffer.sync,
+                                   .when_full = opt->buffer.when_full,
+                                   .keep_source = opt->buffer.keep_source,
+                                   .drains = opt->buffer.drain_on_stop,
+                                   .needs = o->unit->comp->needs,
+                                   .clock = rt->clock,
+                                   .log = o->unit->log,
+                                   .metrics = rt->metrics,
+                                   .labels = labels,
+                                   .n_labels = WR_UNIT_LABELS,
+                                   .component = o->unit->id,
+                                   .discarded = count_discarded,
+                                   .discarded_arg = o->unit};
+    struct wr_buffer *buffer = wr_buffer_disk(&disk, buffer_filled, o, err);
+    o->buffer_unit = wr_unit_ref(o->unit); /* its log and name: the sink may change without it */
+    if (buffer == NULL)
+        wr_error_context(err, "pipeline '%.*s': sink '%.*s'", WR_STR(o->p->name),
+                         WR_STR(o->unit->id));
+    return buffer;
+}
+
+static bool open_buffer(struct wr_outlet *o, struct weir_error *err)
+{
+    const struct wr_sink_options *opt = wr_outlet_options(o);
+    o->buffer = opt->buffer.type == WR_BUFFER_DISK
+                    ? open_disk(o, err)
+                    : wr_buffer_memory((size_t)opt->buffer.size, buffer_filled, o);
+    return o->buffer != NULL;
+}
+
+bool wr_outlet_open(struct wr_outlet *o, struct weir_error *err)
+{
+    for (uint32_t i = 0; i < o->n_shards; i++)
+        if (o->shards[i].inst == NULL && !shard_open(&o->shards[i], err))
+            return false;
+    return true;
+}
+
+struct wr_outlet *wr_outlet_new(struct wr_unit *unit, bool later, struct weir_error *err)
 {
     struct wr_outlet *o = wr_xalloc(sizeof(*o));
-    o->unit = unit;
+    o->unit = wr_unit_ref(unit);
+    o->is_dead_letter = unit->comp->is_dead_letter;
     o->p = unit->pipeline;
     o->type = unit->comp->type->sink;
-    o->buffer = wr_buffer_memory((size_t)wr_outlet_options(o)->buffer.size, buffer_filled, o);
     pthread_mutex_init(&o->take_mutex, NULL);
     o->retries = unit_metric(unit, WR_COUNTER, "sink_retries_total",
                              "Events that were written again after a retryable failure.");
@@ -90,11 +144,14 @@ struct wr_outlet *wr_outlet_new(struct wr_unit *unit, struct weir_error *err)
     o->shards = wr_xalloc(o->n_shards * sizeof(struct wr_shard));
     for (uint32_t i = 0; i < o->n_shards; i++)
         shard_init(o, i);
-    for (uint32_t i = 0; i < o->n_shards; i++)
-        if (!shard_open(&o->shards[i], err)) {
-            wr_outlet_free(o);
-            return NULL;
-        }
+    if (!open_buffer(o, err)) {
+        wr_outlet_free(o);
+        return NULL;
+    }
+    if (!later && !wr_outlet_open(o, err)) {
+        wr_outlet_free(o);
+        return NULL;
+    }
     return o;
 }
 
@@ -129,15 +186,38 @@ void wr_outlet_free(struct wr_outlet *take_o)
 {
     if (take_o == NULL)
         return;
+    if (take_o->buffer != NULL && take_o->buffer->ops->stop != NULL)
+        take_o->buffer->ops->stop(take_o->buffer);
     for (uint32_t i = 0; i < take_o->n_shards; i++) /* a sink may complete for any shard until it is closed */
-        if (take_o->shards[i].owns_inst)
+        if (take_o->shards[i].owns_inst) {
             wr_instance_close(take_o->shards[i].inst);
+            wr_instance_close(take_o->shards[i].next_inst);
+        }
     for (uint32_t i = 0; i < take_o->n_shards; i++)
         shard_done(&take_o->shards[i]);
-    take_o->buffer->ops->free(take_o->buffer);
+    if (take_o->buffer != NULL)
+        take_o->buffer->ops->free(take_o->buffer);
     pthread_mutex_destroy(&take_o->take_mutex);
+    wr_unit_unref(take_o->unit);
+    wr_unit_unref(take_o->buffer_unit);
+    wr_unit_unref(take_o->dead);
     wr_free(take_o->shards);
     wr_free(take_o);
+}
+
+bool wr_outlet_is_dead_letter(const struct wr_outlet *o)
+{
+    return o->is_dead_letter;
+}
+
+void wr_outlet_dead_letters_to(struct wr_outlet *o, struct wr_unit *unit)
+{
+    struct wr_unit *before = o->dead;
+    bool moves = before != NULL && unit != NULL && before->outlet != unit->outlet;
+    for (uint32_t i = 0; moves && i < o->n_shards; i++) /* what waits there for room does so elsewhere */
+        wr_buffer_forget(before->outlet->buffer, &o->shards[i].dead_waiter);
+    o->dead = unit != NULL ? wr_unit_ref(unit) : NULL;
+    wr_unit_unref(before);
 }
 
 struct wr_buffer *wr_outlet_buffer(struct wr_outlet *o)
@@ -189,7 +269,9 @@ static void *run(void *arg)
 void wr_outlet_start(struct wr_outlet *o)
 {
     char name[16];
-    struct weir_str id = o->unit->comp->id;
+    struct weir_str id = o->unit->id;
+    if (o->buffer->ops->start != NULL)
+        o->buffer->ops->start(o->buffer);
     for (uint32_t i = 0; i < o->n_shards; i++) {
         snprintf(name, sizeof(name), "sink-%.*s-%u", (int)(id.len > 7 ? 7 : id.len), id.ptr, i % 100);
         WR_BUG_ON(pthread_create(&o->shards[i].thread, NULL, run, &o->shards[i]) != 0);

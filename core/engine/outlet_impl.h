@@ -79,6 +79,9 @@ struct wr_shard {
     uint32_t n_writes, n_active;
     uint64_t next_seq, next_write;
 
+    struct wr_instance *next_inst; /* to take the place of `inst`, by a reload */
+    bool replaced;                 /* `inst` goes: for next_inst, or where that is NULL for one to open */
+    int64_t cancel_at;             /* when `inst` is told that its time is over */
     int64_t hold_until; /* backoff: no write before */
     uint32_t fail_streak;
     int64_t away_since; /* wall clock of the first unavailable write, 0 = reachable */
@@ -88,14 +91,21 @@ struct wr_shard {
     struct wr_ended ended;
     struct weir_arena order; /* what wr_shard_order renders into */
     bool repeating; /* what is under way is a repetition */
-    bool cancelled, told_cancel, finished;
+    bool cancelled, told_cancel;
+    _Atomic bool finished;
     int64_t give_up_at; /* after the abort */
     struct wr_idle idle; /* no write is under way */
 };
 
 struct wr_outlet {
-    struct wr_unit *unit;
+    struct wr_unit *unit; /* a reference */
+    struct wr_unit *buffer_unit; /* what its disk buffer was opened for; a reference, or NULL */
+    struct wr_unit *dead; /* takes what this one cannot; a reference, or NULL */
     struct wr_pipeline *p;
+    bool is_dead_letter;
+    bool going;          /* the plan has it no more; set while all shards rest. [control] */
+    _Atomic bool leaves; /* so it ends once it is empty */
+    const struct wr_outlet *waits_for; /* the one of this id that goes: begins behind it. [control] */
     const struct weir_sink *type;
     struct wr_buffer *buffer;
     struct wr_shard *shards;
@@ -114,6 +124,11 @@ static inline const struct wr_sink_options *wr_outlet_options(const struct wr_ou
 void wr_shard_wake(void *shard); /* [any] */
 /* Tells its sink that the deadline has come. [any] */
 void wr_shard_cancel(struct wr_shard *s);
+
+/* ---- outlet_step.c ---- */
+
+/* It starts no write any more: what its buffer has stays in it. */
+bool wr_shard_leaves(const struct wr_shard *s);
 
 /* ---- outlet_take.c ---- */
 
@@ -141,6 +156,9 @@ void wr_shard_clear_scratch(struct wr_shard *s);
 /* Ends one event here. */
 void wr_shard_end(struct wr_shard *s, const struct weir_event *ev, struct wr_entry *entry,
                   enum weir_outcome outcome, const struct wr_why *why);
+/* The event can never be written: what the user chose for those becomes of it. */
+void wr_shard_reject(struct wr_shard *s, struct weir_event *ev, const struct wr_meta *meta,
+                     const struct weir_result *r);
 /* All results of a write are known: settles, retries, dead-letters. Frees the slot. */
 void wr_shard_finish(struct wr_shard *s, struct wr_write *w, int64_t now);
 /* Hands kept envelopes over; true when none is left. */

@@ -5,6 +5,7 @@
  * and costs no event an attempt. After a retryable failure the events to repeat come first and alone, in
  * their order, so that the order of a key is kept.
  */
+#include <engine/broken.h>
 #include <engine/outlet_impl.h>
 
 #include <base/check.h>
@@ -47,7 +48,7 @@ bool wr_shard_push_dead(struct wr_shard *s, int64_t now)
     struct wr_batch *b = s->dead;
     if (b == NULL)
         return true;
-    struct wr_unit *unit = &s->outlet->p->units[s->outlet->unit->comp->dead_letter];
+    struct wr_unit *unit = s->outlet->dead;
     struct wr_body *own = b->own;
     uint32_t n = b->pub.n_events;
     for (uint32_t i = 0; i < n && (unit->comp->needs & WEIR_NEEDS_VALUE) != 0; i++)
@@ -82,7 +83,7 @@ static void reject(struct wr_shard *s, struct weir_event *ev, const struct wr_me
     struct wr_why why = wr_why_of(o->unit, WEIR_DROPPED, code, r->message);
     wr_unit_count_error(o->unit, "write", code, 1);
     wr_unit_log_failure(o->unit, "event rejected", ev, r, meta->attempts + 1);
-    if (policy == WR_ON_DEAD_LETTER && o->unit->comp->dead_letter < 0)
+    if (policy == WR_ON_DEAD_LETTER && o->dead == NULL)
         policy = WR_ON_STOP; /* the plan refuses it; never drop in its place */
     switch (policy) {
     case WR_ON_DEAD_LETTER:
@@ -102,6 +103,12 @@ static void reject(struct wr_shard *s, struct weir_event *ev, const struct wr_me
                          WR_STR(o->unit->comp->id), code, WR_STR(r->message));
     }
     wr_shard_end(s, ev, meta->entry, why.outcome, &why);
+}
+
+void wr_shard_reject(struct wr_shard *s, struct weir_event *ev, const struct wr_meta *meta,
+                     const struct weir_result *r)
+{
+    reject(s, ev, meta, r, wr_outlet_options(s->outlet)->on_reject);
 }
 
 /* ---- Repeating ---- */
@@ -140,7 +147,24 @@ static void repeat(struct wr_shard *s, const struct weir_event *ev, const struct
 static bool is_retryable(const struct weir_result *r)
 {
     return r->verdict == WEIR_VERDICT_RETRY || r->verdict == WEIR_VERDICT_UNAVAILABLE ||
-           r->verdict == WEIR_VERDICT_REOPEN;
+           r->verdict == WEIR_VERDICT_REOPEN || r->verdict == WEIR_VERDICT_BEHIND;
+}
+
+/* Whether it tells more of what is wrong: what waits behind another event tells nothing of its own. */
+static bool tells_more(const struct weir_result *r, const struct weir_result *than)
+{
+    if (than == NULL || r->verdict == WEIR_VERDICT_BEHIND)
+        return than == NULL;
+    return than->verdict == WEIR_VERDICT_BEHIND || r->verdict > than->verdict;
+}
+
+/* A failure by verdict RETRY is one always, an outage only where the user asked for it. */
+static bool is_attempt(const struct wr_shard *s, const struct weir_result *r)
+{
+    if (r->verdict == WEIR_VERDICT_BEHIND)
+        return false;
+    return r->verdict == WEIR_VERDICT_RETRY ||
+           wr_outlet_options(s->outlet)->on_unavailable == WR_UNAVAILABLE_DEAD_LETTER;
 }
 
 /* An event of this key, before this one, is to be repeated. */
@@ -153,13 +177,10 @@ static bool follows_failed(struct wr_shard *s, struct weir_event *ev, uint64_t s
     return false;
 }
 
-/* Attempts used up: by verdict RETRY always, by an outage only where the user asked for it. */
-static bool used_up(const struct wr_shard *s, const struct weir_result *r, uint32_t attempts)
+static bool used_up(const struct wr_shard *s, uint32_t attempts)
 {
     const struct wr_sink_options *opt = wr_outlet_options(s->outlet);
-    if (opt->retry.attempts == 0 || (int64_t)attempts < opt->retry.attempts)
-        return false;
-    return r->verdict == WEIR_VERDICT_RETRY || opt->on_unavailable == WR_UNAVAILABLE_DEAD_LETTER;
+    return opt->retry.attempts != 0 && (int64_t)attempts >= opt->retry.attempts;
 }
 
 /* Full jitter over an exponential bound, at least a tenth of it, so that a wait is a wait. */
@@ -199,8 +220,9 @@ static void begin_backoff(struct wr_shard *s, const struct failed *f, int64_t no
     if (s->away_since == 0)
         s->away_since = clock->wall(clock);
     WR_LOG(s->outlet->unit->log, WEIR_LOG_WARN,
-           r->verdict == WEIR_VERDICT_RETRY ? "events will be written again"
-                                            : "sink unavailable, will try again",
+           r->verdict == WEIR_VERDICT_UNAVAILABLE || r->verdict == WEIR_VERDICT_REOPEN
+               ? "sink unavailable, will try again"
+               : "events will be written again",
            weir_kv_u64("events", f->n),
            weir_kv_text("code", r->code != NULL ? r->code : "unavailable"),
            weir_kv_str("reason", r->message), weir_kv_f64("retry_in_s", (double)wait / 1e9),
@@ -225,16 +247,15 @@ static struct failed keep_failed(struct wr_shard *s, struct wr_write *w, int64_t
     struct failed f = {0};
     for (uint32_t i = 0; i < w->b->pub.n_events; i++) {
         struct weir_result *r = &w->results[i];
-        if (!is_retryable(r))
+        if (!is_retryable(r) || wr_break_retry(r))
             continue;
         struct wr_meta *meta = &w->meta[i];
-        bool counts = r->verdict == WEIR_VERDICT_RETRY ||
-                      wr_outlet_options(s->outlet)->on_unavailable == WR_UNAVAILABLE_DEAD_LETTER;
-        if (meta->first_ns == 0)
+        bool counts = is_attempt(s, r);
+        if (meta->first_ns == 0 && r->verdict != WEIR_VERDICT_BEHIND)
             meta->first_ns = wall;
         f.any = true;
         s->reopen |= r->verdict == WEIR_VERDICT_REOPEN;
-        if (counts && used_up(s, r, meta->attempts + 1)) {
+        if (counts && used_up(s, meta->attempts + 1)) {
             r->verdict = r->verdict == WEIR_VERDICT_RETRY ? (uint32_t)WEIR_VERDICT_REJECTED
                                                           : VERDICT_OUTAGE_USED_UP;
             continue;
@@ -242,7 +263,7 @@ static struct failed keep_failed(struct wr_shard *s, struct wr_write *w, int64_t
         meta->attempts += counts;
         count_retryable(s, r);
         f.n++;
-        if (f.worst == NULL || r->verdict > f.worst->verdict)
+        if (tells_more(r, f.worst))
             f.worst = r;
         if (r->retry_after_ns > f.retry_after_ns)
             f.retry_after_ns = r->retry_after_ns;
@@ -299,7 +320,7 @@ void wr_shard_finish(struct wr_shard *s, struct wr_write *w, int64_t now)
         struct weir_event *ev = &wr_batch_events(w->b)[i];
         const struct weir_result *r = &w->results[i];
         if (r->verdict == WEIR_VERDICT_REJECTED) {
-            reject(s, ev, &w->meta[i], r, wr_outlet_options(s->outlet)->on_reject);
+            wr_shard_reject(s, ev, &w->meta[i], r);
         } else if (r->verdict == VERDICT_OUTAGE_USED_UP) {
             reject(s, ev, &w->meta[i], r, WR_ON_DEAD_LETTER); /* as on_unavailable says */
         } else if (r->verdict == WEIR_VERDICT_OK) {

@@ -4,20 +4,41 @@
  * a loop round it, and a test turns it by hand. Never decides about an event: see outlet_results.c.
  */
 #include <engine/outlet_impl.h>
+#include <engine/reload_impl.h>
 
 #define GIVE_UP_NS (2 * WEIR_NS_PER_S) /* after cancel: how long pending writes may take to end */
+
+/* The end leaves in the buffer what is there, for the next start. One whose sink the plan has no more is emptied:
+ * no later run would. */
+static bool keeps(const struct wr_outlet *o)
+{
+    return wr_buffer_keeps(o->buffer) && !o->going;
+}
+
+bool wr_shard_leaves(const struct wr_shard *s)
+{
+    const struct wr_pipeline *p = s->outlet->p;
+    bool ends = atomic_load(s->outlet->is_dead_letter ? &p->finish_dead : &p->finish_sinks) != 0;
+    return (ends && keeps(s->outlet)) ||
+           (s->outlet->buffer->durable && atomic_load(&p->aborting) != 0);
+}
 
 /* Nothing of this shard's is left, nor anything that it is to take. */
 static bool idle(struct wr_shard *s)
 {
     if (s->n_active != 0 || s->n_again != 0 || s->dead != NULL)
         return false;
-    if (!s->outlet->buffer->durable)
+    if (!wr_shard_leaves(s))
         (void)wr_shard_refill(s);
-    return wr_shard_queued(s) == 0;
+    if (wr_shard_queued(s) != 0)
+        return false;
+    /* What a durable one has and does not give now may come later. */
+    const struct wr_buffer *buffer = s->outlet->buffer;
+    return wr_shard_leaves(s) || !buffer->durable || keeps(s->outlet) || atomic_load(&buffer->events) == 0;
 }
 
-/* A durable buffer is not emptied at the end: what is under way ends, the rest stays in it. */
+/* A durable buffer is not emptied at the end, unless the user wants it or its sink goes: what is under way ends,
+ * the rest stays in it. */
 static bool left_the_rest(struct wr_shard *s)
 {
     if (s->n_active != 0 || s->dead != NULL)
@@ -36,7 +57,7 @@ static void finish_shard(struct wr_shard *s, int64_t now)
         o->type->flush(s->inst->self, deadline);
     wr_ended_flush(&s->ended);
     s->finished = true;
-    wr_pipeline_shard_ended(o->p, o->unit->comp->is_dead_letter);
+    wr_pipeline_shard_ended(o->p, o->is_dead_letter);
 }
 
 /* The sink may still look at the memory of a write that it did not end: that stays for ever. */
@@ -59,6 +80,8 @@ static bool abort_step(struct wr_shard *s, int64_t now)
     if (!s->cancelled) {
         s->cancelled = true;
         s->give_up_at = now + GIVE_UP_NS;
+        if (s->outlet->buffer->ops->give_up != NULL)
+            s->outlet->buffer->ops->give_up(s->outlet->buffer);
     }
     do
         wr_shard_fail_queued(s);
@@ -75,8 +98,9 @@ static bool abort_step(struct wr_shard *s, int64_t now)
     wr_ended_flush(&s->ended);
     const struct wr_pipeline *p = s->outlet->p;
     bool feeders = atomic_load(&p->lanes_left) != 0 ||
-                   (s->outlet->unit->comp->is_dead_letter && atomic_load(&p->sinks_left) != 0);
-    return !feeders && idle(s);
+                   (s->outlet->is_dead_letter && atomic_load(&p->sinks_left) != 0);
+    /* Nobody feeds one that goes. Lanes may wait for what waits for its end. */
+    return (!feeders || atomic_load(&s->outlet->leaves)) && idle(s);
 }
 
 static void wait_turn(struct wr_shard *s, int64_t until)
@@ -104,6 +128,13 @@ int64_t wr_shard_step(struct wr_shard *s, int64_t wait_until)
         return -1;
     int64_t now = wr_now(p->rt.clock), next;
     wr_wake_clear(&s->wake);
+    struct wr_swap_look look = wr_swap_look(p);
+    bool rests = look.swap != NULL && wr_shard_rests(s, look.swap);
+    wr_swap_look_done(p, look);
+    if (rests) {
+        wr_swap_wait(p, look.number);
+        return 0;
+    }
     wr_shard_take_completions(s);
     if (atomic_load(&p->aborting)) {
         next = s->n_active != 0 ? now + GIVE_UP_NS / 20 : INT64_MAX;
@@ -112,9 +143,9 @@ int64_t wr_shard_step(struct wr_shard *s, int64_t wait_until)
             return -1;
         }
     } else {
-        bool dead_letter = s->outlet->unit->comp->is_dead_letter;
-        bool ends = atomic_load(dead_letter ? &p->finish_dead : &p->finish_sinks) != 0;
-        bool leaves = ends && s->outlet->buffer->durable;
+        bool ends = atomic_load(s->outlet->is_dead_letter ? &p->finish_dead : &p->finish_sinks) != 0 ||
+                    atomic_load(&s->outlet->leaves);
+        bool leaves = wr_shard_leaves(s);
         bool clear = wr_shard_push_dead(s, now);
         next = clear && !leaves ? wr_shard_start_writes(s, now) : INT64_MAX;
         if (leaves ? left_the_rest(s) : ends && idle(s)) {

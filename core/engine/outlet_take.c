@@ -19,6 +19,10 @@ uint64_t wr_shard_order(struct wr_shard *s, struct weir_event *ev)
     }
     if (ev->key.len != 0)
         return wr_str_hash(ev->key, 2) | 1;
+    if (s->outlet->buffer->durable) /* its own stream is that of all; after a restart there is no other */
+        return ev->origin != NULL
+                   ? wr_str_hash(ev->origin->name, 4 + (uint64_t)(uint32_t)ev->origin->partition) | 1
+                   : 0;
     const void *from = ev->stream != NULL ? (const void *)ev->stream : (const void *)ev->request;
     return from != NULL ? wr_str_hash(weir_str_n((const char *)&from, sizeof(from)), 3) | 1 : 0;
 }

@@ -4,6 +4,7 @@
  * has its verdict, be it from write() or from a completion later. A shard writes when it has a full batch,
  * or what it has is old enough, or nothing more will come. What a verdict means is in outlet_results.c.
  */
+#include <engine/broken.h>
 #include <engine/outlet_impl.h>
 
 #include <base/check.h>
@@ -11,6 +12,7 @@
 #include <base/str.h>
 
 #define REOPEN_NS (1 * WEIR_NS_PER_S)
+#define LEASE_LOOK_NS (10 * WEIR_NS_PER_MS) /* how often a source that was not heard of is looked at */
 #define AHEAD 4u
 
 /* ---- Gathering ---- */
@@ -54,57 +56,94 @@ static inline void fetch_ahead(const struct weir_event *ev, uint32_t n)
     __builtin_prefetch(ev[AHEAD].host_ack, 1);
 }
 
-/* Adds the event unless nobody counts it any more. */
-static void gather(struct wr_shard *s, struct wr_write *w, const struct weir_event *ev,
-                   const struct wr_meta *meta)
+/* What a lane would have refused: a buffer on disk may have been filled in front of another sink. */
+static void reject_no_value(struct wr_shard *s, const struct weir_event *ev, const struct wr_meta *meta)
 {
-    if (wr_ack_is_abandoned(ev->host_ack)) {
+    struct weir_event rejected = *ev;
+    struct weir_error err = {.code = "not_json", .text = "the payload is no JSON, so it has no fields"};
+    wr_arena_clear(&s->order, 64 * 1024);
+    if ((ev->flags & (WEIR_EVENT_RAW | WEIR_EVENT_TOMB)) == 0)
+        (void)wr_value_parse(&s->order, ev->payload, &err);
+    struct weir_result r = {.verdict = WEIR_VERDICT_REJECTED, .code = err.code,
+                            .message = weir_cstr(err.text)};
+    wr_shard_reject(s, &rejected, meta, &r);
+}
+
+/* Adds the event unless nobody counts it any more. False: it cannot be written now, nor what is behind it,
+ * because its partition may have another owner. */
+static bool gather(struct wr_shard *s, struct wr_write *w, const struct weir_event *ev,
+                   const struct wr_meta *meta, int64_t now)
+{
+    enum wr_fate fate = wr_ack_fate(ev->host_ack, now);
+    if (fate == WR_FATE_WAIT)
+        return false;
+    if (fate == WR_FATE_GONE) {
         wr_unit_count_discard(s->outlet->unit, "abandoned", 1); /* its new owner reads it again */
         wr_shard_end(s, ev, meta->entry, WEIR_ABANDONED, NULL);
-        return;
+        return true;
+    }
+    if (ev->value == NULL && s->outlet->buffer->durable &&
+        (s->outlet->unit->comp->needs & WEIR_NEEDS_VALUE) != 0) {
+        reject_no_value(s, ev, meta);
+        return true;
     }
     uint32_t i = w->b->pub.n_events++; /* reserved before */
     wr_batch_events(w->b)[i] = *ev;
+    wr_break_gathered(&wr_batch_events(w->b)[i], &s->ended);
     w->meta[i] = *meta;
     w->results[i] = (struct weir_result){0};
+    return true;
 }
 
-/* Events to repeat come alone: the ones behind them follow when they are through. */
-static void gather_again(struct wr_shard *s, struct wr_write *w, uint32_t max, size_t max_bytes)
+/* Events to repeat come alone: the ones behind them follow when they are through. False as gather(). */
+static bool gather_again(struct wr_shard *s, struct wr_write *w, int64_t now)
 {
-    uint32_t n = 0;
+    const struct wr_sink_options *opt = wr_outlet_options(s->outlet);
+    uint32_t n = 0, max = (uint32_t)opt->batch.events;
+    bool may = true;
     for (size_t bytes = 0; n < s->n_again && n < max; n++) {
         bytes += wr_event_cost(&s->again[n].ev);
-        if (n != 0 && bytes > max_bytes)
+        if (n != 0 && bytes > (size_t)opt->batch.bytes)
             break;
-        gather(s, w, &s->again[n].ev, &s->again[n].meta);
+        may = gather(s, w, &s->again[n].ev, &s->again[n].meta, now);
+        if (!may)
+            break;
     }
     s->repeating = true;
     s->n_again -= n;
     memmove(s->again, s->again + n, s->n_again * sizeof(*s->again));
     wr_metric_add(s->outlet->retries, w->b->pub.n_events);
+    return may;
 }
 
-static void gather_new(struct wr_shard *s, struct wr_write *w, uint32_t max, size_t max_bytes)
+static bool gather_new(struct wr_shard *s, struct wr_write *w, int64_t now)
 {
+    const struct wr_sink_options *opt = wr_outlet_options(s->outlet);
+    uint32_t max = (uint32_t)opt->batch.events;
     struct wr_run run;
     size_t bytes = 0;
+    bool may = true;
     while (w->b->pub.n_events < max && wr_shard_next_run(s, &run)) {
         const struct weir_event *events = wr_batch_events(run.entry->batch);
         while (run.from < run.to && w->b->pub.n_events < max) {
             size_t cost = wr_event_cost(&events[run.from]);
-            if (bytes != 0 && bytes + cost > max_bytes)
+            if (bytes != 0 && bytes + cost > (size_t)opt->batch.bytes)
                 break;
             bytes += cost;
             fetch_ahead(&events[run.from], run.to - run.from);
-            struct wr_meta meta = {.entry = run.entry, .seq = s->next_seq++};
-            gather(s, w, &events[run.from++], &meta);
+            struct wr_meta meta = {.entry = run.entry, .seq = s->next_seq};
+            may = gather(s, w, &events[run.from], &meta, now);
+            if (!may)
+                break;
+            s->next_seq++;
+            run.from++;
         }
         if (run.from < run.to) {
             wr_shard_give_back_run(s, run);
-            return;
+            break;
         }
     }
+    return may;
 }
 
 /* When what is queued may be written; INT64_MAX: nothing is queued. Bytes are looked at too, so that
@@ -130,6 +169,7 @@ static int64_t ready_at(struct wr_shard *s, int64_t now)
     pthread_mutex_unlock(&s->mutex);
     const struct wr_pipeline *p = s->outlet->p;
     if (at != INT64_MAX && (atomic_load(&p->draining) || atomic_load(&p->flushing) ||
+                            atomic_load(&s->outlet->leaves) ||
                             atomic_load(&s->outlet->buffer->wanted)))
         at = now; /* nothing comes that it could wait for */
     return at;
@@ -144,7 +184,7 @@ static uint64_t ticket_of(const struct wr_shard *s, const struct wr_write *w)
 
 static bool verdict_is_known(uint32_t verdict)
 {
-    return verdict != WEIR_VERDICT_NONE && verdict <= WEIR_VERDICT_REOPEN;
+    return verdict != WEIR_VERDICT_NONE && verdict <= WEIR_VERDICT_BEHIND;
 }
 
 /* An event without a verdict is not lost: it is written again. */
@@ -238,7 +278,7 @@ static struct wr_instance *swap_instance(struct wr_shard *s, struct wr_instance 
 static bool reopen(struct wr_shard *s, int64_t now)
 {
     struct weir_error err = {0};
-    if ((s->outlet->unit->comp->traits & WEIR_TRAIT_SHARED) != 0) {
+    if ((s->outlet->unit->comp->traits & WEIR_TRAIT_SHARED) != 0 && s->outlet->n_shards > 1) {
         s->reopen = false; /* other shards write through it: it must help itself */
         return true;
     }
@@ -256,13 +296,35 @@ static bool reopen(struct wr_shard *s, int64_t now)
     return true;
 }
 
+/* By a reload: another instance takes over when the last write of this one has ended. */
+static bool take_over(struct wr_shard *s, int64_t now)
+{
+    if (s->n_active != 0 && now >= s->cancel_at) {
+        s->cancel_at = INT64_MAX;
+        wr_shard_cancel(s); /* what its server owes us is written again by the new one */
+    }
+    if (s->n_active != 0)
+        return false;
+    s->replaced = s->reopen = false;
+    s->hold_until = 0;
+    s->fail_streak = 0;
+    if (s->next_inst != NULL)
+        wr_instance_close(swap_instance(s, s->next_inst));
+    else
+        s->reopen = !reopen(s, now);
+    s->next_inst = NULL;
+    return true;
+}
+
 int64_t wr_shard_start_writes(struct wr_shard *s, int64_t now)
 {
     const struct wr_sink_options *opt = wr_outlet_options(s->outlet);
     struct wr_write *w;
     for (;;) {
-        if (s->dead != NULL)
-            return INT64_MAX; /* the dead-letter buffer calls */
+        if (s->replaced && !take_over(s, now))
+            return s->cancel_at;
+        if (s->dead != NULL || wr_shard_leaves(s))
+            return INT64_MAX; /* the dead-letter buffer calls; or this is the end */
         if (s->n_active == 0)
             s->repeating = false;
         if ((s->n_again != 0 || s->repeating) && s->n_active != 0)
@@ -277,17 +339,17 @@ int64_t wr_shard_start_writes(struct wr_shard *s, int64_t now)
             return s->hold_until > now ? s->hold_until : now + REOPEN_NS;
         if ((w = free_slot(s)) == NULL)
             return INT64_MAX;
-        uint32_t max = (uint32_t)opt->batch.events;
-        if (!write_reserve(w, max))
+        if (!write_reserve(w, (uint32_t)opt->batch.events))
             return now + REOPEN_NS;
         w->b->pub.n_events = 0;
-        if (s->n_again != 0)
-            gather_again(s, w, max, (size_t)opt->batch.bytes);
-        else
-            gather_new(s, w, max, (size_t)opt->batch.bytes);
+        bool may = s->n_again != 0 ? gather_again(s, w, now) : gather_new(s, w, now);
         if (w->b->pub.n_events != 0)
             start_write(s, w, now);
+        if (!may)
+            return now + LEASE_LOOK_NS;
         now = wr_now(s->outlet->p->rt.clock);
+        if (atomic_load(&s->outlet->p->swap) != NULL)
+            return now; /* a reload may want it to rest before all is written */
     }
 }
 

@@ -10,83 +10,71 @@
 #include <base/error.h>
 #include <base/mem.h>
 #include <base/str.h>
-#include <engine/host.h>
+#include <engine/shares.h>
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <unistd.h>
 
 /* ---- Opening ---- */
 
-static void unit_init(struct wr_pipeline *p, struct wr_unit *unit, const struct wr_component *comp)
+void wr_pipeline_add_outlet(struct wr_pipeline *p, struct wr_outlet *take_o)
 {
-    struct wr_label labels[WR_UNIT_LABELS];
-    struct weir_kv fields[WR_UNIT_LABELS];
-    uint32_t n = WR_UNIT_LABELS;
-    unit->comp = comp;
-    unit->pipeline = p;
-    wr_unit_labels(unit, labels);
-    for (uint32_t i = 0; i < n; i++)
-        fields[i] = weir_kv_str(labels[i].name, labels[i].value);
-    unit->log = wr_log_scope_new(p->rt.log, fields, WR_COUNT(fields));
-    pthread_mutex_init(&unit->shared.mutex, NULL);
-    unit->received_events = wr_metric(p->rt.metrics, WR_COUNTER, "component_received_events_total",
-                                      "Events that entered a component.", labels, n);
-    unit->sent_events = wr_metric(p->rt.metrics, WR_COUNTER, "component_sent_events_total",
-                                  "Events that left a component, of a sink: delivered.", labels, n);
-    if (comp->type->kind == WEIR_SOURCE)
-        unit->received_bytes = wr_metric(p->rt.metrics, WR_COUNTER, "component_received_bytes_total",
-                                         "Payload bytes that entered a source.", labels, n);
-    if (comp->type->kind == WEIR_SINK)
-        unit->sent_bytes = wr_metric(p->rt.metrics, WR_COUNTER, "component_sent_bytes_total",
-                                     "Payload bytes of events that a sink delivered.", labels, n);
+    pthread_mutex_lock(&p->parts);
+    p->outlets = wr_xrealloc(p->outlets, (p->n_outlets + 1) * sizeof(struct wr_outlet *));
+    p->outlets[p->n_outlets++] = take_o;
+    pthread_mutex_unlock(&p->parts);
+    atomic_fetch_add(wr_outlet_is_dead_letter(take_o) ? &p->dead_sinks_left : &p->sinks_left,
+                     wr_outlet_shards(take_o));
 }
 
-/* Never more lanes than cores, unless the user asked. */
-static uint32_t lanes_of(const struct wr_component *comp)
+void wr_pipeline_add_lane(struct wr_pipeline *p, struct wr_lane *take_lane)
 {
-    int64_t n = comp->opt.source.lanes;
-    if (n > 0)
-        return (uint32_t)n;
-    uint32_t advised =
-        comp->type->lanes != NULL ? comp->type->lanes(wr_host_control(), comp->config) : 1;
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    uint32_t cap = cores > 0 ? (uint32_t)cores : 1;
-    return advised == 0 ? 1 : advised < cap ? advised : cap;
+    pthread_mutex_lock(&p->parts);
+    p->lanes = wr_xrealloc(p->lanes, (p->n_lanes + 1) * sizeof(struct wr_lane *));
+    p->lanes[p->n_lanes++] = take_lane;
+    pthread_mutex_unlock(&p->parts);
+    atomic_fetch_add(&p->lanes_left, 1);
+    atomic_fetch_add(&p->lanes_flowing, 1);
+}
+
+void wr_pipeline_bind_dead_letters(struct wr_pipeline *p)
+{
+    for (uint32_t i = 0; i < p->plan->n_components; i++) {
+        int32_t to = p->plan->components[i].dead_letter;
+        if (p->units[i]->outlet != NULL)
+            wr_outlet_dead_letters_to(p->units[i]->outlet, to >= 0 ? p->units[to] : NULL);
+    }
 }
 
 static bool open_sinks(struct wr_pipeline *p, struct weir_error *err)
 {
     for (uint32_t i = 0; i < p->plan->n_components; i++) {
-        const struct wr_component *comp = &p->plan->components[i];
-        if (comp->type->kind != WEIR_SINK)
+        if (p->plan->components[i].type->kind != WEIR_SINK)
             continue;
-        p->units[i].outlet = wr_outlet_new(&p->units[i], err);
-        if (p->units[i].outlet == NULL)
+        p->units[i]->outlet = wr_outlet_new(p->units[i], false, err);
+        if (p->units[i]->outlet == NULL)
             return false;
-        uint32_t n = wr_outlet_shards(p->units[i].outlet);
-        atomic_fetch_add(comp->is_dead_letter ? &p->dead_sinks_left : &p->sinks_left, n);
+        wr_pipeline_add_outlet(p, p->units[i]->outlet);
     }
+    wr_pipeline_bind_dead_letters(p);
     return true;
 }
 
 static bool open_lanes(struct wr_pipeline *p, struct weir_error *err)
 {
+    const struct wr_graph g = {p->plan, p->units};
     for (uint32_t i = 0; i < p->plan->n_components; i++) {
         const struct wr_component *comp = &p->plan->components[i];
         if (comp->type->kind != WEIR_SOURCE)
             continue;
-        uint32_t count = lanes_of(comp);
+        uint32_t count = wr_lanes_of(comp);
         for (uint32_t k = 0; k < count; k++) {
-            struct wr_lane *lane = wr_lane_new(p, i, k, count, err);
+            struct wr_lane *lane = wr_lane_new(p, &g, i, k, count, err);
             if (lane == NULL)
                 return false;
-            p->lanes = wr_xrealloc(p->lanes, (p->n_lanes + 1) * sizeof(struct wr_lane *));
-            p->lanes[p->n_lanes++] = lane;
+            wr_pipeline_add_lane(p, lane);
         }
     }
-    atomic_store(&p->lanes_left, p->n_lanes);
-    atomic_store(&p->lanes_flowing, p->n_lanes);
     return true;
 }
 
@@ -95,14 +83,20 @@ struct wr_pipeline *wr_pipeline_new(const struct wr_plan *plan, const struct wr_
 {
     struct wr_pipeline *p = wr_xalloc(sizeof(*p));
     struct weir_kv field = weir_kv_str("pipeline", plan->name);
-    p->plan = plan;
+    p->plan = wr_plan_ref(plan);
+    p->born = wr_plan_ref(plan);
+    p->name = weir_str_n(wr_xmemdup(plan->name.ptr, plan->name.len), plan->name.len);
     p->rt = *rt;
     p->log = wr_log_scope_new(rt->log, &field, 1);
+    wr_log_scope_hide(p->log, plan->secrets);
     pthread_mutex_init(&p->mutex, NULL);
+    pthread_mutex_init(&p->parts, NULL);
+    pthread_mutex_init(&p->swap_mutex, NULL);
+    wr_cond_init(&p->swap_changed);
     atomic_store(&p->deadline, INT64_MAX);
-    p->units = wr_xalloc(plan->n_components * sizeof(*p->units));
+    p->units = wr_xalloc(plan->n_components * sizeof(struct wr_unit *));
     for (uint32_t i = 0; i < plan->n_components; i++)
-        unit_init(p, &p->units[i], &plan->components[i]);
+        p->units[i] = wr_unit_new(p, plan, i);
     if (!open_sinks(p, err) || !open_lanes(p, err)) {
         wr_pipeline_free(p);
         return NULL;
@@ -125,7 +119,7 @@ static void utilization(struct wr_pipeline *p, struct wr_unit *unit, int64_t now
 {
     int64_t idle = 0, threads = 0;
     for (uint32_t i = 0; i < p->n_lanes; i++)
-        if (wr_lane_source(p->lanes[i]) == (uint32_t)(unit - p->units)) {
+        if (wr_lane_source(p->lanes[i]) == unit->index) {
             idle += wr_lane_idle(p->lanes[i], now);
             threads++;
         }
@@ -154,6 +148,7 @@ static void scrape(void *arg)
 {
     struct wr_pipeline *p = arg;
     int64_t now = wr_now(p->rt.clock), oldest = INT64_MAX;
+    pthread_mutex_lock(&p->parts);
     for (uint32_t i = 0; i < p->n_lanes; i++) {
         int64_t of_lane = wr_acks_oldest(wr_lane_acks(p->lanes[i]));
         oldest = of_lane < oldest ? of_lane : oldest;
@@ -161,20 +156,21 @@ static void scrape(void *arg)
     for (uint32_t i = 0; i < p->plan->n_components; i++) {
         const struct wr_component *comp = &p->plan->components[i];
         if (comp->type->kind != WEIR_TRANSFORM)
-            utilization(p, &p->units[i], now);
+            utilization(p, p->units[i], now);
         else if (comp->type->transform->tick != NULL)
-            held(&p->units[i]);
+            held(p->units[i]);
         if (comp->type->kind != WEIR_SINK)
             continue;
-        const struct wr_buffer *buf = wr_outlet_buffer(p->units[i].outlet);
-        gauge(&p->units[i], "buffer_bytes", "Bytes of events between the lanes and this sink.",
+        const struct wr_buffer *buf = wr_outlet_buffer(p->units[i]->outlet);
+        gauge(p->units[i], "buffer_bytes", "Bytes of events between the lanes and this sink.",
               (double)atomic_load_explicit(&buf->bytes, memory_order_relaxed));
-        gauge(&p->units[i], "buffer_events", "Events between the lanes and this sink.",
+        gauge(p->units[i], "buffer_events", "Events between the lanes and this sink.",
               (double)atomic_load_explicit(&buf->events, memory_order_relaxed));
-        gauge(&p->units[i], "buffer_limit_bytes", "Room of this sink's buffer.",
+        gauge(p->units[i], "buffer_limit_bytes", "Room of this sink's buffer.",
               (double)buf->cap_bytes);
     }
-    struct wr_label label = {"pipeline", p->plan->name};
+    pthread_mutex_unlock(&p->parts);
+    struct wr_label label = {"pipeline", p->name};
     wr_metric_set(wr_metric(p->rt.metrics, WR_GAUGE, "oldest_unacked_seconds",
                             "Age of the oldest event that has not ended.", &label, 1),
                   oldest == INT64_MAX || oldest > now ? 0 : (double)(now - oldest) / 1e9);
@@ -188,9 +184,8 @@ void wr_pipeline_start(struct wr_pipeline *p, void (*notify)(void *arg), void *a
     p->notify_arg = arg;
     p->started = true;
     wr_metrics_on_scrape(p->rt.metrics, scrape, p);
-    for (uint32_t i = 0; i < p->plan->n_components; i++)
-        if (p->units[i].outlet != NULL)
-            wr_outlet_start(p->units[i].outlet);
+    for (uint32_t i = 0; i < p->n_outlets; i++)
+        wr_outlet_start(p->outlets[i]);
     for (uint32_t i = 0; i < p->n_lanes; i++)
         wr_lane_start(p->lanes[i]);
 }
@@ -210,7 +205,7 @@ const char *wr_pipeline_reason(struct wr_pipeline *p)
 bool wr_pipeline_ready(struct wr_pipeline *p)
 {
     return !atomic_load(&p->failed) && !atomic_load(&p->draining) &&
-           atomic_load(&p->lanes_polling) == atomic_load(&p->lanes_left);
+           !atomic_load(&p->any_unready) && atomic_load(&p->lanes_polling) == atomic_load(&p->lanes_left);
 }
 
 static void tell(struct wr_pipeline *p)
@@ -221,11 +216,12 @@ static void tell(struct wr_pipeline *p)
 
 static void wake_all(struct wr_pipeline *p)
 {
+    pthread_mutex_lock(&p->parts);
     for (uint32_t i = 0; i < p->n_lanes; i++)
         wr_lane_wake(p->lanes[i]);
-    for (uint32_t i = 0; i < p->plan->n_components; i++)
-        if (p->units[i].outlet != NULL)
-            wr_outlet_wake(p->units[i].outlet);
+    for (uint32_t i = 0; i < p->n_outlets; i++)
+        wr_outlet_wake(p->outlets[i]);
+    pthread_mutex_unlock(&p->parts);
 }
 
 void wr_pipeline_drain(struct wr_pipeline *p, int64_t deadline_ns)
@@ -244,9 +240,10 @@ void wr_pipeline_abort(struct wr_pipeline *p)
     atomic_store(&p->aborting, 1);
     if (atomic_exchange(&p->cancelled, 1) != 0)
         return;
-    for (uint32_t i = 0; i < p->plan->n_components; i++)
-        if (p->units[i].outlet != NULL)
-            wr_outlet_cancel(p->units[i].outlet);
+    pthread_mutex_lock(&p->parts);
+    for (uint32_t i = 0; i < p->n_outlets; i++)
+        wr_outlet_cancel(p->outlets[i]);
+    pthread_mutex_unlock(&p->parts);
     wake_all(p);
 }
 
@@ -258,6 +255,7 @@ static bool set_failed(struct wr_pipeline *p, const char *fmt, va_list ap)
     bool first = atomic_load(&p->failed) == 0;
     if (first) {
         vsnprintf(p->reason, sizeof(p->reason), fmt, ap);
+        wr_secrets_hide(p->plan->secrets, p->reason, strlen(p->reason));
         atomic_store(&p->failed, 1);
     }
     pthread_mutex_unlock(&p->mutex);
@@ -294,9 +292,17 @@ void wr_pipeline_fail(struct wr_pipeline *p, const char *fmt, ...)
     tell(p);
 }
 
+void wr_pipeline_tell_swap(struct wr_pipeline *p)
+{
+    pthread_mutex_lock(&p->swap_mutex);
+    pthread_cond_broadcast(&p->swap_changed);
+    pthread_mutex_unlock(&p->swap_mutex);
+}
+
 static void end_phase(struct wr_pipeline *p)
 {
-    if (atomic_load(&p->lanes_left) != 0)
+    wr_pipeline_tell_swap(p);
+    if (atomic_load(&p->reloading) || atomic_load(&p->lanes_left) != 0)
         return;
     atomic_store(&p->finish_sinks, 1);
     if (atomic_load(&p->sinks_left) == 0)
@@ -307,18 +313,33 @@ static void end_phase(struct wr_pipeline *p)
         tell(p);
 }
 
-void wr_pipeline_lane_flushed(struct wr_pipeline *p)
+static void begin_flush(struct wr_pipeline *p)
 {
-    if (atomic_fetch_sub(&p->lanes_flowing, 1) != 1)
-        return;
     atomic_store(&p->flushing, 1);
     wake_all(p);
+}
+
+void wr_pipeline_lane_flushed(struct wr_pipeline *p)
+{
+    if (atomic_fetch_sub(&p->lanes_flowing, 1) == 1 && !atomic_load(&p->reloading))
+        begin_flush(p);
+    wr_pipeline_tell_swap(p);
 }
 
 void wr_pipeline_lane_ended(struct wr_pipeline *p)
 {
     /* Sources that all ended by themselves begin the drain of the rest. */
-    if (atomic_fetch_sub(&p->lanes_left, 1) == 1)
+    if (atomic_fetch_sub(&p->lanes_left, 1) == 1 && !atomic_load(&p->reloading))
+        atomic_store(&p->draining, 1);
+    end_phase(p);
+    tell(p); /* one that a reload has ended is to be closed */
+}
+
+void wr_pipeline_lanes_changed(struct wr_pipeline *p)
+{
+    if (atomic_load(&p->lanes_flowing) == 0)
+        begin_flush(p);
+    if (atomic_load(&p->lanes_left) == 0)
         atomic_store(&p->draining, 1);
     end_phase(p);
 }
@@ -327,27 +348,29 @@ void wr_pipeline_shard_ended(struct wr_pipeline *p, bool dead_letter)
 {
     atomic_fetch_sub(dead_letter ? &p->dead_sinks_left : &p->sinks_left, 1);
     end_phase(p);
+    tell(p); /* of a sink that the plan has no more somebody waits for the end */
 }
 
 /* ---- Closing ---- */
 
 static void free_outlets(struct wr_pipeline *p, bool dead_letter)
 {
-    for (uint32_t i = 0; i < p->plan->n_components; i++) {
-        if (p->plan->components[i].is_dead_letter != dead_letter)
-            continue;
-        wr_outlet_free(p->units[i].outlet);
-        p->units[i].outlet = NULL;
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < p->n_outlets; i++) {
+        if (wr_outlet_is_dead_letter(p->outlets[i]) == dead_letter)
+            wr_outlet_free(p->outlets[i]);
+        else
+            p->outlets[kept++] = p->outlets[i];
     }
+    p->n_outlets = kept;
 }
 
 struct wr_pipeline_left wr_pipeline_close(struct wr_pipeline *p)
 {
     for (uint32_t i = 0; i < p->n_lanes; i++)
         wr_lane_join(p->lanes[i]);
-    for (uint32_t i = 0; i < p->plan->n_components; i++)
-        if (p->units[i].outlet != NULL)
-            wr_outlet_join(p->units[i].outlet);
+    for (uint32_t i = 0; i < p->n_outlets; i++)
+        wr_outlet_join(p->outlets[i]);
     if (p->started)
         wr_metrics_off_scrape(p->rt.metrics, p);
     p->started = false;
@@ -361,6 +384,9 @@ struct wr_pipeline_left wr_pipeline_close(struct wr_pipeline *p)
     for (uint32_t i = 0; i < p->n_lanes; i++)
         wr_lane_free(p->lanes[i]);
     p->n_lanes = 0;
+    /* A lock on a file, say: one that stopped may start again before this is freed. */
+    for (uint32_t i = 0; i < p->plan->n_components; i++)
+        (void)wr_unit_end_shared(p->units[i]);
     return (struct wr_pipeline_left){.events = atomic_load(&p->n_left),
                                      .timed_out = atomic_load(&p->aborting) != 0 &&
                                                   atomic_load(&p->failed) == 0};
@@ -371,16 +397,19 @@ void wr_pipeline_free(struct wr_pipeline *p)
     if (p == NULL)
         return;
     (void)wr_pipeline_close(p);
-    for (uint32_t i = 0; i < p->plan->n_components; i++) {
-        struct wr_shared *shared = &p->units[i].shared;
-        if (shared->object != NULL && shared->destroy != NULL)
-            shared->destroy(shared->object);
-        pthread_mutex_destroy(&shared->mutex);
-        wr_log_scope_free(p->units[i].log);
-    }
+    for (uint32_t i = 0; i < p->plan->n_components; i++)
+        wr_unit_unref(p->units[i]);
+    wr_pipeline_free_unready(p);
     pthread_mutex_destroy(&p->mutex);
+    pthread_mutex_destroy(&p->parts);
+    pthread_mutex_destroy(&p->swap_mutex);
+    pthread_cond_destroy(&p->swap_changed);
     wr_log_scope_free(p->log);
     wr_free(p->lanes);
+    wr_free(p->outlets);
     wr_free(p->units);
+    wr_plan_free(p->plan);
+    wr_plan_free(p->born);
+    wr_free((void *)(uintptr_t)p->name.ptr);
     wr_free(p);
 }

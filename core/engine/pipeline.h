@@ -42,8 +42,11 @@ void wr_pipeline_start(struct wr_pipeline *p, void (*notify)(void *arg), void *a
 enum wr_pipeline_state wr_pipeline_state(struct wr_pipeline *p);
 /* Why it is STOPPED, "" else. Valid until free. */
 const char *wr_pipeline_reason(struct wr_pipeline *p);
-/* Every lane that has not ended polls, and nothing has failed. */
+/* Every lane that has not ended polls, nothing has failed, and no component waits for a right. */
 bool wr_pipeline_ready(struct wr_pipeline *p);
+/* Why a component can do nothing although the pipeline runs: the text of the first, cut to `size`. False
+ * with an empty one where all can. [any] */
+bool wr_pipeline_unready(struct wr_pipeline *p, char *ret_text, size_t size);
 /* Begins the drain: sources stop, lanes and outlets empty, until the deadline (monotonic ns), which a
  * later call may bring forward. Returns at once; DONE follows by notify. [any] */
 void wr_pipeline_drain(struct wr_pipeline *p, int64_t deadline_ns);

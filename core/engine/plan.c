@@ -48,7 +48,8 @@ void wr_plan_warning(struct wr_planner *p, const char *code, struct wr_pos pos,
 struct wr_binder wr_plan_binder(struct wr_planner *p, struct wr_pos origin)
 {
     return (struct wr_binder){
-        .arena = p->arena, .diags = p->diags, .dir = p->dir, .origin = origin};
+        .arena = p->arena, .diags = p->diags, .dir = p->dir, .origin = origin,
+        .secrets = p->plan->secrets};
 }
 
 const char *wr_kind_word(enum weir_kind kind)
@@ -196,6 +197,7 @@ static void read_components(struct wr_planner *p, const struct wr_path paths[])
     wr_plan_dead_letters(p);
     wr_plan_wire(p);
     wr_plan_failures(p);
+    wr_plan_buffers(p);
 }
 
 /* ---- the plan -------------------------------------------------------------------------------- */
@@ -333,7 +335,7 @@ static void make_plan(struct wr_planner *p)
                                         .found = wr_node_found(p->arena, conf.root, false)});
         return;
     }
-    (void)wr_conf_interpolate(p->arena, &conf, p->dir, p->diags);
+    (void)wr_conf_interpolate(p->arena, &conf, p->dir, p->diags, &p->plan->files);
     p->root = conf.root;
     p->partial = conf.root->broken;
     read_top(p);
@@ -351,6 +353,7 @@ struct wr_plan *wr_plan_parse(const char *name, const char *dir, struct weir_str
 
     if (text.len >= 3 && memcmp(text.ptr, "\xef\xbb\xbf", 3) == 0)
         text = weir_str_n(text.ptr + 3, text.len - 3);
+    atomic_init(&plan->refs, 1);
     plan->arena = p.arena = wr_xalloc(sizeof(*plan->arena));
     wr_arena_init(plan->arena, 16384);
     plan->file = wr_arena_xcopy(p.arena, weir_cstr(name));
@@ -426,15 +429,31 @@ struct wr_plan *wr_plan_load(const char *path, struct wr_loader *loader, struct 
     if (read_file(path, &text, d)) {
         folder_of(path, &dir);
         plan = wr_plan_parse(path, dir.ptr, wr_buf_view(&text), loader, d);
+        if (plan != NULL)
+            wr_plan_watch(plan, wr_arena_xcopy(plan->arena, weir_cstr(path)), false);
     }
     wr_buf_done(&text);
     wr_buf_done(&dir);
     return plan;
 }
 
-void wr_plan_free(struct wr_plan *p)
+void wr_plan_watch(struct wr_plan *p, struct weir_str path, bool modules)
 {
-    if (p == NULL)
+    struct wr_content_file *file = wr_arena_xalloc(p->arena, sizeof(*file));
+    *file = (struct wr_content_file){p->files, path, modules};
+    p->files = file;
+}
+
+const struct wr_plan *wr_plan_ref(const struct wr_plan *p)
+{
+    atomic_fetch_add(&((struct wr_plan *)(uintptr_t)p)->refs, 1);
+    return p;
+}
+
+void wr_plan_free(const struct wr_plan *take_p)
+{
+    struct wr_plan *p = (struct wr_plan *)(uintptr_t)take_p;
+    if (p == NULL || atomic_fetch_sub(&p->refs, 1) != 1)
         return;
     wr_arena_done(p->arena);
     wr_free(p->arena);

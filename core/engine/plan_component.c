@@ -213,6 +213,14 @@ static bool bind_without_type(struct wr_planner *p, struct wr_draft *draft)
     return false;
 }
 
+static void keep_files(struct wr_planner *p, struct wr_draft *draft,
+                       const struct wr_content_file *files)
+{
+    draft->c.files_print = wr_content_print(files);
+    for (const struct wr_content_file *f = files; f != NULL; f = f->next)
+        wr_plan_watch(p->plan, f->path, f->modules);
+}
+
 static bool bind_with_type(struct wr_planner *p, struct wr_draft *draft)
 {
     const struct weir_type *type = draft->c.type;
@@ -233,7 +241,8 @@ static bool bind_with_type(struct wr_planner *p, struct wr_draft *draft)
     ok = wr_options_bind(&b, targets, with_drop ? 3 : 2, draft->field->value, &draft->path,
                          draft->field->pos);
     draft->bound = true;
-    draft->secrets = b.secrets;
+    p->plan->secrets = b.secrets;
+    keep_files(p, draft, b.files);
     keep_conditions(&list, &draft->c);
     draft->c.needs = b.needs;
     return ok;
@@ -259,7 +268,7 @@ static void reported(const struct weir_report *r, bool error, const char *path, 
     const struct wr_path *at = path != NULL && path[0] != '\0' ? &below : &c->draft->path;
 
     wr_buf_vprintf(&text, fmt, ap);
-    wr_secrets_scrub(c->draft->secrets, &text);
+    wr_secrets_scrub(c->p->plan->secrets, &text);
     if (error) {
         c->ok = false;
         wr_plan_error(c->p, "component-check", pos, at,
@@ -293,6 +302,16 @@ static void report_warning(const struct weir_report *r, const char *path, int64_
     va_end(ap);
 }
 
+static void report_file(const struct weir_report *r, struct weir_str path)
+{
+    struct check *c = r->priv;
+    const struct wr_content_file file = {.path = wr_arena_xcopy(c->p->arena, path)};
+    uint64_t both[] = {c->draft->c.files_print, wr_content_print(&file)};
+
+    c->draft->c.files_print = wr_str_hash(weir_str_n((const char *)both, sizeof(both)), 1);
+    wr_plan_watch(c->p->plan, file.path, false);
+}
+
 static bool own_check(struct wr_planner *p, struct wr_draft *draft)
 {
     struct check c = {p, draft, true};
@@ -301,7 +320,8 @@ static bool own_check(struct wr_planner *p, struct wr_draft *draft)
                                  .error = report_error,
                                  .warning = report_warning,
                                  .priv = &c,
-                                 .host = &host};
+                                 .host = &host,
+                                 .file = report_file};
 
     host.pipeline = p->plan->name;
     host.component = draft->field->key;
@@ -411,6 +431,7 @@ static void resolve_sink(struct wr_planner *p, struct wr_draft *draft)
         o->batch.bytes = def.batch.bytes;
     if (o->batch.timeout < 0)
         o->batch.timeout = def.batch.timeout;
+    wr_plan_buffer(p, draft);
     if (o->retry.initial > o->retry.max)
         wr_plan_error(p, "bad-retry",
                       wr_node_resolve(draft->field->value, draft->field->pos, "retry", -1), &retry,

@@ -15,7 +15,8 @@
 static const char *const codecs[] = {"json", "raw", NULL};
 static const char *const failures[] = {"dead_letter", "drop", "stop", NULL};
 static const char *const unavailables[] = {"wait", "dead_letter", NULL};
-static const char *const buffers[] = {"memory", NULL};
+static const char *const buffers[] = {"memory", "disk", NULL};
+static const char *const when_full[] = {"block", "drop_newest", "drop_oldest", NULL};
 
 #define TYPE_OPTION                                                                                \
     {                                                                                              \
@@ -109,24 +110,61 @@ static const struct weir_option batch_options[] = {
      .example = "50ms"},
 };
 
+#define OF_BUFFER(member)                                                                          \
+    offsetof(struct wr_sink_options, buffer.member) - offsetof(struct wr_sink_options, buffer)
 static const struct weir_option buffer_options[] = {
     {.name = "type",
      .type = WEIR_OPT_ENUM,
-     .offset =
-         offsetof(struct wr_sink_options, buffer.type) - offsetof(struct wr_sink_options, buffer),
+     .offset = OF_BUFFER(type),
      .def = "memory",
      .choices = buffers,
-     .doc = "What stands between the lanes and this sink.",
-     .example = "memory"},
+     .doc = "`memory`: a source hears of an event when the sink has it. `disk`: already when it is safe in "
+            "a folder, from which the sink gets it, also after a restart.",
+     .example = "disk"},
     {.name = "size",
      .type = WEIR_OPT_SIZE,
-     .offset =
-         offsetof(struct wr_sink_options, buffer.size) - offsetof(struct wr_sink_options, buffer),
-     .def = "32MiB",
+     .offset = OF_BUFFER(size),
      .min = 1,
      .max = INT64_C(1) << 40,
-     .doc = "Bytes of events that it holds before the lanes wait.",
+     .doc = "Bytes that it holds before it is full: of events in memory (default 32MiB), of files on disk "
+            "(default 1GiB, at least 1MiB).",
      .example = "64MiB"},
+    {.name = "path",
+     .type = WEIR_OPT_PATH,
+     .flags = WEIR_OPT_NONEMPTY,
+     .offset = OF_BUFFER(path),
+     .doc = "Disk only, required: its folder, which is made if it is missing and which nothing else uses.",
+     .example = "buffers/store"},
+    {.name = "when_full",
+     .type = WEIR_OPT_ENUM,
+     .offset = OF_BUFFER(when_full),
+     .def = "block",
+     .choices = when_full,
+     .doc = "Disk only: `block`: the lanes wait. `drop_newest`: what comes is dropped and counted. "
+            "`drop_oldest`: the oldest segment of the folder is, about a sixteenth of the size.",
+     .example = "drop_newest"},
+    {.name = "sync",
+     .type = WEIR_OPT_DURATION,
+     .offset = OF_BUFFER(sync),
+     .def = "10ms",
+     .min = 0,
+     .max = 10 * WEIR_NS_PER_S,
+     .doc = "Disk only: the shortest time between two fdatasync. Sources wait for the next one.",
+     .example = "50ms"},
+    {.name = "keep_source",
+     .type = WEIR_OPT_BOOL,
+     .offset = OF_BUFFER(keep_source),
+     .def = "true",
+     .doc = "Disk only: keep the payload as its source gave it beside one that was changed, for a dead "
+            "letter.",
+     .example = "false"},
+    {.name = "drain_on_stop",
+     .type = WEIR_OPT_BOOL,
+     .offset = OF_BUFFER(drain_on_stop),
+     .def = "false",
+     .doc = "Disk only: a stop empties it, until the shutdown timeout; else its events wait there for the "
+            "next start.",
+     .example = "true"},
 };
 
 static const struct weir_option retry_options[] = {
@@ -175,7 +213,7 @@ static const struct weir_option sink_options[] = {
      .offset = AT(opt.sink.buffer),
      WEIR_FIELDS(buffer_options),
      .doc = "What stands between the lanes and this sink.",
-     .example = "{size: 64MiB}"},
+     .example = "{type: disk, path: buffers/store, size: 10GiB}"},
     {.name = "concurrency",
      .type = WEIR_OPT_INT,
      .offset = AT(opt.sink.concurrency),
@@ -303,6 +341,7 @@ void wr_common_init(struct wr_common *c, enum weir_kind kind)
         return;
     c->opt.sink.batch.events = c->opt.sink.batch.bytes = c->opt.sink.batch.timeout = -1;
     c->opt.sink.in_flight = -1;
+    c->opt.sink.buffer.size = -1;
 }
 
 struct wr_sink_options wr_sink_defaults(const struct weir_sink *sink)

@@ -7,6 +7,7 @@
  *   plan_wire.c       inputs, default wiring, what nobody reads
  *   plan_order.c      cycles and the topological order
  *   plan_failure.c    dead letters and what follows from a failure
+ *   plan_buffer.c     buffers on disk: options that go together, paths
  *   plan_options.c    the options that the core itself has
  */
 #ifndef WR_ENGINE_PLAN_PRIVATE_H
@@ -62,7 +63,6 @@ struct wr_draft {
     uint32_t n_inputs;
     bool has_inputs; /* the option was given */
     bool bound;      /* its options were read, right or wrong */
-    const struct wr_secret *secrets;
     bool ports_known; /* its options were right */
     bool has_unnamed; /* there is an unnamed way out */
     bool *port_read;  /* for each of c.ports */
@@ -107,9 +107,14 @@ bool wr_plan_is_name(struct weir_str s); /* an id or a port */
 /* Where a component's options name one of its ports: a key or an item; else its id. */
 struct wr_pos wr_plan_port_pos(const struct wr_draft *d, struct weir_str port);
 
+/* The plan depends on what that file holds. */
+void wr_plan_watch(struct wr_plan *p, struct weir_str path, bool modules);
 void wr_plan_component(struct wr_planner *p, struct wr_draft *draft);
 void wr_plan_dead_letters(struct wr_planner *p); /* before the wiring: who is one */
 void wr_plan_failures(struct wr_planner *p);     /* on_error, on_reject, on_unavailable */
+void wr_plan_buffer(struct wr_planner *p, struct wr_draft *draft); /* of a sink whose options were read */
+void wr_plan_buffers(struct wr_planner *p);      /* those of different sinks */
+bool wr_same_folder(struct weir_str a, struct weir_str b);
 void wr_plan_wire(struct wr_planner *p);
 /* Drafts in the order of the plan's components into ret_order; false with diagnostics on a cycle.
  */

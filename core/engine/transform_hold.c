@@ -7,6 +7,7 @@
  */
 #include <engine/transform_impl.h>
 
+#include <base/budget.h>
 #include <base/mem.h>
 #include <base/str.h>
 
@@ -52,6 +53,7 @@ static struct wr_hold *hold_of_call(struct wr_instance *inst)
 /* Counts what the body has grown by. */
 static void charge(struct wr_unit *unit, struct wr_hold *hold)
 {
+    wr_body_charge(hold->body);
     size_t now = wr_body_footprint(hold->body) +
                  hold->n_held * (sizeof(struct weir_held) + sizeof(struct wr_batch) +
                                  sizeof(struct weir_event));
@@ -64,10 +66,11 @@ static void charge(struct wr_unit *unit, struct wr_hold *hold)
 static bool has_room(struct wr_unit *unit)
 {
     size_t bytes = atomic_load_explicit(&unit->held_bytes, memory_order_relaxed);
-    if (bytes < WR_HELD_BYTES_MAX)
+    size_t max = wr_budget_held_max();
+    if (bytes < max)
         return true;
     WR_LOG(unit->log, WEIR_LOG_WARN, "held events have used up their room",
-           weir_kv_u64("bytes", bytes), weir_kv_u64("limit", WR_HELD_BYTES_MAX));
+           weir_kv_u64("bytes", bytes), weir_kv_u64("limit", max));
     return false;
 }
 
@@ -119,8 +122,10 @@ struct weir_held *wr_host_event_hold(const struct weir_host *h, struct weir_batc
         return NULL;
     }
     struct weir_held *held = held_new(inst, ev);
-    if (held == NULL)
+    if (held == NULL) {
+        fail_as(h, pub, ev, "no_memory", "no memory to hold the event");
         return NULL;
+    }
     ev->flags |= WEIR_EVENT_GONE;
     ev->host_why = &is_held;
     atomic_fetch_add_explicit(&inst->unit->held_events, 1, memory_order_relaxed);

@@ -4,6 +4,7 @@
  * transform_hold.c. An event that is taken out is only marked GONE here; the chain driver (chain.c) ends
  * it when the call is over, so that indexes stay what they are during the call.
  */
+#include <engine/broken.h>
 #include <engine/transform_impl.h>
 
 #include <base/mem.h>
@@ -131,6 +132,26 @@ void wr_host_event_drop(const struct weir_host *h, struct weir_batch *b, struct 
         gone->result.code = reason;
 }
 
+void wr_host_event_filter(const struct weir_host *h, struct weir_batch *b, struct weir_event *ev,
+                          const char *reason)
+{
+    (void)here(h);
+    if ((ev->flags & WEIR_EVENT_GONE) != 0)
+        return;
+    struct wr_gone *gone = mark_gone(b, ev);
+    if (gone == NULL)
+        return;
+    gone->filtered = true;
+    gone->result.code = reason;
+}
+
+void wr_host_event_pass(const struct weir_host *h, struct weir_batch *b, struct weir_event *ev)
+{
+    (void)here(h);
+    ev->flags |= WEIR_EVENT_PASSED;
+    wr_batch_of(b)->n_passed++;
+}
+
 /* What stands for a failure when there is no memory to say more. */
 static const struct wr_gone failed_without_memory = {
     .failed = true, .result = {.verdict = WEIR_VERDICT_REJECTED, .code = "no_memory"}};
@@ -173,6 +194,7 @@ uint32_t wr_host_event_derive(const struct weir_host *h, struct weir_batch *pub,
     copy.host_why = NULL;
     copy.host_child = 0;
     copy.host_port = 0;
+    wr_break_derived(&copy);
     if (copy.host_seal == b->seal && wr_value_is_mutable(copy.value)) {
         copy.value = wr_make_edit(pub->arena, copy.value); /* each of them may be changed further */
         if (copy.value == NULL)
@@ -232,6 +254,7 @@ bool wr_host_event_watch(const struct weir_host *h, struct weir_batch *b, struct
     if (child == NULL)
         return false;
     ev->host_ack = child; /* the event's reference on its parent is the child's now */
+    inst->n_watched++;
     return true;
 }
 

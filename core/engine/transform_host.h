@@ -26,6 +26,9 @@ bool wr_host_event_set_key(const struct weir_host *h, struct weir_batch *b, stru
                            struct weir_str key);
 void wr_host_event_drop(const struct weir_host *h, struct weir_batch *b, struct weir_event *ev,
                         const char *reason);
+void wr_host_event_filter(const struct weir_host *h, struct weir_batch *b, struct weir_event *ev,
+                          const char *reason);
+void wr_host_event_pass(const struct weir_host *h, struct weir_batch *b, struct weir_event *ev);
 void wr_host_event_fail(const struct weir_host *h, struct weir_batch *b, struct weir_event *ev,
                         const struct weir_result *result);
 void wr_host_event_send(const struct weir_host *h, struct weir_event *ev, uint32_t port);

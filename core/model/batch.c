@@ -4,6 +4,7 @@
  */
 #include <model/batch.h>
 
+#include <base/budget.h>
 #include <base/check.h>
 #include <base/mem.h>
 #include <base/pool.h>
@@ -39,7 +40,18 @@ void wr_body_unref(struct wr_body *take_body)
     for (struct wr_attachment *at = take_body->attachments; at != NULL; at = at->next)
         at->dispose(at->arg);
     wr_arena_done(&take_body->arena);
+    if (take_body->charged != 0)
+        wr_budget_charge(WR_USE_EVENTS, -(int64_t)take_body->charged);
     wr_free(take_body);
+}
+
+void wr_body_charge(struct wr_body *body)
+{
+    size_t footprint = wr_body_footprint(body);
+    if (footprint == body->charged)
+        return;
+    wr_budget_charge(WR_USE_EVENTS, (int64_t)footprint - (int64_t)body->charged);
+    body->charged = footprint;
 }
 
 /* ---- Batches ---- */
@@ -74,6 +86,8 @@ void wr_batch_free(struct wr_batch *take_b)
     if (take_b->bodies != take_b->bodies_inline)
         wr_free(take_b->bodies);
     wr_pool_put(take_b->pub.events, take_b->events_bytes);
+    if (take_b->events_bytes != 0)
+        wr_budget_charge(WR_USE_EVENTS, -(int64_t)take_b->events_bytes);
     wr_free(take_b);
 }
 
@@ -93,6 +107,7 @@ bool wr_batch_reserve(struct wr_batch *b, uint32_t n)
     if (b->pub.n_events != 0)
         memcpy(events, b->pub.events, b->pub.n_events * sizeof(struct weir_event));
     wr_pool_put(b->pub.events, b->events_bytes);
+    wr_budget_charge(WR_USE_EVENTS, (int64_t)bytes - (int64_t)b->events_bytes);
     b->pub.events = events;
     b->events_bytes = bytes;
     b->pub.cap_events = (uint32_t)(bytes / sizeof(struct weir_event));
@@ -151,6 +166,8 @@ struct wr_batch *wr_batch_clone(const struct wr_batch *b)
 
 void wr_batch_freeze(struct wr_batch *b)
 {
+    if (b->own != NULL)
+        wr_body_charge(b->own);
     b->own = NULL;
     b->pub.arena = NULL;
     b->seal = 0;
@@ -229,6 +246,7 @@ static bool begin_change(struct wr_batch *b, struct weir_event *ev)
                                .flags = ev->flags & (WEIR_EVENT_EDITED | WEIR_EVENT_TOMB |
                                                      WEIR_EVENT_RAW)};
     if (before != NULL) {
+        trace->replayed = before->replayed;
         trace->edited = before->edited;
         trace->from = before->from;
         trace->text = before->text;
@@ -313,6 +331,24 @@ struct weir_str wr_event_source_payload(const struct weir_event *ev)
     return trace != NULL ? trace->source : ev->payload;
 }
 
+const struct wr_replayed *wr_event_replayed(const struct weir_event *ev)
+{
+    const struct wr_trace *trace = ev->host_trace;
+    return trace != NULL ? trace->replayed : NULL;
+}
+
+bool wr_event_set_replayed(struct wr_batch *b, struct weir_event *ev, struct weir_str source_payload,
+                           const struct wr_replayed *replayed)
+{
+    struct wr_trace *trace = wr_arena_alloc(&b->own->arena, sizeof(*trace));
+    if (trace == NULL)
+        return false;
+    *trace = (struct wr_trace){.source = source_payload, .replayed = replayed};
+    ev->host_trace = trace;
+    ev->host_seal = 0; /* of no call: there is nothing to be undone */
+    return true;
+}
+
 void wr_event_restore(const struct wr_batch *b, struct weir_event *ev)
 {
     const struct wr_trace *trace = ev->host_trace;
@@ -371,7 +407,19 @@ static bool copy_origin(struct weir_arena *a, struct weir_event *ev)
     return copy_view(a, &origin->name);
 }
 
-/* Of the trace only the source stays of use: the call that it could undo is over. */
+static bool copy_replayed(struct weir_arena *a, struct wr_trace *trace)
+{
+    if (trace->replayed == NULL)
+        return true;
+    struct wr_replayed *replayed = wr_arena_alloc(a, sizeof(*replayed));
+    if (replayed == NULL)
+        return false;
+    *replayed = *trace->replayed;
+    trace->replayed = replayed;
+    return copy_view(a, &replayed->source);
+}
+
+/* Of the trace only where it comes from stays of use: the call that it could undo is over. */
 static bool copy_trace(struct weir_arena *a, struct weir_event *ev, struct weir_str payload_before)
 {
     const struct wr_trace *from = ev->host_trace;
@@ -380,11 +428,12 @@ static bool copy_trace(struct weir_arena *a, struct weir_event *ev, struct weir_
     struct wr_trace *trace = wr_arena_alloc(a, sizeof(*trace));
     if (trace == NULL)
         return false;
-    bool same = from->source.ptr == payload_before.ptr;
-    *trace = (struct wr_trace){.source = same ? ev->payload : from->source};
+    bool same = from->source.ptr == payload_before.ptr && from->source.len == payload_before.len;
+    *trace = (struct wr_trace){.source = same ? ev->payload : from->source,
+                               .replayed = from->replayed};
     ev->host_trace = trace;
     ev->host_seal = 0;
-    return same || copy_view(a, &trace->source);
+    return (same || copy_view(a, &trace->source)) && copy_replayed(a, trace);
 }
 
 bool wr_event_copy_out(struct wr_body *to, struct weir_event *ev)

@@ -28,6 +28,7 @@ struct wr_body {
     struct weir_arena arena;
     struct wr_attachment *attachments;
     size_t attached_bytes;
+    size_t charged; /* of its footprint, to the process's budget */
 };
 
 /* One reference, the caller's. NULL when memory is used up. */
@@ -40,6 +41,9 @@ static inline size_t wr_body_footprint(const struct wr_body *body)
     return body->arena.footprint + body->attached_bytes;
 }
 
+/* Charges what it has grown by to the budget; it is paid back with the body. By its writer. */
+void wr_body_charge(struct wr_body *body);
+
 #define WR_BATCH_BODIES_INLINE 3
 
 struct wr_batch {
@@ -51,6 +55,7 @@ struct wr_batch {
     size_t events_bytes;   /* of the event array's block */
     uint32_t seal;         /* of the component call that is running; 0 = none */
     uint32_t n_derived;    /* events added by derive in this call: the driver puts them in order */
+    uint32_t n_passed;     /* events that may leave though the call is not over */
     int64_t entered_ns;    /* monotonic: when its events came in */
     struct wr_batch *next; /* for whoever owns it: a stack, a queue */
 };
@@ -86,9 +91,17 @@ static inline size_t wr_event_cost(const struct weir_event *ev)
     return ev->payload.len + ev->key.len + sizeof(*ev);
 }
 
+/* What is known of an event that was dead and is sent through again. */
+struct wr_replayed {
+    struct weir_str source; /* id of the source that it had come from first; empty: not known */
+    uint32_t times;         /* how often it was sent through again, this time included */
+    bool is_item;           /* its position counts the items of a request */
+};
+
 /* What the event was when it came: kept from its first change on. */
 struct wr_trace {
     struct weir_str source; /* payload as its source gave it */
+    const struct wr_replayed *replayed; /* NULL: it comes from its source */
     struct weir_str payload; /* as it entered the component that changed it last */
     const struct weir_value *value;
     struct weir_str key;
@@ -124,6 +137,12 @@ bool wr_event_set_key(struct wr_batch *b, struct weir_event *ev, struct weir_str
 bool wr_event_copy_out(struct wr_body *to, struct weir_event *ev);
 /* Payload as its source gave it. */
 struct weir_str wr_event_source_payload(const struct weir_event *ev);
+/* NULL where it comes from its source. */
+const struct wr_replayed *wr_event_replayed(const struct weir_event *ev);
+/* From now on its source gave it with that payload, and `replayed` is known of it; both are kept as they
+ * are. False when memory is used up. */
+bool wr_event_set_replayed(struct wr_batch *b, struct weir_event *ev, struct weir_str source_payload,
+                           const struct wr_replayed *replayed);
 /* Puts back payload, value, key and headers as they entered the component whose call is running. */
 void wr_event_restore(const struct wr_batch *b, struct weir_event *ev);
 /* 36 characters of a UUIDv7 (RFC 9562) in `a`. */

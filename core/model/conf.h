@@ -10,6 +10,7 @@
 #define WR_MODEL_CONF_H
 
 #include <base/arena.h>
+#include <model/content.h>
 #include <model/diag.h>
 
 #define WR_CONF_BYTES_MAX (1024u * 1024u)
@@ -72,9 +73,10 @@ bool wr_conf_parse(struct weir_arena *a, const struct wr_text *text, struct wr_d
                    struct wr_conf *ret);
 
 /* Replaces ${env:...} and ${file:...} in all scalars; `dir` for relative paths. False with
- * diagnostics where one failed; that node is then `broken`. */
+ * diagnostics where one failed; that node is then `broken`. The files are put in front of *ret_files
+ * (NULL: nobody asks). */
 bool wr_conf_interpolate(struct weir_arena *a, const struct wr_conf *conf, const char *dir,
-                         struct wr_diags *d);
+                         struct wr_diags *d, struct wr_content_file **ret_files);
 
 /* The field of that key, or NULL. */
 const struct wr_field *wr_node_field(const struct wr_node *map, struct weir_str key);

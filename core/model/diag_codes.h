@@ -62,6 +62,7 @@
     X("no-sinks", "A pipeline needs at least one sink.")                                           \
     X("bad-port", "A port's name has 1 to 64 characters of a-z, 0-9, _ and -, and stands once.")   \
     X("bad-retry", "retry.initial must not be above retry.max; on_unavailable: dead_letter needs retry.attempts.")                                   \
+    X("bad-buffer", "The buffer's options do not go together, or its folder cannot be made or is another's.") \
     X("in-flight", "This type applies one write at a time, so in_flight must be 1.")               \
     /* edges */                                                                                    \
     X("missing-inputs", "A transform or sink must say what it reads, because the file is no "      \
@@ -82,6 +83,11 @@
                         "sink is named.")                                                          \
     X("dead-letter-missing", "An option says `dead_letter` and no dead-letter sink is named.")     \
     X("dead-letter-loop", "A dead-letter sink retries or stops; it cannot pass events on.")        \
+    /* commands */                                                                                 \
+    X("replay", "`weir replay` cannot begin as it was asked to.")                                  \
+    /* the process's memory */                                                                     \
+    X("memory-budget", "What the options let components take does not fit into the process's "     \
+                       "memory: lower them, or raise the limit.")                                  \
     /* the list itself */                                                                          \
     X("too-many-problems", "Only the first problems are shown; mend them and check again.")
 

@@ -23,6 +23,7 @@ struct filler {
     struct weir_arena *a;
     struct wr_diags *d;
     const char *dir;
+    struct wr_content_file **files;
     size_t total;
     bool ok;
     /* of the scalar at hand */
@@ -167,6 +168,11 @@ static void fill_file(struct filler *f, struct weir_str body, size_t from)
     }
     path = body.ptr[0] == '/' ? wr_arena_xcopy(f->a, body)
                               : wr_arena_xprintf(f->a, "%s/%.*s", f->dir, WR_STR(body));
+    if (f->files != NULL) {
+        struct wr_content_file *file = wr_arena_xalloc(f->a, sizeof(*file));
+        *file = (struct wr_content_file){*f->files, path, false};
+        *f->files = file;
+    }
     rc = read_file(path.ptr, &content);
     trim_newline(&content);
     if (rc != 0)
@@ -259,9 +265,9 @@ static void fill(struct filler *f, struct wr_node *node)
 }
 
 bool wr_conf_interpolate(struct weir_arena *a, const struct wr_conf *conf, const char *dir,
-                         struct wr_diags *d)
+                         struct wr_diags *d, struct wr_content_file **ret_files)
 {
-    struct filler f = {.a = a, .d = d, .dir = dir, .ok = true};
+    struct filler f = {.a = a, .d = d, .dir = dir, .files = ret_files, .ok = true};
 
     for (struct wr_node *n = conf->scalars; n != NULL; n = n->next_scalar) {
         if (memchr(n->text.ptr, '$', n->text.len) != NULL)

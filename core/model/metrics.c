@@ -439,7 +439,7 @@ void wr_metrics_off_scrape(struct wr_metrics *m, void *arg)
 static void print_real(struct wr_buf *out, double v)
 {
     if (!isfinite(v)) {
-        wr_buf_text(out, isnan(v) ? "NaN" : v > 0 ? "+Inf" : "-Inf");
+        wr_buf_text(out, v > 0 ? "+Inf" : "-Inf");
         return;
     }
     char tmp[40];
@@ -468,6 +468,8 @@ static void print_histogram(struct wr_buf *out, const char *name, const struct w
 
 static void print_series(struct wr_buf *out, const char *name, const struct weir_metric *s)
 {
+    if (s->type == WR_GAUGE && isnan(get_real(&s->value)))
+        return; /* it has no value now */
     if (s->type == WR_HISTOGRAM) {
         print_histogram(out, name, s);
         return;

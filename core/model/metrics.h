@@ -31,7 +31,7 @@ struct weir_metric *wr_metric(struct wr_metrics *m, enum wr_metric_type type, co
 
 /* NULL is allowed as metric in all of these. */
 void wr_metric_add(struct weir_metric *metric, uint64_t n);
-void wr_metric_set(struct weir_metric *metric, double v);
+void wr_metric_set(struct weir_metric *metric, double v); /* NaN: left out of scrapes until set */
 void wr_metric_observe(struct weir_metric *metric, double seconds);
 void wr_metric_observe_n(struct weir_metric *metric, double seconds, uint64_t n);
 double wr_metric_value(const struct weir_metric *metric); /* counter, gauge; sum of a histogram */

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * model/options.c: walks a located map beside option tables. Scalars are options_scalar.c, words
- * for messages options_text.c.
+ * for messages options_text.c, secrets options_secret.c.
  */
 #include <base/check.h>
 #include <base/str.h>
 #include <model/options.h>
-
-#define SECRET_MIN 4 /* shorter texts stand in many words by chance */
 
 struct weir_option wr_option_at(const struct weir_options *o, uint32_t i)
 {
@@ -125,76 +123,6 @@ static void bind_defaults(struct wr_binder *b, const struct weir_options *option
             (void)bind_any(b, &o, options->stride, n, &path, b->origin, config);
     }
     b->in_default = before;
-}
-
-/* ---- secrets --------------------------------------------------------------------------------- */
-
-/* "${env:NAME}" and "${file:PATH}" alone may be shown: they hold no secret. */
-static bool is_reference(struct weir_str s)
-{
-    bool known = s.len > 7 && (memcmp(s.ptr, "${env:", 6) == 0 || memcmp(s.ptr, "${file:", 7) == 0);
-
-    return known && s.ptr[s.len - 1] == '}' && memchr(s.ptr, '}', s.len - 1) == NULL &&
-           memmem(s.ptr, s.len, ":-", 2) == NULL;
-}
-
-void wr_bind_secret(struct wr_binder *b, const struct wr_node *scalar)
-{
-    struct wr_secret *s;
-
-    if (scalar->text.len < SECRET_MIN)
-        return;
-    s = wr_arena_xalloc(b->arena, sizeof(*s));
-    s->text = scalar->text;
-    s->next = b->secrets;
-    b->secrets = s;
-}
-
-static void scrub_one(struct weir_str secret, struct wr_buf *io_text)
-{
-    struct wr_buf clean = {0};
-    size_t at = 0;
-
-    for (const char *hit; at < io_text->len; at = (size_t)(hit - io_text->ptr) + secret.len) {
-        hit = memmem(io_text->ptr + at, io_text->len - at, secret.ptr, secret.len);
-        if (hit == NULL)
-            break;
-        wr_buf_add(&clean, io_text->ptr + at, (size_t)(hit - io_text->ptr) - at);
-        wr_buf_text(&clean, "***");
-    }
-    wr_buf_add(&clean, io_text->ptr + at, io_text->len - at);
-    wr_buf_done(io_text);
-    *io_text = clean;
-}
-
-void wr_secrets_scrub(const struct wr_secret *secrets, struct wr_buf *io_text)
-{
-    for (; secrets != NULL && io_text->len > 0; secrets = secrets->next)
-        scrub_one(secrets->text, io_text);
-}
-
-static void hide(struct wr_binder *b, const struct wr_node *n)
-{
-    if (n->kind == WR_NODE_SCALAR)
-        wr_bind_secret(b, n);
-    if (n->kind == WR_NODE_SCALAR && !is_reference(n->raw) && n->pos.text != NULL)
-        wr_diags_mask(b->diags, n->pos.text, n->start, n->end);
-    for (uint32_t i = 0; n->kind == WR_NODE_LIST && i < n->n; i++)
-        hide(b, n->items[i]);
-    for (uint32_t i = 0; n->kind == WR_NODE_MAP && i < n->n; i++)
-        hide(b, n->fields[i].value);
-}
-
-void wr_options_hide_guess(struct wr_binder *b, const struct wr_node *n)
-{
-    for (uint32_t i = 0; n->kind == WR_NODE_LIST && i < n->n; i++)
-        wr_options_hide_guess(b, n->items[i]);
-    for (uint32_t i = 0; n->kind == WR_NODE_MAP && i < n->n; i++) {
-        if (wr_sounds_secret(n->fields[i].key))
-            hide(b, n->fields[i].value);
-        else
-            wr_options_hide_guess(b, n->fields[i].value);
-    }
 }
 
 /* ---- one option ------------------------------------------------------------------------------ */
@@ -320,6 +248,8 @@ static bool bind_map(struct wr_binder *b, const struct weir_option *o, uint32_t 
     list.items = wr_arena_xalloc(b->arena, list.n * sizeof(struct weir_pair));
     for (uint32_t i = 0; i < list.n; i++) {
         struct wr_path at = {path, n->fields[i].key, -1};
+        if (o->of == WEIR_OPT_STRING && wr_sounds_secret(n->fields[i].key)) /* settings of a library */
+            wr_options_hide(b, n->fields[i].value);
         if (!bind_pair(b, o, stride, &n->fields[i], &at, (struct weir_pair *)list.items + i))
             ok = false;
     }
@@ -342,8 +272,8 @@ static bool bind_any(struct wr_binder *b, const struct weir_option *o, uint32_t 
 {
     void *dst = (char *)config + o->offset;
 
-    if (o->flags & WEIR_OPT_SECRET)
-        hide(b, n);
+    if ((o->flags & WEIR_OPT_SECRET) && !b->in_default)
+        wr_options_hide(b, n);
     if (n->broken && !is_whole_enough(o, n)) {
         b->n_errors++; /* reported where it broke */
         return false;
@@ -380,6 +310,19 @@ static bool find_option(const struct wr_target *targets, uint32_t n, struct weir
     return false;
 }
 
+/* A secret under a name that was misspelled. */
+static void hide_misspelled(struct wr_binder *b, const struct wr_target *targets, uint32_t n,
+                            const struct wr_field *f, const char *nearest)
+{
+    const struct wr_target *target;
+    struct weir_option o = {0};
+
+    if (nearest != NULL)
+        (void)find_option(targets, n, weir_cstr(nearest), &o, &target);
+    if ((o.flags & WEIR_OPT_SECRET) || wr_sounds_secret(f->key))
+        wr_options_hide(b, f->value);
+}
+
 static void unknown_option(struct wr_binder *b, const struct wr_target *targets, uint32_t n,
                            const struct wr_field *f, const struct wr_path *path)
 {
@@ -403,6 +346,7 @@ static void unknown_option(struct wr_binder *b, const struct wr_target *targets,
     nearest = wr_nearest_word(f->key, words, n_words);
     if (nearest != NULL)
         hint = wr_arena_xprintf(b->arena, "did you mean \"%s\"?", nearest);
+    hide_misspelled(b, targets, n, f, nearest);
     wr_bind_error(b, "unknown-option", f->pos, path,
                   &(struct wr_diag){
                       .message = wr_arena_xprintf(b->arena, "unknown option %.*s", WR_STR(quoted)),

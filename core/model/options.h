@@ -8,7 +8,9 @@
 #ifndef WR_MODEL_OPTIONS_H
 #define WR_MODEL_OPTIONS_H
 
+#include <base/secret.h>
 #include <model/conf.h>
+#include <model/content.h>
 #include <weir/option.h>
 
 /* An option that the table only knows by name: its owner reads the located node by itself. Options
@@ -20,12 +22,6 @@ struct wr_path {
     const struct wr_path *up;
     struct weir_str key;
     int64_t index;
-};
-
-/* A text that must never be shown. */
-struct wr_secret {
-    struct weir_str text;
-    struct wr_secret *next;
 };
 
 struct wr_binder {
@@ -41,8 +37,8 @@ struct wr_binder {
     /* out */
     uint32_t needs; /* WEIR_NEEDS_* of the templates */
     uint32_t n_errors;
-    struct wr_secret
-        *secrets; /* what SECRET options and ${file:...} hold, longer than a few letters */
+    const struct wr_secret *secrets; /* what SECRET options and ${file:...} hold, in front of what was there */
+    struct wr_content_file *files; /* that options with CONTENT name */
     bool in_default;
 };
 
@@ -57,11 +53,13 @@ struct wr_target {
 bool wr_options_bind(struct wr_binder *b, const struct wr_target *targets, uint32_t n,
                      const struct wr_node *map, const struct wr_path *path, struct wr_pos pos);
 
+/* What a SECRET option holds: masks it in the file's lines, keeps it. */
+void wr_options_hide(struct wr_binder *b, const struct wr_node *n);
+/* Of any other option: a password or a token in a URL; what came from files, somewhere in a value. */
+void wr_options_hide_url(struct wr_binder *b, const struct wr_node *scalar);
+void wr_options_hide_files(struct wr_binder *b, const struct wr_node *n);
 /* Where the type of a map is not known: masks what stands behind names that sound like secrets. */
 void wr_options_hide_guess(struct wr_binder *b, const struct wr_node *n);
-
-/* Puts *** in the place of every secret in a message that others wrote. */
-void wr_secrets_scrub(const struct wr_secret *secrets, struct wr_buf *io_text);
 
 /* Option i, with zeroes where the table was built before struct weir_option grew. */
 struct weir_option wr_option_at(const struct weir_options *o, uint32_t i);
@@ -91,7 +89,7 @@ struct wr_pos wr_node_resolve(const struct wr_node *map, struct wr_pos fallback,
 /* For options_scalar.c: one value that is no list, map or table. */
 bool wr_bind_scalar(struct wr_binder *b, const struct weir_option *o, enum weir_option_type type,
                     const struct wr_node *n, const struct wr_path *path, void *dst);
-/* Keeps a scalar's text as a secret. */
+/* Keeps a scalar's text as a secret, and of a URL the parts that are. */
 void wr_bind_secret(struct wr_binder *b, const struct wr_node *scalar);
 /* Reports about an option; counts it. */
 void wr_bind_error(struct wr_binder *b, const char *code, struct wr_pos pos,

@@ -177,6 +177,15 @@ static bool read_string(const struct scalar *s, struct weir_str *dst)
     return true;
 }
 
+static void note_content(const struct scalar *s, struct weir_str path)
+{
+    if ((s->o->flags & WEIR_OPT_CONTENT) == 0 || path.len == 0 || wr_str_is(path, "-"))
+        return;
+    struct wr_content_file *file = wr_arena_xalloc(s->b->arena, sizeof(*file));
+    *file = (struct wr_content_file){s->b->files, path, (s->o->flags & WEIR_OPT_MODULES) != 0};
+    s->b->files = file;
+}
+
 static bool read_path(const struct scalar *s, struct weir_str *dst)
 {
     struct weir_str text;
@@ -185,11 +194,13 @@ static bool read_path(const struct scalar *s, struct weir_str *dst)
         return false;
     if (text.len == 0 || text.ptr[0] == '/' || wr_str_is(text, "-")) {
         *dst = wr_arena_xcopy(s->b->arena, text);
+        note_content(s, *dst);
         return true;
     }
     while (text.len > 2 && text.ptr[0] == '.' && text.ptr[1] == '/')
         text = weir_str_n(text.ptr + 2, text.len - 2);
     *dst = wr_arena_xprintf(s->b->arena, "%s/%.*s", s->b->dir, WR_STR(text));
+    note_content(s, *dst);
     return true;
 }
 
@@ -417,8 +428,9 @@ bool wr_bind_scalar(struct wr_binder *b, const struct weir_option *o, enum weir_
         b->n_errors++;
         return false;
     }
-    if (n->secret)
-        wr_bind_secret(b, n);
+    wr_options_hide_files(b, n);
+    if (n->kind == WR_NODE_SCALAR && !b->in_default)
+        wr_options_hide_url(b, n);
     if (type != WEIR_OPT_VALUE && n->kind != WR_NODE_SCALAR)
         return wrong_type(&s, NULL);
     switch (type) {

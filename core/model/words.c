@@ -67,8 +67,8 @@ const char *wr_nearest_word(struct weir_str word, const char *const *words, uint
 
 bool wr_sounds_secret(struct weir_str name)
 {
-    static const char *const parts[] = {"pass",    "secret", "token",   "credential",
-                                        "private", "apikey", "api_key", "api-key"};
+    static const char *const parts[] = {"pass",    "pasw",   "secret",  "token", "credential",
+                                        "private", "apikey", "api_key", "api-key", ".pem"};
 
     for (size_t i = 0; i + 3 < name.len; i++) {
         for (size_t k = 0; k < sizeof(parts) / sizeof(parts[0]); k++) {

@@ -43,6 +43,7 @@ struct lines {
     struct block *block; /* NULL before the first fill */
     size_t at, scan, end;
     int64_t base;  /* offset in the input of the block's first byte */
+    int64_t n_before; /* lines before the next one */
     int64_t limit; /* a line that starts here or later is not ours */
     size_t max_line;
     enum skip skip;
@@ -68,6 +69,7 @@ struct line {
     struct weir_str text; /* without its end: LF or CRLF */
     int64_t offset;       /* of its first byte */
     int64_t next;         /* of the byte behind its end */
+    int64_t number;       /* from 1 on, where the reading began at the first or lines_begin knew */
 };
 
 void lines_init(struct lines *l, const struct weir_host *h, struct pool *pool, int fd,
@@ -77,8 +79,9 @@ void lines_done(struct lines *l);
 /* Reads from byte `start` of a file on, from the first line that begins at or behind it. */
 bool lines_seek(struct lines *l, int64_t start);
 
-/* Goes on at byte `start`, where a line begins; the descriptor is there already. */
-void lines_begin(struct lines *l, int64_t start);
+/* Goes on at byte `start`, where a line begins behind n_before others; the descriptor is there
+ * already. */
+void lines_begin(struct lines *l, int64_t start, int64_t n_before);
 
 /* Gives the block back while nothing is in it. */
 void lines_rest(struct lines *l);

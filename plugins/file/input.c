@@ -30,6 +30,7 @@ struct input *input_new(struct source *self, int take_fd, const char *path)
     in->fd = take_fd;
     in->wd = -1;
     in->done = -1;
+    in->limit = INT64_MAX;
     in->ready = true;
     lines_init(&in->lines, h, self->pool, take_fd, (size_t)self->config->max_line);
     return in;
@@ -72,9 +73,20 @@ int input_unpack(struct source *self, struct input *in)
     in->unzip = unzip_new(self->h, in->fd);
     if (in->unzip == NULL)
         return ENOMEM;
+    unzip_limit(in->unzip, in->limit);
+    in->lines.limit = INT64_MAX;
     in->lines.read = unzip_read;
     in->lines.read_arg = in->unzip;
     return 0;
+}
+
+void input_limit(struct input *in, int64_t n_bytes)
+{
+    in->limit = n_bytes;
+    if (in->unzip != NULL)
+        unzip_limit(in->unzip, n_bytes);
+    else
+        in->lines.limit = n_bytes;
 }
 
 /* The first bytes of what is inside; the descriptor goes back to its start. */
@@ -128,8 +140,18 @@ int input_looks(const struct input *in, struct looks *ret)
     return 0;
 }
 
-/* Goes over bytes. 0, an errno value, or ESPIPE where there are not so many. */
-static int skip_unpacked(struct unzip *u, int64_t n_bytes)
+static int64_t count_lines(const char *ptr, size_t len)
+{
+    int64_t n = 0;
+    for (const char *at = ptr, *end = ptr + len;
+         (at = memchr(at, '\n', (size_t)(end - at))) != NULL; at++)
+        n++;
+    return n;
+}
+
+/* Goes over bytes, and counts the lines in them where ret_lines is not NULL. 0, an errno value, or
+ * ESPIPE where there are not so many. */
+static int skip_unpacked(struct unzip *u, int64_t n_bytes, int64_t *ret_lines)
 {
     char skipped[4096];
     for (int64_t left = n_bytes; left > 0;) {
@@ -137,7 +159,25 @@ static int skip_unpacked(struct unzip *u, int64_t n_bytes)
         ssize_t n = unzip_read(u, skipped, want);
         if (n <= 0)
             return n < 0 ? errno : ESPIPE;
+        if (ret_lines != NULL)
+            *ret_lines += count_lines(skipped, (size_t)n);
         left -= n;
+    }
+    return 0;
+}
+
+/* The same of a file that is not packed. */
+static int skip_counted(int fd, int64_t n_bytes, int64_t *ret_lines)
+{
+    char block[16384];
+    for (int64_t at = 0; at < n_bytes;) {
+        int64_t left = n_bytes - at;
+        ssize_t n = pread(fd, block, left < (int64_t)sizeof(block) ? (size_t)left : sizeof(block),
+                          (off_t)at);
+        if (n <= 0)
+            return n < 0 ? errno : ESPIPE;
+        *ret_lines += count_lines(block, (size_t)n);
+        at += n;
     }
     return 0;
 }
@@ -149,7 +189,7 @@ static int unpacked_tail(const struct input *in, int64_t from, unsigned char *re
     ssize_t n = 1;
     if (u == NULL)
         return ENOMEM;
-    int error = skip_unpacked(u, from);
+    int error = skip_unpacked(u, from, NULL);
     while (error == 0 && *ret_len < len && n > 0) {
         n = unzip_read(u, (char *)ret + *ret_len, len - *ret_len);
         *ret_len += n > 0 ? (uint32_t)n : 0;
@@ -173,11 +213,17 @@ int input_tail(const struct input *in, int64_t at, unsigned char *ret, uint32_t 
     return 0;
 }
 
-int input_begin(struct input *in, int64_t offset)
+int input_begin(struct input *in, int64_t offset, bool count)
 {
-    lines_begin(&in->lines, offset);
+    int64_t n_lines = 0;
+    int error = 0;
     if (in->unzip != NULL)
-        return skip_unpacked(in->unzip, offset);
+        error = skip_unpacked(in->unzip, offset, count ? &n_lines : NULL);
+    else if (count)
+        error = skip_counted(in->fd, offset, &n_lines);
+    lines_begin(&in->lines, offset, n_lines);
+    if (error != 0 || in->unzip != NULL)
+        return error;
     return lseek(in->fd, (off_t)offset, SEEK_SET) == (off_t)offset ? 0 : errno;
 }
 

@@ -146,9 +146,10 @@ bool lines_seek(struct lines *l, int64_t start)
     return lseek(l->fd, (off_t)l->base, SEEK_SET) == (off_t)l->base;
 }
 
-void lines_begin(struct lines *l, int64_t start)
+void lines_begin(struct lines *l, int64_t start, int64_t n_before)
 {
     l->base = start;
+    l->n_before = n_before;
 }
 
 void lines_rest(struct lines *l)
@@ -181,6 +182,7 @@ static enum line_result give_line(struct lines *l, const char *stop, size_t next
     ret_line->text = weir_str_n(start, len);
     ret_line->offset = l->base + (int64_t)l->at;
     ret_line->next = l->base + (int64_t)next;
+    ret_line->number = ++l->n_before;
     l->at = next;
     l->scan = next;
     return len == 0 ? LINE_EMPTY : LINE_OK;
@@ -202,7 +204,8 @@ enum line_result lines_next(struct lines *l, struct line *ret_line)
             l->skip = SKIP_NOTHING;
             if (skip == SKIP_FIRST_PART)
                 continue;
-            *ret_line = (struct line){.offset = l->skip_from, .next = l->base + (int64_t)l->at};
+            *ret_line = (struct line){
+                .offset = l->skip_from, .next = l->base + (int64_t)l->at, .number = ++l->n_before};
             return LINE_SKIPPED;
         }
         if (newline != NULL)
@@ -221,6 +224,7 @@ void lines_back(struct lines *l, const struct line *line)
 {
     l->at = (size_t)(line->offset - l->base);
     l->scan = l->at;
+    l->n_before--;
 }
 
 /* How much of it is left without a character that is cut off at its end. */

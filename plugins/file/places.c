@@ -93,8 +93,8 @@ static enum weir_status lock_state(struct places *p, const struct weir_host *h,
             "`state` and its folder",
             p->path, p->path, strerror(error));
     if (flock(p->lock_fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
-        return h->error(
-            err, WEIR_E_CONFIG, "state_locked",
+        return h->error( /* in a reload it may be the one in whose place this comes */
+            err, WEIR_E_RETRY, "state_locked",
             "the positions in \"%s\" are in use by another source or another weir; give "
             "each its own `state`",
             p->path);
@@ -160,6 +160,12 @@ struct places *places_open(const struct weir_host *h, struct weir_str path, stru
         return p;
     places_free(p);
     return NULL;
+}
+
+void places_start_over(struct places *p)
+{
+    for (struct place *at = p->list; at != NULL; at = at->next)
+        at->stale = true;
 }
 
 void places_hold(struct places *p, uint32_t n_lanes)
@@ -229,7 +235,7 @@ bool places_found(struct places *p, const struct weir_host *h, const struct look
         at->found_ns = scan_ns;
         at->seen_s = h->wall(h) / WEIR_NS_PER_S;
     }
-    bool done = at != NULL && at->done >= 0 && at->done == looks->size;
+    bool done = at != NULL && !at->stale && at->done >= 0 && at->done == looks->size;
     pthread_mutex_unlock(&p->lock);
     return !done;
 }
@@ -284,6 +290,9 @@ static enum take open_place(struct places *p, struct place *at, const struct fin
     at->unpacked = f->looks->unpacked;
     at->open = true;
     at->done = -1;
+    if (at->stale)
+        at->offset = f->start;
+    at->stale = false;
     at->found_ns = f->scan_ns;
     learn(p, at, f->looks);
     p->changed = true;
@@ -303,7 +312,7 @@ static enum take take(struct places *p, const struct weir_host *h, const struct 
         return TAKE_BUSY;
     if (same && same_head(at, looks) && (looks->unpacked || at->offset <= looks->size)) {
         at->found_ns = f->scan_ns;
-        if (at->done >= 0 && at->done == looks->size)
+        if (!at->stale && at->done >= 0 && at->done == looks->size)
             return TAKE_DONE;
         return open_place(p, at, f, TAKE_KNOWN, ret);
     }

@@ -49,12 +49,15 @@ struct place {
     bool gone;        /* other content is at its inode by now */
     bool unpacked;    /* its offset and head are of what is in a gzip file */
     bool open;        /* somebody reads it, or its events have not ended */
+    bool stale;       /* its offset and `done` are of an earlier run and do not count */
 };
 
 struct places;
 
 /* Reads the state file, if there is one; `path` empty: nothing is kept. NULL with err. [control] */
 struct places *places_open(const struct weir_host *h, struct weir_str path, struct weir_error *err);
+/* Each file that is found is begun anew, once. [control] */
+void places_start_over(struct places *p);
 /* A first run: nothing is kept until each of n_lanes has called places_scanned. Until then the run
  * has not begun anywhere, and the next one is a first one, too. [control] */
 void places_hold(struct places *p, uint32_t n_lanes);

@@ -58,6 +58,21 @@ static struct weir_str make_id(const struct source *self, struct filling *f, con
     return weir_str_n(id, len);
 }
 
+/* The number of the line as a header. False where memory is used up. */
+static bool set_number(const struct source *self, const struct filling *f, struct weir_event *ev,
+                       int64_t number)
+{
+    const struct weir_host *h = self->h;
+    struct weir_header *header = h->arena_alloc(f->b->arena, sizeof(*header));
+    struct weir_str text = h->arena_printf(f->b->arena, "%lld", (long long)number);
+    if (header == NULL || text.ptr == NULL)
+        return false;
+    *header = (struct weir_header){self->config->line_header, text};
+    ev->headers = header;
+    ev->n_headers = 1;
+    return true;
+}
+
 /* The event of that line; its text lives as long as the batch. NULL where memory is used up. */
 static struct weir_event *add_event(struct source *self, struct filling *f, struct input *in,
                                     const struct line *line)
@@ -71,6 +86,10 @@ static struct weir_event *add_event(struct source *self, struct filling *f, stru
     struct weir_event *ev = self->h->event_add(f->b);
     if (ev == NULL)
         return NULL;
+    if (self->config->line_header.len != 0 && !set_number(self, f, ev, line->number)) {
+        self->h->batch_truncate(f->b, f->b->n_events - 1);
+        return NULL;
+    }
     ev->payload = line->text;
     ev->id = id;
     ev->origin = f->origin;
@@ -110,7 +129,8 @@ static bool reject_long_line(struct source *self, struct filling *f, struct inpu
     struct long_line *l = &in->too_long;
     struct line line = {.text = h->arena_copy(f->b->arena, weir_str_n(l->text, l->len)),
                         .offset = l->offset,
-                        .next = l->next};
+                        .next = l->next,
+                        .number = l->number};
     struct weir_str why = h->arena_printf(
         f->b->arena,
         "the line at byte %lld of \"%s\" has %lld bytes, more than `max_line` (%lld); its "
@@ -137,6 +157,7 @@ static bool skipped_line(struct source *self, struct filling *f, struct input *i
         return true;
     in->too_long.offset = line->offset;
     in->too_long.next = line->next;
+    in->too_long.number = line->number;
     return reject_long_line(self, f, in);
 }
 

@@ -63,8 +63,10 @@ static bool each_name(struct source *self, bool (*each)(struct source *self, con
             continue;
         }
         int result = glob(paths[i].ptr, 0, NULL, &found);
-        if (result == GLOB_NOSPACE)
+        if (result == GLOB_NOSPACE) {
             say_unreadable(self, paths[i].ptr, "no memory to look for its files");
+            ok = false;
+        }
         for (size_t k = 0; result == 0 && k < found.gl_pathc && ok; k++)
             ok = is_excluded(self, found.gl_pathv[k]) || each(self, found.gl_pathv[k]);
         globfree(&found);
@@ -98,7 +100,7 @@ static void put_hex(char *p, uint64_t v)
 /* Begins to read what was taken. 0 or an errno value. */
 static int begin(struct source *self, struct input *in, bool is_new)
 {
-    int error = input_begin(in, in->place->offset);
+    int error = input_begin(in, in->place->offset, self->config->line_header.len != 0);
     if (error != 0)
         return error;
     if (self->config->follow || self->config->state.len != 0) {
@@ -223,8 +225,8 @@ static void add_input(struct source *self, struct input *in)
     self->n_inputs++;
 }
 
-/* False: not now, for want of memory or descriptors. */
-static bool open_one(struct source *self, const char *path, bool early)
+/* `size`: what it had when it was found. False: not now, for want of memory or descriptors. */
+static bool open_one(struct source *self, const char *path, bool early, int64_t size)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     int error = fd < 0 ? errno : 0;
@@ -249,6 +251,8 @@ static bool open_one(struct source *self, const char *path, bool early)
     in->found_ns = self->scanned_ns;
     in->born_ns = in->moved_ns = self->h->now(self->h);
     in->early = early;
+    if (self->config->grown == GROWN_LEAVE)
+        input_limit(in, size);
     if (self->config->follow)
         in->wd = watch_file(self->watch_fd, fd);
     add_input(self, in);
@@ -291,13 +295,13 @@ static bool note(struct source *self, const char *path)
 static bool first(struct source *self, const char *path)
 {
     struct looks looks;
-    return !is_new(self, path, &looks) || open_one(self, path, true);
+    return !is_new(self, path, &looks) || open_one(self, path, true, looks.size);
 }
 
 static bool again(struct source *self, const char *path)
 {
     struct looks looks;
-    return !is_new(self, path, &looks) || open_one(self, path, false);
+    return !is_new(self, path, &looks) || open_one(self, path, false, looks.size);
 }
 
 static bool watch_its_folder(struct source *self, const char *path)
@@ -374,7 +378,7 @@ static bool queue_name(struct source *self, const char *path)
     size_t len = strlen(path);
     if ((self->n_queue & (self->n_queue - 1)) == 0) { /* full at the powers of 2 */
         size_t cap = self->n_queue == 0 ? 1 : self->n_queue * 2;
-        char **grown = h->realloc(self->queue, cap * sizeof(char *));
+        struct queued *grown = h->realloc(self->queue, cap * sizeof(*grown));
         if (grown == NULL)
             return false;
         self->queue = grown;
@@ -383,26 +387,38 @@ static bool queue_name(struct source *self, const char *path)
     if (copy == NULL)
         return false;
     memcpy(copy, path, len + 1);
-    self->queue[self->n_queue++] = copy;
+    struct stat st;
+    bool known = stat(path, &st) == 0;
+    self->queue[self->n_queue++] = (struct queued){copy, known ? (int64_t)st.st_size : 0};
     return true;
 }
 
-static void find_queue(struct source *self)
+/* False: not all of them are there. */
+static bool find_queue(struct source *self)
 {
     self->scanned_ns = self->h->now(self->h);
     (void)each_name(self, note);
-    if (!each_name(self, queue_name))
+    if (!each_name(self, queue_name)) {
         say_unreadable(self, "", "no memory for the names of all files");
+        while (self->n_queue > 0)
+            self->h->free(self->queue[--self->n_queue].path);
+        self->h->free(self->queue);
+        self->queue = NULL;
+        self->scanned_ns = 0;
+        return false;
+    }
     if (self->n_queue == 0)
         self->h->log(self->h, WEIR_LOG_WARN, "no file matches", NULL, 0);
+    return true;
 }
 
 bool scan_next(struct source *self)
 {
-    if (self->scanned_ns == 0)
-        find_queue(self);
+    if (self->scanned_ns == 0 && !find_queue(self))
+        return true; /* once more, later */
     while (self->at_queue < self->n_queue) {
-        const char *path = self->queue[self->at_queue++];
+        const char *path = self->queue[self->at_queue].path;
+        int64_t size = self->queue[self->at_queue++].size;
         struct looks looks;
         uint32_t before = self->n_inputs;
         if (access(path, F_OK) != 0) { /* a link to nowhere, or gone by now */
@@ -411,7 +427,7 @@ bool scan_next(struct source *self)
         }
         if (!is_new(self, path, &looks))
             continue;
-        if (!open_one(self, path, true)) {
+        if (!open_one(self, path, true, size)) {
             self->at_queue--; /* no memory: once more, later */
             return true;
         }

@@ -2,7 +2,7 @@
  *
  * What the files of the source share:
  *
- *   source.c   options, opening, waiting, the calls of the host
+ *   source.c   opening, waiting, the calls of the host;  source_options.c  the type and its options
  *   read.c     one poll's lines become events
  *   scan.c     which files there are: patterns, what is new, what is gone
  *   input.c    one file that is read: opening, the end, truncation, letting go
@@ -18,6 +18,7 @@
 
 enum on_long { ON_LONG_ERROR, ON_LONG_SKIP, ON_LONG_REJECT };
 enum start { START_BEGINNING, START_END };
+enum grown { GROWN_READ, GROWN_LEAVE };
 enum compression { COMPRESSION_AUTO, COMPRESSION_NONE, COMPRESSION_GZIP };
 
 struct source_config {
@@ -31,6 +32,9 @@ struct source_config {
     int on_long;
     int64_t poll_interval_ns;
     int64_t rotate_wait_ns;
+    int grown;
+    bool start_over;
+    struct weir_str line_header;
 };
 
 /* A line that is too long, on its way to the dead letter: its beginning, and where it is. It goes
@@ -40,6 +44,13 @@ struct long_line {
     size_t len;
     int64_t offset;
     int64_t next; /* 0: the end is not known yet */
+    int64_t number;
+};
+
+/* A file that waits for its turn. */
+struct queued {
+    char *path;
+    int64_t size; /* on disk, when it was found */
 };
 
 /* One file, or standard input. */
@@ -59,6 +70,7 @@ struct input {
     int64_t moved_ns;  /* when something was read last */
     int64_t gone_ns;   /* since when no pattern finds it; 0 = it is there */
     int64_t found_ns;  /* by the scan that began then */
+    int64_t limit;     /* bytes on disk that are read */
     int64_t done;      /* size on disk where all of it was read and no more is expected, else -1 */
     int fd;
     int wd;
@@ -84,7 +96,7 @@ struct source {
     bool stopped; /* no new lines */
     bool plain;   /* one file or standard input, opened at the start, no positions */
     /* Without follow: what is still to be read, found at the first poll. */
-    char **queue;
+    struct queued *queue;
     size_t n_queue, at_queue;
     int64_t scanned_ns; /* 0: not yet */
     bool scan_now;
@@ -93,7 +105,22 @@ struct source {
     struct weir_error failed; /* told by the poll after the one that met it */
 };
 
+static inline bool is_stdin(const char *path)
+{
+    return path[0] == '-' && path[1] == '\0';
+}
+
+static inline const char *first_path(const struct source_config *cf)
+{
+    return ((const struct weir_str *)cf->path.items)[0].ptr;
+}
+
 /* ---- source.c and read.c --------------------------------------------------------------------- */
+
+extern const struct weir_source file_source_calls;
+enum weir_status file_source_open(const struct weir_host *h, const void *config, void **ret_self,
+                                  struct weir_error *err);
+void file_source_close(void *take_self);
 
 /* One poll's work. */
 struct filling {
@@ -126,13 +153,16 @@ int input_unpack(struct source *self, struct input *in);
 /* Device, inode, birth and size of an open file (path "") or of a path (fd AT_FDCWD). 0 or an errno
  * value. */
 int stat_looks(int fd, const char *path, struct looks *ret, mode_t *ret_mode);
+/* What comes to stand behind its first n_bytes on disk is not read. */
+void input_limit(struct input *in, int64_t n_bytes);
 /* What the file looks like. 0 or an errno value. */
 int input_looks(const struct input *in, struct looks *ret);
 /* The last bytes of the (unpacked) content before `at`, HEAD_MAX at most; *ret_len 0 where it is
  * not that long. 0 or an errno value: ENODATA where a gzip file ends in the middle before that. */
 int input_tail(const struct input *in, int64_t at, unsigned char *ret, uint32_t *ret_len);
-/* Begins at that byte of the (unpacked) content. 0 or an errno value. */
-int input_begin(struct input *in, int64_t offset);
+/* Begins at that byte of the (unpacked) content; with `count` the lines before it are counted. 0 or
+ * an errno value. */
+int input_begin(struct input *in, int64_t offset, bool count);
 /* The offset behind the last line end; that of the file's end where `max_line` bytes hold none. */
 int64_t input_last_line(const struct input *in);
 /* Before reading on from an end: false where there is nothing, or the file was truncated, which is

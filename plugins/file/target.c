@@ -296,11 +296,15 @@ static enum weir_status lock_file(struct target *t, struct weir_error *err)
 {
     if (!t->regular || flock(t->fd, LOCK_EX | LOCK_NB) == 0)
         return WEIR_OK;
-    if (errno == EWOULDBLOCK)
-        return failed(t, err, EWOULDBLOCK,
-                      "\"%s\" is being written by another sink or another weir; give each its own "
-                      "`path`",
-                      t->written);
+    if (errno == EWOULDBLOCK) {
+        (void)failed(t, err, EWOULDBLOCK,
+                     "\"%s\" is being written by another sink or another weir; give each its own "
+                     "`path`",
+                     t->written);
+        if (err != NULL)
+            err->status = WEIR_E_RETRY; /* in a reload it may be the one in whose place this comes */
+        return WEIR_E_RETRY;
+    }
     t->can_undo = false; /* this file system has no locks: be careful instead */
     return WEIR_OK;
 }

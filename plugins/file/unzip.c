@@ -21,6 +21,7 @@ struct unzip {
     bool ended;
     const char *reason;
     int64_t fed, good; /* bytes read, and up to the end of the last whole member */
+    int64_t limit;     /* nothing is read behind it */
     unsigned char in[INPUT_BYTES];
 };
 
@@ -44,6 +45,7 @@ struct unzip *unzip_new(const struct weir_host *h, int fd)
     u->h = h;
     u->fd = fd;
     u->between = true;
+    u->limit = INT64_MAX;
     u->z.zalloc = unzip_alloc;
     u->z.zfree = unzip_release;
     u->z.opaque = u;
@@ -59,6 +61,11 @@ void unzip_free(struct unzip *take_u)
         return;
     (void)inflateEnd(&take_u->z);
     take_u->h->free(take_u);
+}
+
+void unzip_limit(struct unzip *u, int64_t n_bytes)
+{
+    u->limit = n_bytes;
 }
 
 const char *unzip_reason(const struct unzip *u)
@@ -79,9 +86,10 @@ bool unzip_begun(const struct unzip *u)
 /* More compressed bytes. 1, 0 at the end of the file, or -1 with errno. */
 static int refill(struct unzip *u)
 {
+    int64_t left = u->limit - u->fed;
     ssize_t n;
     do
-        n = read(u->fd, u->in, sizeof(u->in));
+        n = read(u->fd, u->in, left < (int64_t)sizeof(u->in) ? (size_t)left : sizeof(u->in));
     while (n < 0 && errno == EINTR);
     if (n <= 0)
         return (int)n;

@@ -13,6 +13,8 @@ struct unzip;
 /* Reads the descriptor from where it is. NULL when memory is used up. */
 struct unzip *unzip_new(const struct weir_host *h, int fd);
 void unzip_free(struct unzip *take_u);
+/* So many bytes of the descriptor are all there is. */
+void unzip_limit(struct unzip *u, int64_t n_bytes);
 
 /* As read(2). Errors of its own: EBADMSG for what is no gzip, ENODATA where the file ends in the
  * middle (and may go on later). `arg` is a struct unzip. */

@@ -144,7 +144,7 @@ static void check_url(const struct config *cf, const struct weir_report *report,
     }
     if (problem != NULL)
         report->error(report, "url", 0, "%s; expected such as https://example.com/events", problem);
-    bool tls = cf->tls.ca.len + cf->tls.cert.len + cf->tls.key.len != 0 || !cf->tls.verify;
+    bool tls = cf->tls.ca.len + cf->tls.cert.len + cf->tls.key.len != 0 || cf->tls.insecure_skip_verify;
     if (tls && prefix.len > 7 && memcmp(prefix.ptr, "http://", 7) == 0)
         report->error(
             report, "tls", -1,
@@ -186,9 +186,9 @@ static void check_tls(const struct tls_config *tls, const struct weir_report *re
     check_file("tls.ca", tls->ca, report);
     check_file("tls.cert", tls->cert, report);
     check_file("tls.key", tls->key, report);
-    if (!tls->verify)
-        report->warning(report, "tls.verify", -1,
-                        "anybody on the way can read and change the events; set `tls.ca` instead");
+    if (tls->insecure_skip_verify)
+        report->warning(report, "tls.insecure_skip_verify", -1,
+                        "the server's certificate is not verified: anybody on the way can read and change the events; set `tls.ca` instead");
 }
 
 /* ---- Who we are ---- */

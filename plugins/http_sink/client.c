@@ -119,8 +119,8 @@ static void free_own(struct curl_slist *own, const struct curl_slist *fixed)
 
 static void set_tls(CURL *easy, const struct tls_config *tls)
 {
-    curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, tls->verify ? 1L : 0L);
-    curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, tls->verify ? 2L : 0L);
+    curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, tls->insecure_skip_verify ? 0L : 1L);
+    curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, tls->insecure_skip_verify ? 0L : 2L);
     if (tls->ca.len != 0)
         curl_easy_setopt(easy, CURLOPT_CAINFO, tls->ca.ptr);
     if (tls->cert.len != 0)

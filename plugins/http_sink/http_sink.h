@@ -26,7 +26,7 @@ enum compression { COMPRESSION_NONE, COMPRESSION_GZIP };
 
 struct tls_config {
     struct weir_str ca, cert, key;
-    bool verify;
+    bool insecure_skip_verify;
 };
 
 struct config {

@@ -6,7 +6,7 @@
  *   {"accepted":2,"rejected":1,"items":[{"item":1,"status":"rejected","code":"...",...}]}
  *   {"error":{"code":"bad_json","message":"...","item":4,"offset":120}}
  *
- * Items that are not named were delivered. `offset` is a position in the (decompressed) body. Once
+ * Items that are not named were delivered, but for as many as "more" says. `offset` is a position in the (decompressed) body. Once
  * an answer is sent its request may be gone.
  */
 #include "http_source.h"
@@ -82,13 +82,6 @@ static struct text *text_begin(struct text *t)
     return t;
 }
 
-static const char *retry_after(const struct lane *s, char *out, size_t cap)
-{
-    int64_t seconds = (s->config->retry_after + WEIR_NS_PER_S - 1) / WEIR_NS_PER_S;
-    (void)snprintf(out, cap, "Retry-After: %lld\r\n", (long long)(seconds > 0 ? seconds : 1));
-    return out;
-}
-
 static void add_challenges(const struct request *q, struct text *t)
 {
     const struct config *cf = q->lane->config;
@@ -121,7 +114,6 @@ static void add_methods(const struct request *q, struct text *t)
 /* The headers that an answer of this status has besides the usual ones. */
 static void add_special(const struct request *q, unsigned status, struct text *t)
 {
-    char line[64];
     switch (status) {
     case HTTP_NO_CONTENT:
         cors_preflight_headers(q, t);
@@ -134,7 +126,9 @@ static void add_special(const struct request *q, unsigned status, struct text *t
         break;
     case HTTP_TOO_MANY_REQUESTS:
     case HTTP_UNAVAILABLE:
-        text_cstr(t, retry_after(q->lane, line, sizeof(line)));
+        text_cstr(t, "Retry-After: ");
+        text_int(t, drain_retry_after(q->lane));
+        text_cstr(t, "\r\n");
         break;
     case HTTP_UNSUPPORTED_MEDIA_TYPE:
         text_cstr(t, strcmp(q->refusal.code, "unsupported_type") == 0
@@ -181,7 +175,8 @@ static void send_text(struct request *q, unsigned status)
     add_head(q, status, s->text.len, head);
     s->h->metric_add(s->by_status[status_index(status)], 1);
     q->state = REQUEST_REPLIED;
-    request_drop_body(q);
+    if (q->parts == NULL) /* else the rest of it is still to come */
+        request_drop_body(q);
     if (head->failed || s->text.failed) {
         conn_close(c);
         return;
@@ -240,19 +235,38 @@ static void add_end(struct text *t, bool *first, uint32_t item, const struct wei
     text_cstr(t, "}");
 }
 
-/* Every item that was not plainly delivered, by its place in the body. ends may be NULL. */
+/* An answer may be many times as long as its request: it takes no more than this. */
+static size_t list_max(const struct request *q)
+{
+    return (size_t)q->lane->config->max_in_flight / 4;
+}
+
+/* Every item that was not plainly delivered, by its place in the body; how many of them had no place in
+ * the list. ends may be NULL. */
 static void add_items(struct text *t, const struct request *q, const struct weir_ends *ends)
 {
-    uint32_t left_out = 0, n_ends = ends != NULL ? ends->n : 0;
+    uint32_t left_out = 0, n_ends = ends != NULL ? ends->n : 0, more = 0;
     bool first = true;
     for (uint32_t i = 0; i < n_ends + q->n_rejects; i++) {
-        if (left_out < q->n_rejects && q->rejects[left_out].item == i)
-            add_rejected(t, &first, &q->rejects[left_out++]);
-        else if (i - left_out < n_ends)
-            add_end(t, &first, i, weir_end_at(ends, i - left_out));
+        bool full = t->len >= list_max(q);
+        if (left_out < q->n_rejects && q->rejects[left_out].item == i) {
+            if (!full)
+                add_rejected(t, &first, &q->rejects[left_out]);
+            left_out++;
+            more += full;
+        } else if (i - left_out < n_ends) {
+            const struct weir_end *end = weir_end_at(ends, i - left_out);
+            if (!full)
+                add_end(t, &first, i, end);
+            more += full && end->outcome != WEIR_DELIVERED;
+        }
     }
     if (!first)
         text_cstr(t, "]");
+    if (more == 0)
+        return;
+    text_cstr(t, ",\"more\":");
+    text_int(t, more);
 }
 
 /* ---- Answers ---- */

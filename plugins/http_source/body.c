@@ -53,22 +53,15 @@ static bool body_reserve(struct request *q, size_t n)
     return q->body != NULL;
 }
 
-/* True while this request fits into what all requests together may hold; one alone always does. */
-static bool within_flight(struct request *q)
-{
-    int64_t in_flight = atomic_load_explicit(&q->lane->shared->in_flight, memory_order_relaxed);
-    return in_flight <= q->lane->config->max_in_flight || in_flight <= q->charged;
-}
-
 static bool has_room(struct request *q, size_t n)
 {
     if (!body_reserve(q, n))
         return false;
-    if (within_flight(q))
+    if (request_is_within(q))
         return true;
     refuse(&q->refusal, HTTP_TOO_MANY_REQUESTS, "busy",
-           "%lld bytes of requests wait for their delivery: send the request again later",
-           (long long)q->lane->config->max_in_flight);
+           "requests of %lld bytes wait for their delivery: send the request again later",
+           (long long)request_others(q));
     request_drop_body(q);
     request_charge(q, -q->charged);
     return false;

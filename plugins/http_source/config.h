@@ -67,6 +67,10 @@ struct config {
 enum method { METHOD_POST, METHOD_PUT, METHOD_PATCH };
 extern const char *const method_words[];
 
+/* What the values of large bodies may take, in times of max_decompressed: a copy of the text, and 16
+ * bytes for each 8 of it, as usual events have. */
+#define VALUES_TIMES 3
+
 #define N_OPTIONS 25
 extern const struct weir_option http_options[N_OPTIONS];
 void http_check(const void *config, const struct weir_report *report);

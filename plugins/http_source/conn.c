@@ -33,6 +33,7 @@ static void deadline_clear(struct conn *c)
     *(c->prev != NULL ? &c->prev->next : &list->head) = c->next;
     *(c->next != NULL ? &c->next->prev : &list->tail) = c->prev;
     c->linked = false;
+    reading_end(c);
 }
 
 static void deadline_set(struct conn *c, enum deadline deadline)
@@ -46,6 +47,8 @@ static void deadline_set(struct conn *c, enum deadline deadline)
     *(list->tail != NULL ? &list->tail->next : &list->head) = c;
     list->tail = c;
     c->linked = true;
+    if (deadline == DEADLINE_REQUEST)
+        reading_begin(c);
 }
 
 /* ---- Work lists ---- */
@@ -139,6 +142,9 @@ static enum go linger_begin(struct conn *c)
 {
     if (c->eof)
         return GO_CLOSE;
+    inbuf_free(c->lane, c->in); /* nothing is read into it any more, and none of it counts when the client
+                                   hears the end and comes again */
+    c->in = NULL;
     net_end(c);
     c->phase = PHASE_LINGER;
     deadline_set(c, DEADLINE_LINGER);
@@ -172,6 +178,7 @@ static enum go answered(struct conn *c)
     }
     inbuf_drop_empty(c);
     c->scanned = 0;
+    c->used = true;
     c->phase = PHASE_HEAD;
     deadline_set(c, DEADLINE_IDLE);
     return GO_LATER;
@@ -319,6 +326,17 @@ static void skip_empty_lines(struct conn *c)
     }
 }
 
+/* What is longer than usual counts as bodies do, and takes no more than half of what there is for them:
+ * anybody can send a head. */
+static bool head_has_room(const struct conn *c)
+{
+    const struct lane *s = c->lane;
+    int64_t in_flight = atomic_load_explicit(&s->shared->in_flight, memory_order_relaxed);
+    int64_t others = in_flight - inbuf_charge(c->in);
+    return !inbuf_is_full(c->in) || others <= 0 ||
+           (!s->memory_short && in_flight + (int64_t)c->in->cap <= s->config->max_in_flight / 2);
+}
+
 static enum go head_step(struct conn *c)
 {
     size_t len = 0, max = (size_t)c->lane->config->max_head;
@@ -338,6 +356,10 @@ static enum go head_step(struct conn *c)
         return head_done(c, len);
     if (!c->readable)
         return GO_WAIT;
+    if (!head_has_room(c))
+        return head_bad(c, HTTP_TOO_MANY_REQUESTS, "busy",
+                        "other requests wait for their delivery, and a head as long as this one has "
+                        "no room beside them: send it again later");
     enum go go = inbuf_room(c) ? fill(c) : GO_CLOSE;
     if (go == GO_WAIT)
         inbuf_drop_empty(c);
@@ -350,7 +372,8 @@ static enum go body_done(struct conn *c)
 {
     struct request *q = c->request;
     c->phase = PHASE_WAIT;
-    if (q->refusal.status == 0 && c->lane->stopping)
+    reading_end(c);
+    if (q->refusal.status == 0 && !lane_takes(c->lane))
         refuse(&q->refusal, HTTP_UNAVAILABLE, "stopping",
                "this server is stopping: send the request again, on a new connection");
     if (q->refusal.status == 0 && cors_is_preflight(q))
@@ -507,29 +530,70 @@ void conn_work(struct conn *c)
     conn_later(c);
 }
 
+/* ---- Lanes ---- */
+
+void conn_discard(struct conn *take_c, void (*give_back)(void *take_p))
+{
+    if (take_c->ssl != NULL)
+        SSL_free(take_c->ssl);
+    close(take_c->fd);
+    give_back(take_c->in);
+    give_back(take_c);
+}
+
+void conn_leave(struct conn *c)
+{
+    struct lane *s = c->lane;
+    deadline_clear(c);
+    work_remove(c);
+    (void)epoll_ctl(s->epoll_fd, EPOLL_CTL_DEL, c->fd, NULL);
+    atomic_fetch_sub_explicit(&s->n_conns, 1, memory_order_relaxed);
+    listen_release(s);
+    c->lane = NULL;
+}
+
+/* It has its place among the shared->connections. */
+static void enter(struct lane *s, struct conn *take_c)
+{
+    struct conn *c = take_c;
+    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = c};
+    if (epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, c->fd, &event) != 0) {
+        conn_discard(c, s->h->free);
+        listen_release(s);
+        return;
+    }
+    c->lane = s;
+    c->home = s->h->index;
+    c->readable = c->writable = true;
+    atomic_fetch_add_explicit(&s->n_conns, 1, memory_order_relaxed);
+    deadline_set(c, c->phase == PHASE_TLS || c->in != NULL ? DEADLINE_REQUEST : DEADLINE_IDLE);
+    conn_later(c);
+}
+
+void conn_enter(struct lane *s, struct conn *take_c)
+{
+    atomic_fetch_add_explicit(&s->shared->connections, 1, memory_order_relaxed);
+    enter(s, take_c);
+}
+
 void conn_add(struct lane *s, int take_fd)
 {
     struct conn *c = s->h->alloc(sizeof(*c));
-    struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data.ptr = c};
     int on = 1;
-    bool ok = c != NULL;
-    if (ok) {
-        *c = (struct conn){.lane = s, .fd = take_fd, .readable = true, .writable = true};
-        c->phase = s->shared->tls != NULL ? PHASE_TLS : PHASE_HEAD;
-        if (s->shared->tls != NULL)
-            ok = (c->ssl = tls_session(s->shared->tls, s->h, take_fd)) != NULL;
-        ok = ok && epoll_ctl(s->epoll_fd, EPOLL_CTL_ADD, take_fd, &event) == 0;
-    }
-    if (!ok) {
-        if (c != NULL && c->ssl != NULL)
-            SSL_free(c->ssl);
+    bool tls = s->shared->tls != NULL;
+    if (c != NULL)
+        *c = (struct conn){.fd = take_fd, .phase = tls ? PHASE_TLS : PHASE_HEAD};
+    if (c == NULL || (tls && (c->ssl = tls_session(s->shared->tls, s->h, take_fd)) == NULL)) {
         s->h->free(c);
         close(take_fd);
         listen_release(s);
         return;
     }
     (void)setsockopt(take_fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)); /* for pipelines */
-    atomic_fetch_add_explicit(&s->n_conns, 1, memory_order_relaxed);
-    deadline_set(c, c->phase == PHASE_TLS ? DEADLINE_REQUEST : DEADLINE_IDLE);
-    conn_later(c);
+    enter(s, c);
+}
+
+void conn_end(struct conn *c)
+{
+    leave(c, linger_begin(c));
 }

@@ -5,26 +5,36 @@
  */
 #include "http_source.h"
 
-#define CROWDED_NS WEIR_NS_PER_S
+#include <stdio.h>
+
+static void end_now(struct conn *c, unsigned status, const char *code, const char *message)
+{
+    struct request *q = c->request;
+    if (c->phase != PHASE_TLS && q == NULL)
+        q = request_new(c);
+    if (c->phase == PHASE_TLS || q == NULL) {
+        conn_close(c);
+        return;
+    }
+    c->close = true;
+    refuse(&q->refusal, status, code, "%s", message);
+    reply_refusal(q);
+}
+
+void conn_cut(struct conn *c, const char *code, const char *message)
+{
+    end_now(c, HTTP_REQUEST_TIMEOUT, code, message);
+}
 
 static void request_expired(struct conn *c)
 {
     struct request *q = c->request;
     int64_t ms = c->lane->config->request_timeout / WEIR_NS_PER_MS;
-    if (c->phase == PHASE_TLS) {
-        conn_close(c);
-        return;
-    }
+    char text[80];
     if (c->phase != PHASE_WAIT) { /* in its head or its body */
-        c->close = true;
-        q = q != NULL ? q : request_new(c);
-        if (q == NULL) {
-            conn_close(c);
-            return;
-        }
-        refuse(&q->refusal, HTTP_REQUEST_TIMEOUT, "request_timeout",
-               "the request was not complete within %lld ms", (long long)ms);
-        reply_refusal(q);
+        (void)snprintf(text, sizeof(text), "the request was not complete within %lld ms",
+                       (long long)ms);
+        conn_cut(c, "request_timeout", text);
         return;
     }
     if (q->state == REQUEST_QUEUED)
@@ -51,20 +61,11 @@ static struct conn *expired(const struct lane *s, enum deadline deadline)
     return c != NULL && c->deadline_ns <= s->now ? c : NULL;
 }
 
-/* While all places are taken, those who do nothing with theirs keep it for CROWDED_NS only. */
-static struct conn *idle_expired(const struct lane *s)
-{
-    const struct conn_list *idle = &s->deadlines[DEADLINE_IDLE];
-    bool crowded = atomic_load_explicit(&s->shared->connections, memory_order_relaxed) >=
-                   s->shared->max_connections;
-    int64_t sooner = crowded && idle->ttl_ns > CROWDED_NS ? idle->ttl_ns - CROWDED_NS : 0;
-    return idle->head != NULL && idle->head->deadline_ns - sooner <= s->now ? idle->head : NULL;
-}
-
 void conn_expire(struct lane *s)
 {
     struct conn *c;
-    while ((c = idle_expired(s)) != NULL || (c = expired(s, DEADLINE_LINGER)) != NULL)
+    crowd_expire(s);
+    while ((c = expired(s, DEADLINE_IDLE)) != NULL || (c = expired(s, DEADLINE_LINGER)) != NULL)
         conn_close(c);
     while ((c = expired(s, DEADLINE_SEND)) != NULL)
         abort_send(c);
@@ -99,8 +100,11 @@ void conn_release_all(struct lane *s)
     for (struct conn *c = s->deadlines[DEADLINE_REQUEST].head; c != NULL; c = next) {
         struct request *q = c->request;
         next = c->next;
-        if (c->phase != PHASE_WAIT || q == NULL)
+        if (c->phase != PHASE_WAIT || q == NULL) {
+            end_now(c, HTTP_UNAVAILABLE, "stopping",
+                    "this server is stopping: send the request again, on a new connection");
             continue;
+        }
         if (q->state == REQUEST_QUEUED)
             request_unqueue(q);
         refuse(&q->refusal, HTTP_UNAVAILABLE, "stopping",

@@ -2,7 +2,9 @@
  *
  * A body's compression undone: gzip, deflate and zstd. What comes out has two bounds, bytes and the
  * ratio to what was sent; the ratio counts from FREE_BYTES on, as small bodies may be all alike. A
- * bomb costs no more than one of the bounds. Contexts are made once a lane, when first needed.
+ * bomb costs no more than one of the bounds. It counts in shared->in_flight as it grows, so that
+ * lanes which decompress at the same time know of each other. Contexts are made once a lane, when
+ * first needed.
  */
 #include "http_source.h"
 
@@ -16,44 +18,76 @@
 
 /* Where a stream's bytes come from and go to. */
 struct stream {
-    struct lane *lane;
+    struct request *q;
     const char *name, *bad; /* of the encoding; the code of what is none */
     struct weir_str in;
     size_t used; /* of in */
     struct body *out;
     size_t max;       /* beyond it the body is too large */
     bool ratio_first; /* max is what the ratio allows */
+    bool busy;        /* other requests leave no room for it */
 };
 
 enum step { STEP_MORE, STEP_END, STEP_BAD, STEP_MEMORY };
 
 /* ---- Bounds ---- */
 
-static size_t bound(struct weir_str in, struct decode_limits limits, bool *ret_ratio)
+static size_t bound(struct weir_str in, const struct config *cf, bool *ret_ratio)
 {
-    size_t by_ratio =
-        in.len > limits.max / limits.max_ratio ? limits.max : in.len * limits.max_ratio;
+    size_t max = (size_t)cf->max_decompressed, max_ratio = (size_t)cf->max_ratio;
+    size_t by_ratio = in.len > max / max_ratio ? max : in.len * max_ratio;
     if (by_ratio < FREE_BYTES)
         by_ratio = FREE_BYTES;
-    *ret_ratio = by_ratio < limits.max;
-    return *ret_ratio ? by_ratio : limits.max;
+    *ret_ratio = by_ratio < max;
+    return *ret_ratio ? by_ratio : max;
 }
 
-/* Room for more; false: it is as large as it may be, or there is no memory (out is NULL). One byte
- * more than allowed tells too long from just fitting. */
+/* As much of `want` bytes as other requests leave: all of it where there are none. */
+static size_t room_beside(const struct stream *st, size_t want)
+{
+    const struct request *q = st->q;
+    int64_t others = request_others(q), out = st->out != NULL ? (int64_t)st->out->cap : 0;
+    int64_t left = q->lane->config->max_in_flight - others - (q->charged - out);
+    if (others == 0 || left >= (int64_t)want)
+        return want;
+    return left > 0 ? (size_t)left : 0;
+}
+
+/* False: there is no room, or no memory (then out is NULL). */
+static bool grow(struct stream *st, size_t want)
+{
+    size_t old = st->out != NULL ? st->out->cap : 0, cap = room_beside(st, want);
+    st->busy = cap <= old;
+    if (st->busy)
+        return false;
+    request_charge(st->q, (int64_t)(cap - old));
+    st->busy = !request_is_within(st->q); /* another lane was faster */
+    if (st->busy)
+        return false;
+    st->out = body_grow(st->q->lane->h, st->out, cap);
+    return st->out != NULL;
+}
+
+/* Room for more; false: it is as large as it may be, or as `grow` says. One byte more than allowed
+ * tells too long from just fitting. */
 static bool make_room(struct stream *st)
 {
     if (st->out->len < st->out->cap)
         return true;
     if (st->out->cap > st->max)
         return false;
-    size_t cap = st->out->cap > st->max / 2 ? st->max + 1 : st->out->cap * 2;
-    st->out = body_grow(st->lane->h, st->out, cap);
-    return st->out != NULL;
+    return grow(st, st->out->cap > st->max / 2 ? st->max + 1 : st->out->cap * 2);
 }
 
-static struct body *finish(struct stream *st, enum step step, struct refusal *why, size_t max_ratio)
+static struct body *finish(struct stream *st, enum step step, struct refusal *why)
 {
+    if (st->busy) {
+        body_free(st->out);
+        refuse(why, HTTP_TOO_MANY_REQUESTS, "busy",
+               "other requests wait for their delivery, and this one decompressed has no room "
+               "beside them: send it again later");
+        return NULL;
+    }
     if (st->out == NULL || step == STEP_MEMORY) {
         body_free(st->out);
         (void)refuse_memory(why);
@@ -69,8 +103,8 @@ static struct body *finish(struct stream *st, enum step step, struct refusal *wh
         why->offset = (int64_t)st->used;
     } else if (st->ratio_first) {
         refuse(why, HTTP_CONTENT_TOO_LARGE, "ratio_too_high",
-               "the body grows to more than %zu times of what was sent when it is decompressed",
-               max_ratio);
+               "the body grows to more than %lld times of what was sent when it is decompressed",
+               (long long)st->q->lane->config->max_ratio);
     } else {
         refuse(why, HTTP_CONTENT_TOO_LARGE, "body_too_large",
                "the body has more than %zu bytes when it is decompressed", st->max);
@@ -78,14 +112,13 @@ static struct body *finish(struct stream *st, enum step step, struct refusal *wh
     return NULL;
 }
 
-static bool stream_begin(struct stream *st, struct lane *s, struct weir_str in,
-                         struct decode_limits limits, struct refusal *why)
+static bool stream_begin(struct stream *st, struct request *q, struct weir_str in,
+                         struct refusal *why)
 {
-    *st = (struct stream){.lane = s, .in = in};
-    st->max = bound(in, limits, &st->ratio_first);
+    *st = (struct stream){.q = q, .in = in};
+    st->max = bound(in, q->lane->config, &st->ratio_first);
     size_t guess = in.len < st->max / 4 ? in.len * 4 : st->max;
-    st->out = body_grow(s->h, NULL, guess < 256 ? 256 : guess);
-    return st->out != NULL || refuse_memory(why);
+    return grow(st, guess < 256 ? 256 : guess) || finish(st, STEP_MORE, why) != NULL;
 }
 
 /* ---- zlib ---- */
@@ -134,16 +167,16 @@ static enum step inflate_step(struct stream *st, z_stream *z, bool members)
     return STEP_MORE;
 }
 
-static struct body *inflate_body(struct lane *s, struct weir_str in, struct decode_limits limits,
-                                 enum wrapper wrapper, struct refusal *why)
+static struct body *inflate_body(struct request *q, struct weir_str in, enum wrapper wrapper,
+                                 struct refusal *why)
 {
     struct stream st;
-    z_stream *z = inflate_start(s, wrapper);
+    z_stream *z = inflate_start(q->lane, wrapper);
     if (z == NULL) {
         (void)refuse_memory(why);
         return NULL;
     }
-    if (!stream_begin(&st, s, in, limits, why))
+    if (!stream_begin(&st, q, in, why))
         return NULL;
     st.name = wrapper == WRAPPER_GZIP ? "gzip" : "deflate";
     st.bad = wrapper == WRAPPER_GZIP ? "bad_gzip" : "bad_deflate";
@@ -152,22 +185,20 @@ static struct body *inflate_body(struct lane *s, struct weir_str in, struct deco
     enum step step = in.len != 0 ? STEP_MORE : STEP_BAD;
     while (step == STEP_MORE && make_room(&st))
         step = inflate_step(&st, z, wrapper == WRAPPER_GZIP);
-    return finish(&st, step, why, limits.max_ratio);
+    return finish(&st, step, why);
 }
 
-static struct body *gzip_decode(struct lane *s, struct weir_str in, struct decode_limits limits,
-                                struct refusal *why)
+static struct body *gzip_decode(struct request *q, struct weir_str in, struct refusal *why)
 {
-    return inflate_body(s, in, limits, WRAPPER_GZIP, why);
+    return inflate_body(q, in, WRAPPER_GZIP, why);
 }
 
 /* RFC 9110 means a zlib stream; some clients send it without zlib's head. */
-static struct body *deflate_decode(struct lane *s, struct weir_str in, struct decode_limits limits,
-                                   struct refusal *why)
+static struct body *deflate_decode(struct request *q, struct weir_str in, struct refusal *why)
 {
     const unsigned char *p = (const unsigned char *)in.ptr;
     bool zlib = in.len >= 2 && (p[0] & 0x0f) == 8 && (p[0] * 256 + p[1]) % 31 == 0;
-    return inflate_body(s, in, limits, zlib ? WRAPPER_ZLIB : WRAPPER_NONE, why);
+    return inflate_body(q, in, zlib ? WRAPPER_ZLIB : WRAPPER_NONE, why);
 }
 
 /* ---- zstd ---- */
@@ -198,23 +229,22 @@ static enum step zstd_step(struct stream *st, ZSTD_DCtx *z)
     return rc == 0 ? STEP_END : STEP_BAD; /* it ends in the middle */
 }
 
-static struct body *zstd_decode(struct lane *s, struct weir_str in, struct decode_limits limits,
-                                struct refusal *why)
+static struct body *zstd_decode(struct request *q, struct weir_str in, struct refusal *why)
 {
     struct stream st;
-    ZSTD_DCtx *z = zstd_start(s);
+    ZSTD_DCtx *z = zstd_start(q->lane);
     if (z == NULL) {
         (void)refuse_memory(why);
         return NULL;
     }
-    if (!stream_begin(&st, s, in, limits, why))
+    if (!stream_begin(&st, q, in, why))
         return NULL;
     st.name = "zstd";
     st.bad = "bad_zstd";
     enum step step = in.len != 0 ? STEP_MORE : STEP_BAD;
     while (step == STEP_MORE && make_room(&st))
         step = zstd_step(&st, z);
-    return finish(&st, step, why, limits.max_ratio);
+    return finish(&st, step, why);
 }
 
 /* ---- All ---- */

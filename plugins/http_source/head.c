@@ -120,7 +120,7 @@ static bool method_known(const struct config *cf, const struct head *head)
 static bool target_check(struct request *q, const struct head *head)
 {
     struct refusal *r = &q->refusal;
-    if (q->lane->stopping)
+    if (!lane_takes(q->lane))
         refuse(r, HTTP_UNAVAILABLE, "stopping",
                "this server is stopping: send the request again, on a new connection");
     else if (q->path < 0)
@@ -162,15 +162,15 @@ static void room_check(struct request *q)
 {
     const struct config *cf = q->lane->config;
     uint64_t length = q->content_length == UINT64_MAX ? 0 : q->content_length;
-    int64_t in_flight = atomic_load_explicit(&q->lane->shared->in_flight, memory_order_relaxed);
+    int64_t others = request_others(q);
     if (length > (uint64_t)cf->max_body)
         refuse(&q->refusal, HTTP_CONTENT_TOO_LARGE, "body_too_large",
                "the body has %llu bytes, and no more than %lld are taken",
                (unsigned long long)length, (long long)cf->max_body);
-    else if (in_flight > 0 && in_flight + (int64_t)length > cf->max_in_flight)
+    else if (others > 0 && (q->lane->memory_short || others + (int64_t)length > cf->max_in_flight))
         refuse(&q->refusal, HTTP_TOO_MANY_REQUESTS, "busy",
-               "%lld bytes of requests wait for their delivery: send the request again later",
-               (long long)in_flight);
+               "requests of %lld bytes wait for their delivery: send the request again later",
+               (long long)others);
 }
 
 bool head_check(struct request *q)

@@ -7,6 +7,17 @@
 
 #include <string.h>
 
+int64_t inbuf_charge(const struct inbuf *in)
+{
+    return in != NULL && in->cap > IN_CAP ? (int64_t)in->cap : 0;
+}
+
+static void charge(struct lane *s, int64_t bytes)
+{
+    if (bytes != 0)
+        atomic_fetch_add_explicit(&s->shared->in_flight, bytes, memory_order_relaxed);
+}
+
 struct inbuf *inbuf_new(struct lane *s, size_t cap)
 {
     struct inbuf *in = NULL;
@@ -14,8 +25,10 @@ struct inbuf *inbuf_new(struct lane *s, size_t cap)
         in = s->free_inbufs[--s->n_free_inbufs];
     else
         in = s->h->realloc(NULL, sizeof(*in) + (cap < IN_CAP ? IN_CAP : cap)); /* not zeroed */
-    if (in != NULL)
-        *in = (struct inbuf){.cap = cap < IN_CAP ? IN_CAP : cap};
+    if (in == NULL)
+        return NULL;
+    *in = (struct inbuf){.cap = cap < IN_CAP ? IN_CAP : cap};
+    charge(s, inbuf_charge(in));
     return in;
 }
 
@@ -23,6 +36,7 @@ void inbuf_free(struct lane *s, struct inbuf *take_in)
 {
     if (take_in == NULL)
         return;
+    charge(s, -inbuf_charge(take_in));
     if (take_in->cap == IN_CAP && s->n_free_inbufs < sizeof(s->free_inbufs) / sizeof(void *))
         s->free_inbufs[s->n_free_inbufs++] = take_in;
     else
@@ -40,6 +54,11 @@ void inbuf_drop_empty(struct conn *c)
         return;
     inbuf_free(c->lane, c->in);
     c->in = NULL;
+}
+
+bool inbuf_is_full(const struct inbuf *in)
+{
+    return in != NULL && in->at == 0 && in->len == in->cap;
 }
 
 bool inbuf_room(struct conn *c)

@@ -69,6 +69,7 @@ static ssize_t tls_read(struct conn *c, void *to, size_t cap)
 {
     ERR_clear_error();
     int n = SSL_read(c->ssl, to, cap < INT32_MAX ? (int)cap : INT32_MAX);
+    c->n_read += n > 0 ? (uint64_t)n : 0;
     return n > 0 ? n : tls_failed(c, n);
 }
 
@@ -105,6 +106,7 @@ ssize_t net_read(struct conn *c, void *to, size_t cap)
         n = recv(c->fd, to, cap, 0);
     while (n < 0 && errno == EINTR);
     if (n > 0) {
+        c->n_read += (uint64_t)n;
         c->readable = (size_t)n == cap || c->hung_up;
         return n;
     }

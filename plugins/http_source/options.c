@@ -230,6 +230,7 @@ const struct weir_option http_options[N_OPTIONS] = {
          "others' errors. Otherwise one bad item refuses all."},
     {.name = "max_body",
      .type = WEIR_OPT_SIZE,
+     .flags = WEIR_OPT_ALONG,
      .offset = offsetof(struct config, max_body),
      .def = "16MiB",
      .min = 1024,
@@ -237,11 +238,15 @@ const struct weir_option http_options[N_OPTIONS] = {
      .doc = "Largest body, as it is sent; beyond it 413."},
     {.name = "max_decompressed",
      .type = WEIR_OPT_SIZE,
+     .flags = WEIR_OPT_MEMORY | WEIR_OPT_SHARED,
      .offset = offsetof(struct config, max_decompressed),
      .def = "64MiB",
      .min = 1024,
      .max = 1024 * MIB,
-     .doc = "Largest body after decompression; beyond it 413."},
+     .percent = 100 + 100 * VALUES_TIMES,
+     .doc = "Largest body after decompression; beyond it 413. The parsed values of bodies of more than "
+            "64 KiB may take three times as much, all lanes together: beyond it 429, or, where a "
+            "single event would take all that alone, 413."},
     {.name = "max_ratio",
      .type = WEIR_OPT_INT,
      .offset = offsetof(struct config, max_ratio),
@@ -260,13 +265,13 @@ const struct weir_option http_options[N_OPTIONS] = {
      .doc = "Most events in one request; beyond it 413."},
     {.name = "max_in_flight",
      .type = WEIR_OPT_SIZE,
+     .flags = WEIR_OPT_MEMORY | WEIR_OPT_SHARED,
      .offset = offsetof(struct config, max_in_flight),
      .def = "64MiB",
      .min = 1024,
      .max = 1024 * 1024 * MIB,
-     .doc = "Bytes of bodies that may wait for their answer, all clients together, and of answers "
-            "that "
-            "no client reads; beyond it 429."},
+     .doc = "Bytes of bodies that may wait for their answer, all clients together, of heads longer "
+            "than 8 KiB (up to half of it), and of answers that no client reads; beyond it 429."},
     {.name = "max_wait",
      .type = WEIR_OPT_DURATION,
      .offset = offsetof(struct config, max_wait),
@@ -284,7 +289,8 @@ const struct weir_option http_options[N_OPTIONS] = {
      .doc =
          "Most connections at once; further clients wait to be accepted. While all are taken, "
          "those "
-         "without a request are closed after a second. 128 of the files that the process may open "
+         "without a request are closed after a second, and where others wait those whose request "
+         "does not get on (8 KiB of a body) within five seconds. 128 of the files that the process may open "
          "(ulimit -n) are never given to clients; of several http sources each keeps to that by "
          "itself, so the sum of their `max_connections` should be lower by as much."},
     {.name = "request_timeout",
@@ -310,7 +316,8 @@ const struct weir_option http_options[N_OPTIONS] = {
      .min = WEIR_NS_PER_S,
      .max = 86400 * WEIR_NS_PER_S,
      .flags = WEIR_OPT_ADVANCED,
-     .doc = "The Retry-After header of 429 and 503, in whole seconds."},
+     .doc = "The least Retry-After of 429 and 503, in whole seconds. Where requests take longer "
+            "than that it is about as long as they do, or as the oldest waits already, at most 90s."},
     {.name = "max_head",
      .type = WEIR_OPT_SIZE,
      .offset = offsetof(struct config, max_head),

@@ -11,6 +11,13 @@ static uint32_t lanes(const struct weir_host *h, const void *config)
     return MAX_LANES; /* as many as there are cores */
 }
 
+static uint32_t traits(const struct weir_host *h, const void *config)
+{
+    (void)h;
+    (void)config;
+    return WEIR_TRAIT_BESIDE;
+}
+
 /* ---- The type ---- */
 
 static const char doc[] =
@@ -36,7 +43,8 @@ static const char doc[] =
     "from 0) at which byte of the decompressed body; nothing was taken then. 429: no "
     "room, nothing was taken. 503: not all was delivered (`items` lists those), or "
     "that is not known in time: send it again. 429 and 503 have Retry-After. Items "
-    "that are not listed were delivered.\n"
+    "that are not listed were delivered; but a list longer than a quarter of `max_in_flight` ends "
+    "early, and `more` says how many are missing from it.\n"
     "\n"
     "An event's origin (`{{ @topic }}`) is the path as it is configured. Path "
     "parameters, the parameters of the query that `query` lists and the headers that "
@@ -77,7 +85,10 @@ static const char doc[] =
     "\n"
     "**Limits.** Bodies wait in memory up to `max_in_flight`, a complete request up "
     "to `max_wait` for room, and no request longer than `request_timeout`, from its "
-    "first byte on. A client that has its answer and goes on sending is read for a "
+    "first byte on. While the process is short of memory (see `--memory`) only "
+    "one body is taken at a time. A request of more than 2,048 items is looked through and then "
+    "taken in parts, as the pipeline has room. While all of `max_connections` are taken, who does "
+    "nothing with a connection loses it to those who wait. A client that has its answer and goes on sending is read for a "
     "second, then cut off. HTTP is read strictly: a head that somebody else may read "
     "in another way (folded lines, a space before a colon, NUL, both Content-Length "
     "and Transfer-Encoding) is refused with 400 and its connection closed. With "
@@ -101,6 +112,7 @@ static const struct weir_type type_http = {
     .options = WEIR_OPTIONS(http_options, struct config),
     .source = &source,
     .check = http_check,
+    .traits = traits,
     .lanes = lanes,
     .open = source_open,
     .close = source_close,

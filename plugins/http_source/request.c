@@ -32,8 +32,10 @@ struct request *request_new(struct conn *c)
 void request_free(struct request *take_q)
 {
     struct lane *s = take_q->lane;
+    parts_free(take_q);
     request_drop_body(take_q);
     request_charge(take_q, -take_q->charged);
+    values_give_back(take_q);
     s->h->free(take_q->rejects);
     if (s->n_free_requests == FREE_REQUESTS_MAX) {
         s->h->free(take_q);
@@ -60,6 +62,20 @@ void request_charge(struct request *q, int64_t bytes)
         return;
     q->charged += bytes;
     atomic_fetch_add_explicit(&q->lane->shared->in_flight, bytes, memory_order_relaxed);
+}
+
+int64_t request_others(const struct request *q)
+{
+    int64_t in_flight = atomic_load_explicit(&q->lane->shared->in_flight, memory_order_relaxed);
+    int64_t own = q->charged + (q->conn != NULL ? inbuf_charge(q->conn->in) : 0);
+    return in_flight > own ? in_flight - own : 0;
+}
+
+bool request_is_within(const struct request *q)
+{
+    int64_t others = request_others(q);
+    return others == 0 ||
+           (!q->lane->memory_short && others + q->charged <= q->lane->config->max_in_flight);
 }
 
 void request_drop_body(struct request *q)

@@ -32,6 +32,7 @@ static bool lane_init(struct lane *s, struct weir_error *err)
 {
     const struct config *cf = s->config;
     s->now = s->h->now(s->h);
+    s->memory = s->h->extension(s->h, WEIR_MEMORY_EXTENSION);
     s->deadlines[DEADLINE_IDLE].ttl_ns = cf->keep_alive;
     s->deadlines[DEADLINE_REQUEST].ttl_ns = cf->request_timeout;
     s->deadlines[DEADLINE_SEND].ttl_ns = cf->request_timeout;
@@ -45,13 +46,7 @@ static bool lane_init(struct lane *s, struct weir_error *err)
         return false;
     }
     s->shared = s->h->shared(s->h, shared_create, shared_destroy, err);
-    if (s->shared == NULL)
-        return false;
-    if (listen_join(s))
-        return true;
-    (void)s->h->error(err, WEIR_E_CONFIG, "lanes", "an http source has at most %d lanes",
-                      MAX_LANES);
-    return false;
+    return s->shared != NULL && listen_join(s, err);
 }
 
 enum weir_status source_open(const struct weir_host *h, const void *config, void **ret_self,
@@ -80,8 +75,8 @@ static void watch_listener(struct lane *s)
     if (wanted == s->listens)
         return;
     if (wanted)
-        s->listens = watch(s, s->shared->listen_fd, EPOLLIN | EPOLLEXCLUSIVE, &s->listens);
-    else if (epoll_ctl(s->epoll_fd, EPOLL_CTL_DEL, s->shared->listen_fd, NULL) == 0)
+        s->listens = watch(s, s->port->fd, EPOLLIN | EPOLLEXCLUSIVE, &s->listens);
+    else if (epoll_ctl(s->epoll_fd, EPOLL_CTL_DEL, s->port->fd, NULL) == 0)
         s->listens = false;
 }
 
@@ -149,6 +144,7 @@ static void turn(struct lane *s, int64_t until)
     if (left > 0)
         atomic_store(&s->sleeping, false);
     s->now = s->h->now(s->h);
+    s->memory_short = s->memory != NULL && s->memory->is_short(s->h);
     for (int i = 0; i < n; i++)
         handle_event(s, &events[i]);
     run_work(s);
@@ -170,7 +166,7 @@ void source_close(void *take_self)
     struct lane *s = take_self;
     if (s == NULL)
         return;
-    if (s->shared != NULL) {
+    if (s->port != NULL) {
         s->stopping = true;
         listen_leave(s);
         listen_inbox(s);
@@ -181,6 +177,7 @@ void source_close(void *take_self)
         close(s->event_fd);
     if (s->epoll_fd >= 0)
         close(s->epoll_fd);
+    port_unref(s->port);
     decoders_close(s);
     answer_close(s);
     requests_close(s);
@@ -204,13 +201,26 @@ void source_wake(void *self)
  * ones included. */
 static void take_ready(struct lane *s, struct weir_batch *b, uint32_t room, size_t *looked_at)
 {
-    while (s->ready.head != NULL && b->n_events < room && *looked_at < BATCH_BYTES)
-        *looked_at += request_take(s->ready.head, b);
+    while (b->n_events < room && *looked_at < BATCH_BYTES) {
+        if (s->in_parts != NULL) {
+            if (!parts_take(s, b, room, BATCH_BYTES, looked_at))
+                return;
+        } else if (s->ready.head != NULL) {
+            *looked_at += request_take(s->ready.head, b);
+        } else {
+            return;
+        }
+    }
+}
+
+static bool has_complete(const struct lane *s)
+{
+    return s->ready.head != NULL || s->in_parts != NULL;
 }
 
 static bool ended(const struct lane *s)
 {
-    return s->stopping && s->ready.head == NULL;
+    return s->stopping && !has_complete(s) && !handover_reads(s);
 }
 
 /* How long a turn may wait. */
@@ -221,7 +231,9 @@ static int64_t turn_until(struct lane *s, uint32_t room, int64_t deadline_ns)
         until = deadline_ns;
     if (!listen_wanted(s) && !s->stopping && until > s->now + AT_LIMIT_NS)
         until = s->now + AT_LIMIT_NS; /* another lane's connection may end */
-    if (ended(s) || (s->ready.head != NULL && room != 0))
+    if (handover_reads(s) && until > s->read_until_ns)
+        until = s->read_until_ns;
+    if (ended(s) || (has_complete(s) && room != 0))
         until = s->now;
     return until;
 }
@@ -233,6 +245,7 @@ enum weir_status source_poll(void *self, struct weir_batch *b, uint32_t room, in
     size_t looked_at = 0;
     (void)err;
     s->now = s->h->now(s->h);
+    handover_take(s);
     do {
         turn(s, turn_until(s, room, deadline_ns));
         conn_expire(s);
@@ -248,10 +261,18 @@ void source_answer(void *self, void *user, const struct weir_ends *ends)
     struct lane *s = self;
     struct request *q = user;
     q->open = false;
-    request_charge(q, -q->charged);
     s->now = s->h->now(s->h);
+    drain_note(s, s->now - q->queued_ns);
+    request_charge(q, -q->charged);
+    if (q->parts != NULL) { /* the end of all came before its last part */
+        parts_free(q);
+        refuse(&q->refusal, HTTP_UNAVAILABLE, "failed",
+               "not all of the events were delivered: send them again");
+    }
     if (q->conn == NULL)
         request_free(q);
+    else if (q->refusal.status != 0)
+        reply_refusal(q);
     else
         reply_ends(q, ends);
 }
@@ -259,6 +280,9 @@ void source_answer(void *self, void *user, const struct weir_ends *ends)
 void source_stop(void *self)
 {
     struct lane *s = self;
+    s->now = s->h->now(s->h);
     listen_stop(s);
     s->stopping = true;
+    if (listen_is_handed_over(s))
+        handover_begin(s);
 }

@@ -3,49 +3,22 @@
  * From a complete request to events in the batch: all of its items or, where one is wrong, none
  * (`partial` takes the others). Each item is parsed here, once; its value stays with the event.
  */
-#include "http_source.h"
+#include "take.h"
 
 #include <stdio.h>
 #include <string.h>
 
-struct taking {
-    struct lane *lane;
-    struct request *q;
-    struct weir_batch *b;
-    struct weir_str text; /* the body, decompressed */
-    const struct weir_header *headers;
-    uint32_t n_headers;
-    const struct weir_origin *origin;
-    int64_t wall;
-};
+#define AT_ONCE 2048u /* items; of more a body has more bytes than COPY_MAX, so a block of its own */
+#define CHECKS_A_CLEAR 64u
+#define BYTES_A_CLEAR (256u << 10)
 
 /* ---- Where the bytes live ---- */
 
-/* What the body may grow to: as much as all requests together may hold, where there are others. */
-static size_t decoded_max(const struct request *q)
-{
-    const struct config *cf = q->lane->config;
-    int64_t others =
-        atomic_load_explicit(&q->lane->shared->in_flight, memory_order_relaxed) - q->charged;
-    int64_t left = others < cf->max_in_flight ? cf->max_in_flight - others : 0;
-    if (others <= 0 || left > cf->max_decompressed)
-        left = cf->max_decompressed;
-    return (size_t)left;
-}
-
 static bool decode(struct request *q)
 {
-    struct lane *s = q->lane;
     if (q->decoder == NULL)
         return true;
-    size_t max = decoded_max(q);
-    struct decode_limits limits = {max, (size_t)s->config->max_ratio};
-    struct body *out = q->decoder->decode(s, request_bytes(q), limits, &q->refusal);
-    if (out == NULL && strcmp(q->refusal.code, "body_too_large") == 0 &&
-        max < (size_t)s->config->max_decompressed)
-        refuse(&q->refusal, HTTP_TOO_MANY_REQUESTS, "busy",
-               "other requests wait for their delivery, and this one decompressed has no room "
-               "beside them: send it again later");
+    struct body *out = q->decoder->decode(q, request_bytes(q), &q->refusal);
     request_drop_body(q);
     request_charge(q, (out != NULL ? (int64_t)out->cap : 0) - q->charged);
     q->body = out;
@@ -97,12 +70,13 @@ static bool join_values(const struct request *q, struct weir_str name, char *out
 }
 
 /* A header that came several times is one list, as RFC 9110 joins it. */
-static bool add_header(struct taking *t, struct weir_header *headers, struct weir_str name)
+static bool add_header(struct taking *t, struct weir_arena *a, struct weir_header *headers,
+                       struct weir_str name)
 {
     size_t len = 0;
     if (!join_values(t->q, name, NULL, &len))
         return true;
-    char *all = t->lane->h->arena_alloc(t->b->arena, len + 1);
+    char *all = t->lane->h->arena_alloc(a, len + 1);
     if (all == NULL)
         return false;
     (void)join_values(t->q, name, all, &len);
@@ -110,11 +84,16 @@ static bool add_header(struct taking *t, struct weir_header *headers, struct wei
     return true;
 }
 
+struct named {
+    struct weir_str name, value;
+};
+
 /* Percent-encoding undone; false with q->refusal set. */
-static bool add_decoded(struct taking *t, struct weir_header *headers, struct weir_str name,
-                        struct weir_str encoded, bool plus)
+static bool add_decoded(struct taking *t, struct weir_arena *a, struct weir_header *headers,
+                        struct named from, bool plus)
 {
-    char *out = t->lane->h->arena_alloc(t->b->arena, encoded.len + 1);
+    struct weir_str name = from.name, encoded = from.value;
+    char *out = t->lane->h->arena_alloc(a, encoded.len + 1);
     size_t len = 0;
     if (out == NULL)
         return refuse_memory(&t->q->refusal);
@@ -128,33 +107,32 @@ static bool add_decoded(struct taking *t, struct weir_header *headers, struct we
     return true;
 }
 
-/* Path parameters, query parameters and headers, in this order. */
-static bool take_headers(struct taking *t)
+bool take_headers(struct taking *t, struct weir_arena *a)
 {
     const struct weir_host *h = t->lane->h;
     const struct config *cf = t->lane->config;
     const struct params *params = &t->q->params;
     uint32_t max = params->n + cf->query.n + cf->headers.n;
     struct weir_header *headers =
-        max != 0 ? h->arena_alloc(t->b->arena, max * sizeof(*headers)) : NULL;
+        max != 0 ? h->arena_alloc(a, max * sizeof(*headers)) : NULL;
     struct weir_str value;
     if (max != 0 && headers == NULL)
         return refuse_memory(&t->q->refusal);
     t->headers = headers;
     for (uint32_t i = 0; i < params->n; i++)
-        if (!add_decoded(t, headers, params->name[i], params->value[i], false))
+        if (!add_decoded(t, a, headers, (struct named){params->name[i], params->value[i]}, false))
             return false;
     for (uint32_t i = 0; i < cf->query.n; i++)
         if (query_find(t->q->query, list_str(&cf->query, i), &value) &&
-            !add_decoded(t, headers, list_str(&cf->query, i), value, true))
+            !add_decoded(t, a, headers, (struct named){list_str(&cf->query, i), value}, true))
             return false;
     for (uint32_t i = 0; i < cf->headers.n; i++)
-        if (!add_header(t, headers, list_str(&cf->headers, i)))
+        if (!add_header(t, a, headers, list_str(&cf->headers, i)))
             return refuse_memory(&t->q->refusal);
     return true;
 }
 
-static bool take_origin(struct taking *t)
+bool take_origin(struct taking *t)
 {
     struct weir_origin *origin = t->lane->h->arena_alloc(t->b->arena, sizeof(*origin));
     if (origin == NULL)
@@ -185,26 +163,35 @@ static bool join_headers(struct taking *t, struct weir_event *ev)
 
 /* ---- Key and id ---- */
 
-/* The text of a field, ptr NULL where it is missing or is neither text nor a number. */
-static struct weir_str field_text(struct taking *t, const struct weir_value *v,
-                                  const struct weir_list *path)
+/* Where what is made of an item goes. */
+static struct weir_arena *arena_of(const struct taking *t)
+{
+    return t->check != NULL ? t->check : t->b->arena;
+}
+
+/* The text of a field, ptr NULL where it is missing or is neither text nor a number. False: no memory. */
+static bool field_text(struct taking *t, const struct weir_value *v, const struct weir_list *path,
+                       struct weir_str *ret)
 {
     const struct weir_host *h = t->lane->h;
+    *ret = weir_str_n(NULL, 0);
     for (uint32_t i = 0; i < path->n; i++)
         v = h->value_get(v, list_str(path, i));
     if (path->n == 0 || v == NULL)
-        return weir_str_n(NULL, 0);
+        return true;
     switch (h->value_type(v)) {
     case WEIR_STRING:
     case WEIR_BIGNUM:
-        return h->value_str(v);
+        *ret = h->value_str(v);
+        return true;
     case WEIR_INT:
     case WEIR_UINT:
     case WEIR_REAL:
     case WEIR_BOOL:
-        return h->value_write(t->b->arena, v);
+        *ret = h->value_write(arena_of(t), v);
+        return ret->ptr != NULL;
     default:
-        return weir_str_n(NULL, 0);
+        return true;
     }
 }
 
@@ -221,18 +208,25 @@ static struct weir_str id_of_item(struct taking *t, struct weir_str prefix, uint
     return weir_str_n(id, prefix.len + n_digits);
 }
 
-/* Its own, else from the field, else from the request's head; else the host makes one. */
+/* Its own, else from the field. */
+static bool own_id(struct taking *t, struct weir_event *ev, struct refusal *why)
+{
+    if (ev->id.len == 0 && !field_text(t, ev->value, &t->lane->config->id_field, &ev->id))
+        return refuse_memory(why);
+    if (ev->id.len <= ITEM_ID_MAX)
+        return true;
+    refuse(why, HTTP_BAD_REQUEST, "bad_id",
+           "the field that holds the item's id has %zu bytes, and an id at most %d", ev->id.len,
+           ITEM_ID_MAX);
+    return false;
+}
+
+/* Else from the request's head; else the host makes one. */
 static bool take_id(struct taking *t, struct weir_event *ev, uint32_t item, bool single,
                     struct refusal *why)
 {
-    if (ev->id.len == 0)
-        ev->id = field_text(t, ev->value, &t->lane->config->id_field);
-    if (ev->id.len > ITEM_ID_MAX) {
-        refuse(why, HTTP_BAD_REQUEST, "bad_id",
-               "the field that holds the item's id has %zu bytes, and an id at most %d", ev->id.len,
-               ITEM_ID_MAX);
+    if (!own_id(t, ev, why))
         return false;
-    }
     if (ev->id.len != 0)
         return true;
     ev->id = weir_str_n(NULL, 0);
@@ -259,7 +253,9 @@ static bool check_payload(struct taking *t, struct weir_event *ev, struct refusa
         ev->flags |= WEIR_EVENT_TOMB;
         return true;
     }
-    ev->value = h->value_parse(t->b->arena, ev->payload, &err);
+    if (!is_of_body(t, ev->payload) && !values_fit_decoded(t, ev->payload, why))
+        return false;
+    ev->value = h->value_parse(arena_of(t), ev->payload, &err);
     if (ev->value != NULL)
         return true;
     if (err.status == WEIR_E_NOMEM)
@@ -268,34 +264,52 @@ static bool check_payload(struct taking *t, struct weir_event *ev, struct refusa
            "the item is not JSON: %s", err.text);
     if (err.offset >= 0)
         why->offset = ev->payload.ptr - t->text.ptr + err.offset;
-    if (ev->payload.ptr < t->text.ptr || ev->payload.ptr > t->text.ptr + t->text.len)
+    if (!is_of_body(t, ev->payload))
         why->offset = -1; /* it came as base64 */
     return false;
 }
 
-static bool add_item(struct taking *t, struct weir_str item, uint32_t index, bool single,
-                     struct refusal *why)
+/* Payload and, of a weir item, what else its line says. */
+static bool read_item(struct taking *t, struct weir_str item, struct weir_event *ev,
+                      struct refusal *why)
+{
+    ev->payload = item;
+    if (t->q->media != MEDIA_WEIR)
+        return check_payload(t, ev, why);
+    ev->payload = weir_str_n(NULL, 0);
+    if (weir_item_read(t->lane, arena_of(t), item, ev, why))
+        return check_payload(t, ev, why);
+    why->offset = item.ptr - t->text.ptr + (why->offset >= 0 ? why->offset : 0);
+    return false;
+}
+
+bool add_item(struct taking *t, struct weir_str item, uint32_t index, bool single,
+              struct refusal *why)
 {
     struct weir_event *ev = t->lane->h->event_add(t->b);
     if (ev == NULL)
         return refuse_memory(why);
-    ev->payload = item;
     ev->time_ns = t->wall;
     ev->origin = t->origin;
-    if (t->q->media == MEDIA_WEIR) {
-        ev->payload = weir_str_n(NULL, 0);
-        if (!weir_item_read(t->lane, t->b, item, ev, why)) {
-            why->offset = item.ptr - t->text.ptr + (why->offset >= 0 ? why->offset : 0);
-            return false;
-        }
-    }
-    if (!check_payload(t, ev, why))
+    if (!read_item(t, item, ev, why))
         return false;
-    if (ev->key.ptr == NULL)
-        ev->key = field_text(t, ev->value, &t->lane->config->key);
+    if (ev->key.ptr == NULL && !field_text(t, ev->value, &t->lane->config->key, &ev->key))
+        return refuse_memory(why);
     if (!join_headers(t, ev))
         return refuse_memory(why);
     return take_id(t, ev, index, single, why);
+}
+
+/* Would add_item take it? */
+static bool check_item(struct taking *t, struct weir_str item, struct refusal *why)
+{
+    struct weir_event ev = {0};
+    t->bytes_checked += item.len;
+    if (++t->n_checked % CHECKS_A_CLEAR == 0 || t->bytes_checked > BYTES_A_CLEAR) {
+        t->lane->h->arena_clear(t->check);
+        t->bytes_checked = item.len;
+    }
+    return values_fit_part(t, item, why) && read_item(t, item, &ev, why) && own_id(t, &ev, why);
 }
 
 /* Remembers an item that is left out; false where that is not allowed, or not possible. */
@@ -331,7 +345,7 @@ static bool take_item(struct taking *t, struct weir_str item, uint32_t index, bo
                (long long)t->lane->config->max_events);
         return false;
     }
-    if (add_item(t, item, index, single, &why))
+    if (t->check != NULL ? check_item(t, item, &why) : add_item(t, item, index, single, &why))
         return true;
     t->lane->h->batch_truncate(t->b, before);
     if (leave_out(t, index, &why))
@@ -341,8 +355,7 @@ static bool take_item(struct taking *t, struct weir_str item, uint32_t index, bo
     return false;
 }
 
-/* All items of the body; how many the body has in *ret_n. */
-static bool take_items(struct taking *t, uint32_t *ret_n)
+bool take_items(struct taking *t, uint32_t most, uint32_t *ret_n)
 {
     struct items it;
     struct weir_str item;
@@ -350,6 +363,10 @@ static bool take_items(struct taking *t, uint32_t *ret_n)
     enum items_step step;
     items_begin(&it, t->text, t->q->media, lane_is_raw(t->lane));
     while ((step = items_next(&it, &item, &why)) == ITEMS_ONE) {
+        if (*ret_n == most) {
+            (*ret_n)++;
+            return true;
+        }
         if (!take_item(t, item, *ret_n, it.single))
             return false;
         (*ret_n)++;
@@ -387,6 +404,15 @@ static void hand_in(struct taking *t, uint32_t first)
     h->request_seal(token, n);
 }
 
+/* Forgets the first items: all are looked at again. What they left in the batch's memory counts on. */
+static void take_in_parts(struct taking *t, uint32_t first)
+{
+    struct request *q = t->q;
+    t->lane->h->batch_truncate(t->b, first);
+    q->n_rejects = 0;
+    parts_begin(t);
+}
+
 size_t request_take(struct request *q, struct weir_batch *b)
 {
     struct lane *s = q->lane;
@@ -398,9 +424,15 @@ size_t request_take(struct request *q, struct weir_batch *b)
     bool ok = decode(q);
     if (ok && (!place(&t) || !take_origin(&t)))
         ok = refuse_memory(&q->refusal);
-    ok = ok && take_headers(&t);
-    looked_at += t.text.len;
-    ok = ok && take_items(&t, &n_items);
+    ok = ok && take_headers(&t, b->arena);
+    bool at_once = ok && values_at_once(&t);
+    looked_at += t.text.len + (size_t)q->weight; /* a large one is the batch's last */
+    ok = q->refusal.status == 0;
+    ok = ok && (!at_once || take_items(&t, AT_ONCE, &n_items));
+    if (ok && (!at_once || n_items > AT_ONCE)) {
+        take_in_parts(&t, first);
+        return looked_at;
+    }
     if (!ok)
         s->h->batch_truncate(b, first);
     else if (b->n_events == first && q->n_rejects != 0)

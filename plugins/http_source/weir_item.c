@@ -17,23 +17,36 @@
 
 struct reader {
     struct lane *lane;
-    struct weir_batch *b;
+    struct weir_arena *arena;
     struct weir_event *ev;
     struct refusal *why;
     bool has_payload, tombstone;
+    bool no_memory; /* nothing is wrong with the item */
 };
 
 static bool bad_member(struct reader *rd, const char *name, const char *expected)
 {
+    if (rd->no_memory)
+        return refuse_memory(rd->why);
     refuse(rd->why, HTTP_BAD_REQUEST, "bad_item", "member %s of the item is not %s", name,
            expected);
     return false;
 }
 
-/* A short JSON text as a value; NULL where it is none. */
+/* A short JSON text as a value; NULL where it is none, or there is no memory. */
 static const struct weir_value *parse(struct reader *rd, struct weir_str text)
 {
-    return rd->lane->h->value_parse(rd->b->arena, text, NULL);
+    struct weir_error err = {.offset = -1};
+    const struct weir_value *v = rd->lane->h->value_parse(rd->arena, text, &err);
+    rd->no_memory = v == NULL && err.status == WEIR_E_NOMEM;
+    return v;
+}
+
+static void *alloc(struct reader *rd, size_t size)
+{
+    void *p = rd->lane->h->arena_alloc(rd->arena, size);
+    rd->no_memory = p == NULL;
+    return p;
 }
 
 /* The JSON string `text` without quotes and escapes, good as long as the batch. */
@@ -56,7 +69,7 @@ static bool read_string(struct reader *rd, struct weir_str text, struct weir_str
 
 static bool base64_read(struct reader *rd, struct weir_str in, struct weir_str *ret)
 {
-    char *out = rd->lane->h->arena_alloc(rd->b->arena, in.len / 4 * 3 + 1);
+    char *out = alloc(rd, in.len / 4 * 3 + 1);
     size_t len = 0;
     if (out == NULL || !base64_decode(in, out, &len))
         return false;
@@ -123,9 +136,11 @@ static bool read_headers(struct reader *rd, struct weir_str text)
 {
     const struct weir_host *h = rd->lane->h;
     const struct weir_value *v = parse(rd, text);
-    uint32_t n = v != NULL && h->value_type(v) == WEIR_ARRAY ? h->value_count(v) : 0;
-    struct weir_header *headers = h->arena_alloc(rd->b->arena, (n + 1) * sizeof(*headers));
-    if (v == NULL || h->value_type(v) != WEIR_ARRAY || headers == NULL)
+    if (v == NULL || h->value_type(v) != WEIR_ARRAY)
+        return bad_member(rd, "headers", "an array");
+    uint32_t n = h->value_count(v);
+    struct weir_header *headers = alloc(rd, (n + 1) * sizeof(*headers));
+    if (headers == NULL)
         return bad_member(rd, "headers", "an array");
     struct weir_value_iter it = h->value_iter(v);
     for (uint32_t i = 0; i < n; i++) {
@@ -187,10 +202,10 @@ static bool read_member(struct reader *rd, struct weir_str name, struct weir_str
     return parse(rd, value) != NULL || bad_member(rd, "(unknown)", "JSON");
 }
 
-bool weir_item_read(struct lane *s, struct weir_batch *b, struct weir_str line,
+bool weir_item_read(struct lane *s, struct weir_arena *a, struct weir_str line,
                     struct weir_event *ev, struct refusal *why)
 {
-    struct reader rd = {.lane = s, .b = b, .ev = ev, .why = why};
+    struct reader rd = {.lane = s, .arena = a, .ev = ev, .why = why};
     struct weir_str name, value;
     const char *wrong = NULL;
     size_t at = 0;

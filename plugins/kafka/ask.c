@@ -27,6 +27,23 @@ static struct question *open_question(struct asker *a)
     return NULL;
 }
 
+static rd_kafka_resp_err_t find(struct source *s, enum ask_kind kind,
+                                rd_kafka_topic_partition_list_t *list)
+{
+    switch (kind) {
+    case ASK_STARTS:
+        return start_find(s, list, START_TIMEOUT_MS);
+    case ASK_BEGINS:
+    case ASK_ENDS:
+        return rd_kafka_offsets_for_times(s->rk, list, ASK_TIMEOUT_MS);
+    case ASK_RIGHTS:
+        return rights_find(s, list, ASK_TIMEOUT_MS);
+    case N_QUESTIONS:
+        break;
+    }
+    return RD_KAFKA_RESP_ERR__INVALID_ARG;
+}
+
 static void *answer(void *arg)
 {
     struct source *s = arg;
@@ -40,9 +57,7 @@ static void *answer(void *arg)
         }
         rd_kafka_topic_partition_list_t *list = q->list;
         pthread_mutex_unlock(&a->mutex);
-        rd_kafka_resp_err_t code = q == &a->questions[ASK_ENDS]
-                                       ? rd_kafka_offsets_for_times(s->rk, list, ASK_TIMEOUT_MS)
-                                       : start_find(s, list, START_TIMEOUT_MS);
+        rd_kafka_resp_err_t code = find(s, (enum ask_kind)(q - a->questions), list);
         pthread_mutex_lock(&a->mutex);
         q->code = code;
         q->answered = true;

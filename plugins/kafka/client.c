@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <syslog.h>
+#include <time.h>
 
 #define BROKERS_TEXT 8192
 
@@ -21,6 +22,7 @@ void client_init(struct client *c, const struct weir_host *host, const struct cl
                                                 "other"};
     c->host = host;
     c->cfg = cfg;
+    c->ready = host->extension(host, WEIR_READY_EXTENSION);
     pthread_mutex_init(&c->tokens, NULL);
     pthread_mutex_init(&c->mutex, NULL);
     for (int i = 0; i < N_FAULTS; i++) {
@@ -57,6 +59,25 @@ int ms_until(const struct weir_host *host, int64_t deadline_ns, int most)
     return ms < most ? (int)ms : most;
 }
 
+/* ---- Bars ---------------------------------------------------------------------------------- */
+
+void client_bar(struct client *c, enum bar bar, const char *text)
+{
+    if (text[0] == '\0' && !c->barred)
+        return;
+    snprintf(c->bars[bar], sizeof(c->bars[bar]), "%s", text);
+    const char *first = c->bars[BAR_LOGIN][0] != '\0' ? c->bars[BAR_LOGIN] : c->bars[BAR_RIGHT];
+    c->barred = first[0] != '\0';
+    if (c->ready != NULL)
+        c->ready->set(c->host, c->barred ? first : NULL);
+}
+
+void client_step(struct client *c)
+{
+    if (c->bars[BAR_LOGIN][0] != '\0' && atomic_load(&c->let_in))
+        client_bar(c, BAR_LOGIN, "");
+}
+
 /* ---- Faults -------------------------------------------------------------------------------- */
 
 static const struct fault_row {
@@ -81,7 +102,8 @@ static const struct fault_row {
     {RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED, FAULT_AUTHORIZATION, WEIR_LOG_ERROR,
      "Kafka denies access to the consumer group: check its access rules"},
     {RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED, FAULT_AUTHORIZATION, WEIR_LOG_ERROR,
-     "Kafka denies access to the cluster: check its access rules"},
+     "Kafka denies the idempotent producer: allow Write on the topic, or IdempotentWrite on the "
+     "cluster"},
     {RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART, FAULT_TOPIC, WEIR_LOG_WARN,
      "Kafka topic does not exist: waiting until somebody creates it"},
     {RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC, FAULT_TOPIC, WEIR_LOG_WARN,
@@ -99,6 +121,14 @@ static const struct fault_row {
 
 static const struct fault_row other_fault = {RD_KAFKA_RESP_ERR_UNKNOWN, FAULT_OTHER, WEIR_LOG_ERROR,
                                              "Kafka reports an error"};
+
+static void bar_login(struct client *c, const char *message, const char *reason)
+{
+    char text[WEIR_ERROR_TEXT / 2];
+    atomic_store(&c->let_in, false);
+    snprintf(text, sizeof(text), "%s: %s", message, reason);
+    client_bar(c, BAR_LOGIN, text);
+}
 
 void client_fault(struct client *c, rd_kafka_resp_err_t code, const char *reason, const char *topic)
 {
@@ -118,17 +148,30 @@ void client_fault(struct client *c, rd_kafka_resp_err_t code, const char *reason
     if (row->fault == FAULT_AUTHENTICATION && scram_is_old(c->cfg))
         message = "Kafka refuses the login: check `sasl`; at Kafka 4 SCRAM needs librdkafka 2.6.1 "
                   "and later";
-    struct weir_kv kv[3] = {weir_kv_text("error", rd_kafka_err2name(code)),
-                            weir_kv_text("reason", reason), weir_kv_text("topic", topic)};
-    c->host->log(c->host, row->level, message, kv, topic != NULL ? 3 : 2);
+    struct weir_kv kv[4] = {weir_kv_text("error", rd_kafka_err2name(code)),
+                            weir_kv_text("reason", reason)};
+    uint32_t n = 2;
+    bool refused = row->fault == FAULT_AUTHENTICATION || row->fault == FAULT_AUTHORIZATION;
+    if (topic != NULL)
+        kv[n++] = weir_kv_text("topic", topic);
+    if (refused && c->cfg->sasl.user.len != 0)
+        kv[n++] = weir_kv_str("user", c->cfg->sasl.user);
+    c->host->log(c->host, row->level, message, kv, n);
+    if (row->fault == FAULT_AUTHENTICATION)
+        bar_login(c, message, reason);
 }
 
 static void on_error(rd_kafka_t *rk, int code, const char *reason, void *opaque)
 {
     char text[WEIR_ERROR_TEXT];
     struct client *c = opaque;
-    if (code == RD_KAFKA_RESP_ERR__FATAL && rd_kafka_fatal_error(rk, text, sizeof(text)) != 0)
+    rd_kafka_resp_err_t fatal = RD_KAFKA_RESP_ERR_NO_ERROR;
+    if (code == RD_KAFKA_RESP_ERR__FATAL)
+        fatal = rd_kafka_fatal_error(rk, text, sizeof(text));
+    if (fatal != RD_KAFKA_RESP_ERR_NO_ERROR)
         reason = text;
+    if (fatal == RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED)
+        code = fatal; /* which says what to do */
     client_fault(c, code, reason, NULL);
 }
 
@@ -222,7 +265,8 @@ rd_kafka_t *client_new(struct client *c, rd_kafka_type_t type, rd_kafka_conf_t *
     rd_kafka_conf_set_opaque(take_conf, c);
     rd_kafka_conf_set_log_cb(take_conf, on_log);
     rd_kafka_conf_set_error_cb(take_conf, on_error);
-    if (!stats_init(c, type == RD_KAFKA_CONSUMER ? WEIR_SOURCE : WEIR_SINK, take_conf, err)) {
+    if (!stats_init(c, type == RD_KAFKA_CONSUMER ? WEIR_SOURCE : WEIR_SINK, take_conf, err) ||
+        !wire_init(c, take_conf, err)) {
         rd_kafka_conf_destroy(take_conf);
         return NULL;
     }
@@ -236,6 +280,81 @@ rd_kafka_t *client_new(struct client *c, rd_kafka_type_t type, rd_kafka_conf_t *
         rk = NULL;
     }
     return rk;
+}
+
+/* ---- Ending one ---------------------------------------------------------------------------- */
+
+/* Belongs to whoever of both is through with it last: the thread that ends the handle, and the one
+ * that waits for it. */
+struct burial {
+    rd_kafka_t *rk;
+    void (*then)(void *arg);
+    void *arg;
+    void (*free)(void *);
+    pthread_mutex_t mutex; /* guards what follows */
+    pthread_cond_t changed;
+    bool ended, left;
+};
+
+static void burial_free(struct burial *take_b)
+{
+    pthread_cond_destroy(&take_b->changed);
+    pthread_mutex_destroy(&take_b->mutex);
+    take_b->free(take_b);
+}
+
+static void *bury(void *arg)
+{
+    struct burial *b = arg;
+    rd_kafka_destroy_flags(b->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+    b->then(b->arg);
+    pthread_mutex_lock(&b->mutex);
+    b->ended = true;
+    bool last = b->left;
+    pthread_cond_signal(&b->changed);
+    pthread_mutex_unlock(&b->mutex);
+    if (last)
+        burial_free(b);
+    return NULL;
+}
+
+static void await_burial(struct burial *take_b, int64_t deadline_ns)
+{
+    struct burial *b = take_b;
+    struct timespec ts = {(time_t)(deadline_ns / WEIR_NS_PER_S),
+                          (long)(deadline_ns % WEIR_NS_PER_S)};
+    pthread_mutex_lock(&b->mutex);
+    int rc = 0;
+    while (!b->ended && rc == 0)
+        rc = pthread_cond_clockwait(&b->changed, &b->mutex, CLOCK_MONOTONIC, &ts);
+    b->left = true;
+    bool last = b->ended;
+    pthread_mutex_unlock(&b->mutex);
+    if (last)
+        burial_free(b);
+}
+
+/* The library's end can take long: it waits for answers of a broker that is away, for messages that
+ * a sink which did not end its write still points into, and with 2.0 for ever where a topic was
+ * deleted and made again. So it has a thread of its own, which knows nothing of the host any more;
+ * the process may end meanwhile. */
+void client_end(struct client *c, rd_kafka_t *take_rk, void (*then)(void *arg), void *take_arg,
+                int64_t deadline_ns)
+{
+    const struct weir_host *h = c->host;
+    struct burial *b = h->alloc(sizeof(*b));
+    pthread_t thread;
+    client_mute(c);
+    if (b == NULL)
+        return;
+    *b = (struct burial){.rk = take_rk, .then = then, .arg = take_arg, .free = h->free};
+    pthread_mutex_init(&b->mutex, NULL);
+    pthread_cond_init(&b->changed, NULL);
+    if (pthread_create(&thread, NULL, bury, b) == 0)
+        pthread_detach(thread);
+    else
+        bury(b);
+    await_burial(b, deadline_ns);
 }
 
 /* ---- Probe --------------------------------------------------------------------------------- */

@@ -10,6 +10,7 @@
 #include <weir/plugin.h>
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 struct tls_config {
     bool enabled;
@@ -17,7 +18,7 @@ struct tls_config {
     struct weir_str certificate;
     struct weir_str key;
     struct weir_str key_password;
-    bool verify;
+    bool insecure_skip_verify;
 };
 
 enum sasl_mechanism { SASL_NONE, SASL_PLAIN, SASL_SCRAM_256, SASL_SCRAM_512, SASL_OAUTHBEARER };
@@ -112,11 +113,29 @@ enum fault {
     N_FAULTS
 };
 
+/* Why a client can do nothing until somebody gives it a login or a right. */
+enum bar { BAR_LOGIN, BAR_RIGHT, N_BARS };
+
+/* What wire.c has seen of the group's requests. */
+struct wire {
+    int64_t session_ns; /* how long the group keeps a member that it does not hear of */
+    /* Under the client's mutex: when the last heartbeat was sent, and the last question for an
+     * assignment; the same of a heartbeat whose answer came too late to count at once (0: none). */
+    int64_t heartbeat_ns, sync_ns, late_ns;
+    _Atomic int64_t heard_ns; /* when the last of them was sent whose answer counts; 0: none yet */
+    _Atomic bool joining;     /* a join was sent and its assignment has not come */
+};
+
 /* A running client's part of a source or sink instance: the opaque of its librdkafka handle. */
 struct client {
     const struct weir_host *host;
     const struct client_config *cfg;
     struct weir_metric *faults[N_FAULTS];
+    const struct weir_ready_extension *ready;
+    char bars[N_BARS][WEIR_ERROR_TEXT / 2]; /* "": none; of the thread that polls */
+    bool barred;         /* the host was told so, by this instance or the one before it */
+    _Atomic bool let_in; /* since the login was refused last, a broker has answered a request */
+    struct wire wire;
     /* librdkafka's threads ask for tokens under `tokens` and log under `mutex`. The library logs
      * while a token is handed to it, and while it holds locks that this waits for: nobody who holds
      * `mutex` calls it. Whoever takes both takes `tokens` first. */
@@ -163,10 +182,19 @@ void client_done(struct client *c);
 /* The handle cannot be destroyed and outlives the instance: nothing of the host is used any more.
  */
 void client_mute(struct client *c);
+/* Ends the handle, then calls then(arg), of which nothing may use the host. Waits for that until
+ * the deadline; later it happens by itself. The client is muted. */
+void client_end(struct client *c, rd_kafka_t *take_rk, void (*then)(void *arg), void *take_arg,
+                int64_t deadline_ns);
 /* A connected client that logs and reports errors through `c`. NULL with err. Takes conf. */
 rd_kafka_t *client_new(struct client *c, rd_kafka_type_t type, rd_kafka_conf_t *take_conf,
                        struct weir_error *err);
-/* Counts and logs an error that librdkafka reported. [any] */
+/* Something stands in the way of all work; an empty text: no more. On the thread that polls. */
+void client_bar(struct client *c, enum bar bar, const char *text);
+/* With every poll: a refused login that was accepted since is no bar any more. */
+void client_step(struct client *c);
+/* Counts and logs an error that librdkafka reported; a refused login becomes a bar. On the thread
+ * that polls. */
 void client_fault(struct client *c, rd_kafka_resp_err_t code, const char *reason,
                   const char *topic);
 
@@ -177,6 +205,16 @@ enum weir_status client_probe(const struct weir_host *host, enum weir_kind kind,
 
 /* True where this librdkafka repeats a part of its SCRAM message that Kafka 4 wants once. */
 bool scram_is_old(const struct client_config *cfg);
+
+/* ---- wire.c */
+/* Before the handle is made. False with err. */
+bool wire_init(struct client *c, rd_kafka_conf_t *conf, struct weir_error *err);
+/* The group forms anew: a commit would come too late for its generation. */
+bool wire_joining(const struct client *c);
+/* Until when no other member can have this one's partitions. WEIR_NEVER while the group forms anew: under the
+ * eager protocol they were given up before; under the cooperative one a member that was frozen in just this time
+ * goes on with those that it kept until it hears that it was left out. */
+int64_t wire_lease(const struct client *c);
 
 /* ---- oauth.c */
 void oauth_conf(rd_kafka_conf_t *conf, const struct oauth_config *cfg, struct problems *p);

@@ -28,6 +28,16 @@ static void commit_failed(struct source *s, rd_kafka_resp_err_t code)
            "offsets could not be committed: trying again with the next commit", kv, 2);
 }
 
+/* One of an assignment that is over counts for nothing, nor one of before the ids got their mark.
+ */
+static void note_committed(struct part *p, const rd_kafka_topic_partition_t *o)
+{
+    if (o->offset > p->watermark || mark_of(o) != p->mark_ms)
+        return;
+    p->committed = o->offset;
+    p->had_offset = true;
+}
+
 static void on_reply(rd_kafka_t *rk, rd_kafka_resp_err_t code,
                      rd_kafka_topic_partition_list_t *offsets, void *opaque)
 {
@@ -40,8 +50,8 @@ static void on_reply(rd_kafka_t *rk, rd_kafka_resp_err_t code,
         struct part *p = part_find(s, o->topic, o->partition);
         if (o->err != RD_KAFKA_RESP_ERR_NO_ERROR)
             worst = o->err;
-        else if (code == RD_KAFKA_RESP_ERR_NO_ERROR && p != NULL && o->offset <= p->watermark)
-            p->committed = o->offset; /* else it is of an assignment that is over */
+        else if (code == RD_KAFKA_RESP_ERR_NO_ERROR && p != NULL)
+            note_committed(p, o);
     }
     if (worst != RD_KAFKA_RESP_ERR_NO_ERROR)
         commit_failed(s, worst);
@@ -54,9 +64,12 @@ bool commit_send(struct source *s, bool giving_up_only)
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)s->n_parts);
     for (uint32_t i = 0; i < s->n_parts; i++) {
         struct part *p = s->parts[i];
-        if (p->watermark != p->committed && (!giving_up_only || p->giving_up))
-            rd_kafka_topic_partition_list_add(list, p->topic, p->origin.partition)->offset =
-                p->watermark;
+        if (p->watermark == p->committed || (giving_up_only && !p->giving_up))
+            continue;
+        rd_kafka_topic_partition_t *o =
+            rd_kafka_topic_partition_list_add(list, p->topic, p->origin.partition);
+        o->offset = p->watermark;
+        mark_write(s, p, o);
     }
     if (!giving_up_only)
         s->dirty = false;
@@ -79,7 +92,11 @@ void commit_receive(struct source *s, int timeout_ms)
 void commit_step(struct source *s, int64_t now)
 {
     commit_receive(s, 0);
-    if (!s->dirty || s->committing || now < s->commit_ns || s->rebalance.joining)
+    if (!s->dirty || s->committing || now < s->commit_ns)
+        return;
+    /* A commit that waits behind a join comes with the generation before it: the library gives up
+     * all its partitions then. */
+    if (s->rebalance.joining || wire_joining(&s->client))
         return;
     s->commit_ns = now + s->cfg->commit_interval;
     commit_send(s, false);

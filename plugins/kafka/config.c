@@ -30,16 +30,19 @@ const struct weir_option tls_options[6] = {
      .doc = "Encrypt; needless where one of the files below is named."},
     {.name = "ca",
      .type = WEIR_OPT_PATH,
+     .flags = WEIR_OPT_CONTENT,
      .offset = offsetof(struct tls_config, ca),
      .doc = "Certificates that may sign the brokers' (PEM); default the system's.",
      .example = "certs/ca.pem"},
     {.name = "certificate",
      .type = WEIR_OPT_PATH,
+     .flags = WEIR_OPT_CONTENT,
      .offset = offsetof(struct tls_config, certificate),
      .doc = "Certificate to show to the brokers (PEM).",
      .example = "certs/client.pem"},
     {.name = "key",
      .type = WEIR_OPT_PATH,
+     .flags = WEIR_OPT_CONTENT,
      .offset = offsetof(struct tls_config, key),
      .doc = "Private key of the certificate (PEM).",
      .example = "certs/client.key"},
@@ -49,11 +52,11 @@ const struct weir_option tls_options[6] = {
      .offset = offsetof(struct tls_config, key_password),
      .doc = "Password of the private key.",
      .example = "${env:KAFKA_KEY_PASSWORD}"},
-    {.name = "verify",
+    {.name = "insecure_skip_verify",
      .type = WEIR_OPT_BOOL,
-     .offset = offsetof(struct tls_config, verify),
-     .def = "true",
-     .doc = "Check the brokers' certificates and host names."},
+     .offset = offsetof(struct tls_config, insecure_skip_verify),
+     .def = "false",
+     .doc = "Take any certificate, of whomever: not verified, TLS protects from nobody who is on the way."},
 };
 
 const struct weir_option sasl_options[4] = {
@@ -154,10 +157,10 @@ static void conf_security(rd_kafka_conf_t *conf, const struct client_config *cfg
         set_text(conf, p, "tls.certificate", "ssl.certificate.location", tls->certificate);
         set_text(conf, p, "tls.key", "ssl.key.location", tls->key);
         set_text(conf, p, "tls.key_password", "ssl.key.password", tls->key_password);
-        set(conf, p, "tls.verify", "enable.ssl.certificate.verification",
-            tls->verify ? "true" : "false");
-        set(conf, p, "tls.verify", "ssl.endpoint.identification.algorithm",
-            tls->verify ? "https" : "none");
+        set(conf, p, "tls.insecure_skip_verify", "enable.ssl.certificate.verification",
+            tls->insecure_skip_verify ? "false" : "true");
+        set(conf, p, "tls.insecure_skip_verify", "ssl.endpoint.identification.algorithm",
+            tls->insecure_skip_verify ? "none" : "https");
     }
     if (login) {
         set(conf, p, "sasl.mechanism", "sasl.mechanisms", sasl_mechanisms[cfg->sasl.mechanism]);
@@ -278,8 +281,12 @@ static void check_tls(const struct tls_config *tls, struct problems *p)
                 tls->key.len != 0 ? "certificate" : "key");
     if (tls->key_password.len != 0 && tls->key.len == 0)
         problem(p, "tls.key_password", "has no effect without tls.key: name the key's file there");
-    if (!tls->verify && !tls_on(tls))
-        problem(p, "tls.verify",
+    if (tls->insecure_skip_verify && tls_on(tls) && p->report != NULL)
+        p->report->warning(p->report, "tls.insecure_skip_verify", -1,
+                           "the brokers' certificates are not verified: anybody on the way can read and "
+                           "change the events; set tls.ca instead");
+    if (tls->insecure_skip_verify && !tls_on(tls))
+        problem(p, "tls.insecure_skip_verify",
                 "has no effect, for nothing is encrypted: also set tls.enabled to "
                 "true, or leave it out");
 }

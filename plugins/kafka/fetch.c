@@ -29,6 +29,11 @@ void fetch_note(struct source *s, uint32_t events, size_t bytes)
     *weight = *weight == 0 ? now : *weight + (now >> WEIGHT_SHIFT) - (*weight >> WEIGHT_SHIFT);
 }
 
+int64_t fetch_weight(const struct source *s)
+{
+    return s->fetch.weight >> WEIGHT_SHIFT;
+}
+
 /* True where a partition has messages that were not fetched. */
 static bool is_behind(const struct source *s)
 {

@@ -94,6 +94,7 @@ int64_t lag_step(struct source *s, int64_t now)
     if (now >= s->lag.look_ns) {
         s->lag.look_ns = now + LOOK_INTERVAL;
         look(s, now);
+        source_memory(s);
         for (uint32_t i = 0; i < s->n_parts; i++)
             measure(s, s->parts[i]);
     }

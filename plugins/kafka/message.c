@@ -159,15 +159,17 @@ bool message_emit(struct source *s, struct weir_batch *b, struct part *p,
     ev->stream = p->stream;
     ev->position = take_m->offset;
     ev->next = take_m->offset + 1;
-    if (!fill(s, b, ev, take_m, ret_bytes)) {
+    if (!mark_event(s, b, p, time_ms, ev) || !fill(s, b, ev, take_m, ret_bytes)) {
         h->batch_truncate(b, before);
         return false;
     }
     if (p->first_offset == NO_OFFSET)
         p->first_offset = take_m->offset;
+    p->poll = s->n_polls;
     p->last_offset = take_m->offset;
     p->last_time_ms = time_ms;
     p->last_len = take_m->len;
+    mark_emitted(s, p, take_m->offset, time_ms);
     if (*ret_bytes <= COPY_MOST)
         rd_kafka_message_destroy(take_m);
     return true;

@@ -6,6 +6,7 @@
  */
 #include "source.h"
 
+#include <math.h>
 #include <string.h>
 
 static int part_order(const struct part *p, const char *topic, int32_t partition)
@@ -41,6 +42,22 @@ struct part *part_find(struct source *s, const char *topic, int32_t partition)
     return s->recent = s->parts[i];
 }
 
+/* With a stream of its own, and nothing known of it. False when memory is used up. */
+static bool part_begin(const struct source *s, struct part *p)
+{
+    const struct weir_host *h = s->client.host;
+    struct weir_stream *stream = h->stream_open(h, &p->origin, p);
+    if (stream == NULL)
+        return false;
+    if (s->lease != NULL)
+        s->lease->until(stream, s->lease_ns);
+    p->stream = stream;
+    p->watermark = p->committed = p->stop = p->end = p->log_end = NO_OFFSET;
+    p->first_offset = p->last_offset = NO_OFFSET;
+    p->begin = p->gap_from = p->gap_to = NO_OFFSET;
+    return true;
+}
+
 static struct part *part_new(const struct source *s, const char *topic, int32_t partition)
 {
     const struct weir_host *h = s->client.host;
@@ -50,15 +67,22 @@ static struct part *part_new(const struct source *s, const char *topic, int32_t 
         return NULL;
     memcpy(p->topic, topic, n + 1);
     p->origin = (struct weir_origin){{p->topic, n}, partition};
-    p->watermark = p->committed = p->end = p->log_end = NO_OFFSET;
-    p->first_offset = p->last_offset = NO_OFFSET;
-    p->stream = h->stream_open(h, &p->origin, p);
-    if (p->stream == NULL) {
+    if (!part_begin(s, p)) {
         h->free(p);
         return NULL;
     }
     p->lag = lag_metric(h, topic, partition);
+    h->metric_set(p->lag, NAN); /* not known yet */
     return p;
+}
+
+bool part_restart(struct source *s, struct part *p)
+{
+    struct weir_stream *old = p->stream;
+    if (!part_begin(s, p))
+        return false;
+    s->client.host->stream_close(old);
+    return true;
 }
 
 static bool parts_reserve(struct source *s)
@@ -129,11 +153,24 @@ void parts_close(struct source *s)
             s->parts[kept++] = p;
             continue;
         }
-        h->metric_set(p->lag, 0);
+        h->metric_set(p->lag, NAN); /* its next owner's matter */
+        mark_given_up(s, p);
         h->stream_close(p->stream);
         h->free(p);
     }
     s->n_parts = kept;
+    rights_tell(s);
+}
+
+/* ---- Leases -------------------------------------------------------------------------------- */
+
+void parts_lease(struct source *s, int64_t until_ns)
+{
+    if (s->lease == NULL || until_ns == s->lease_ns)
+        return;
+    s->lease_ns = until_ns;
+    for (uint32_t i = 0; i < s->n_parts; i++)
+        s->lease->until(s->parts[i]->stream, until_ns);
 }
 
 /* ---- Pause --------------------------------------------------------------------------------- */

@@ -40,8 +40,8 @@ static const struct refused {
     {"ssl.key.pem", BOTH, "use the option tls.key: what rdkafka holds is printed"},
     {"ssl.keystore.password", BOTH,
      "use tls.key and tls.key_password: what rdkafka holds is printed"},
-    {"enable.ssl.certificate.verification", BOTH, "use the option tls.verify"},
-    {"ssl.endpoint.identification.algorithm", BOTH, "use the option tls.verify"},
+    {"enable.ssl.certificate.verification", BOTH, "use the option tls.insecure_skip_verify"},
+    {"ssl.endpoint.identification.algorithm", BOTH, "use the option tls.insecure_skip_verify"},
     {"plugin.library.paths", BOTH, "it loads foreign code into the process"},
     {"statistics.interval.ms", BOTH, "use the option statistics"},
     {"log.queue", BOTH, "weir reads librdkafka's log by a callback"},
@@ -128,6 +128,16 @@ static void set_raw(rd_kafka_conf_t *conf, struct problems *p, const char *path,
     }
 }
 
+/* Certificates, keys and keytabs that the library reads. */
+static void note_file(const struct problems *p, const char *name, struct weir_str value)
+{
+    size_t len = strlen(name);
+    bool is_file = (len > 9 && strcmp(name + len - 9, ".location") == 0) ||
+                   strcmp(name, "sasl.kerberos.keytab") == 0;
+    if (is_file && p->report != NULL && p->report->file != NULL)
+        p->report->file(p->report, value);
+}
+
 void client_conf_raw(rd_kafka_conf_t *conf, const struct client_config *cfg, enum weir_kind kind,
                      struct problems *p)
 {
@@ -145,5 +155,6 @@ void client_conf_raw(rd_kafka_conf_t *conf, const struct client_config *cfg, enu
             problem(p, path, "a setting's name cannot hold a NUL byte");
         else
             set_raw(conf, p, path, name, pairs[i].value.str.ptr);
+        note_file(p, name, pairs[i].value.str);
     }
 }

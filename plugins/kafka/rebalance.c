@@ -2,7 +2,7 @@
  *
  * Taking partitions on and handing them over.
  *
- *   callback (inside a poll) ──marks──▶ ASSIGN ──with `start`──▶ LOOKUP ────▶ assign
+ *   callback (inside a poll) ──marks──▶ ASSIGN ────────────────▶ LOOKUP ────▶ assign
  *                                       DRAIN ──nothing under way──▶ STORE ──▶ unassign
  *                                         └──deadline──────────────▶   │
  *
@@ -98,11 +98,14 @@ static void take_on(struct source *s)
                                   (int)o->partition, o->topic);
             return;
         }
+        p->stop = start_stop_of(s, o);
         keep_start(s, o, p);
     }
     library_assign(s);
     if (s->paused)
         parts_pause(s);
+    gone_taken_on(s, r->list);
+    rights_joined(s);
     r->assigned = true;
     r->joining = false;
     say(s, WEIR_LOG_INFO, "partitions taken on", (uint64_t)r->list->cnt, 0);
@@ -162,7 +165,7 @@ static void prime(struct source *s, int64_t now)
 static void begin_assign(struct source *s, int64_t now)
 {
     struct rebalance *r = &s->rebalance;
-    if (!start_is_asked(s->cfg) || r->list->cnt == 0) {
+    if (r->list->cnt == 0) {
         take_on(s);
         return;
     }

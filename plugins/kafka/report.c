@@ -41,6 +41,10 @@ static const struct row {
     {RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED, WEIR_VERDICT_UNAVAILABLE, "denied", NULL},
     {RD_KAFKA_RESP_ERR__AUTHENTICATION, WEIR_VERDICT_UNAVAILABLE, "denied", NULL},
     {RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED, WEIR_VERDICT_UNAVAILABLE, "denied", NULL},
+    /* Some versions of librdkafka give up these messages alone and go on behind them. */
+    {RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER, WEIR_VERDICT_REOPEN, "fatal", NULL},
+    {RD_KAFKA_RESP_ERR_UNKNOWN_PRODUCER_ID, WEIR_VERDICT_REOPEN, "fatal", NULL},
+    {RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH, WEIR_VERDICT_REOPEN, "fatal", NULL},
     {RD_KAFKA_RESP_ERR__FATAL, WEIR_VERDICT_REOPEN, "fatal", NULL},
     {RD_KAFKA_RESP_ERR__STATE, WEIR_VERDICT_REOPEN, "fatal", NULL},
 };
@@ -93,6 +97,15 @@ static struct weir_result invalid_time(rd_kafka_resp_err_t code, bool alone)
                   "the event's time lies further from now than the topic's "
                   "message.timestamp.before.max.ms or message.timestamp.after.max.ms allow: see "
                   "the option timestamp");
+}
+
+struct weir_result wrong_clock(rd_kafka_resp_err_t code)
+{
+    return result(
+        code, WEIR_VERDICT_UNAVAILABLE, "clock",
+        "the broker refuses the time of this machine (timestamp: now): one of the two clocks "
+        "is wrong, or the topic's message.timestamp.before.max.ms or "
+        "message.timestamp.after.max.ms is too small; waiting until it is taken");
 }
 
 static struct weir_result too_large(rd_kafka_resp_err_t code, const rd_kafka_message_t *m,

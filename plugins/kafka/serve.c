@@ -35,6 +35,7 @@ static void *serve(void *arg)
             continue;
         if (s->n_pending == 0)
             rd_kafka_queue_poll_callback(s->main_queue, 0);
+        client_step(&s->client);
         pthread_mutex_unlock(&s->polling);
     }
     return NULL;

@@ -4,15 +4,25 @@
  *
  * write() hands the events of a batch to librdkafka without copying their payloads: the batch stays
  * valid until the last report. librdkafka repeats what fails for a time by itself, in order and
- * without duplicates, for as long as it takes; what it holds is never handed to it again. Once it
- * refuses an event nothing behind it is handed over, so that order is kept.
+ * without duplicates, for as long as it takes; what it holds is never handed to it again. Once an
+ * event is refused that is to be written again, nothing behind it is handed over, and what is
+ * queued behind it is taken back, so that order is kept. Taking back has a price: what a lost
+ * connection has put back into the queue goes, too, though the broker may have it, and so does a
+ * request of which a part is sent: the library drops the connection then, with all that is under
+ * way on it, and says of these that they were never sent.
  */
 #include "sink.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define WEIR_ID "weir-id"
 #define RECORD_BYTES 70 /* of a record beside its key, value and headers, at most */
+/* Requests that were under way behind one that was refused are put back into the library's queue,
+ * and sent again after its retry.backoff.ms, 100 by default. */
+#define PURGE_INTERVAL (20 * WEIR_NS_PER_MS)
+/* How long a write waits for the first one to its topic; so long, too, a reload waits for it. */
+#define FIRST_WAIT WEIR_NS_PER_S
 
 /* ---- Slots --------------------------------------------------------------------------------- */
 
@@ -42,15 +52,96 @@ static void slot_put(struct sink *s, struct slot *slot)
 
 /* ---- Reports ------------------------------------------------------------------------------- */
 
+/* The first news of it is told; a delivery takes it back. */
+static void note_denied(struct sink *s, struct topic *t)
+{
+    char text[WEIR_ERROR_TEXT / 2];
+    if (t->denied)
+        return;
+    t->denied = true;
+    s->n_denied++;
+    snprintf(text, sizeof(text), "Kafka denies writing to the topic '%.100s'", t->name);
+    client_bar(&s->client, BAR_RIGHT, text);
+}
+
+static void forget_denied(struct sink *s, struct topic *t)
+{
+    s->n_denied -= t->denied;
+    t->denied = false;
+}
+
+static void lift_denied(struct sink *s)
+{
+    if (s->client.barred && s->n_denied == 0)
+        client_bar(&s->client, BAR_RIGHT, "");
+}
+
+/* A topic that is not there denies nothing. */
+static void note_unknown(struct sink *s, struct topic *t, rd_kafka_resp_err_t code)
+{
+    t->unknown = is_unknown_topic(code);
+    if (!t->unknown || !t->denied)
+        return;
+    forget_denied(s, t);
+    lift_denied(s);
+}
+
+static bool is_clock(const struct sink *s, rd_kafka_resp_err_t code)
+{
+    return code == RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP && s->cfg->timestamp == TIMESTAMP_NOW;
+}
+
+static struct weir_result waits(const char *code, const char *text)
+{
+    return (struct weir_result){
+        .verdict = WEIR_VERDICT_BEHIND, .code = code, .message = weir_cstr(text)};
+}
+
+/* Of an event that waits for one before it. */
+static struct weir_result behind(const struct sink *s)
+{
+    return waits(s->behind.code, s->behind.text);
+}
+
+/* Of an event that was taken back out of the library's queue. */
+static struct weir_result taken_back(struct sink *s, const rd_kafka_message_t *m)
+{
+    if (rd_kafka_message_status(m) == RD_KAFKA_MSG_STATUS_POSSIBLY_PERSISTED) {
+        s->behind.n_doubtful++;
+        return waits("possibly_written",
+                     "it was under way when what is behind a refused event was taken back: written "
+                     "again, and there twice where the broker had taken it");
+    }
+    return s->behind.waits ? behind(s) : waits("taken_back", "taken back from the queue");
+}
+
+/* Of an event that has to wait longer for the first write to its topic. */
+static struct weir_result behind_first(const struct sink *s, const struct topic *t)
+{
+    const struct weir_host *h = s->client.host;
+    struct weir_str text = h->arena_printf(h->scratch(h),
+                                           "topic '%s': the brokers have not answered yet to the "
+                                           "first events that were written to it; waiting for them",
+                                           t->name);
+    return (struct weir_result){
+        .verdict = WEIR_VERDICT_BEHIND, .code = "first_write", .message = text};
+}
+
 /* The verdict on an event that failed; `m` as verdict_of(). The text names the topic. */
-static struct weir_result judge(const struct sink *s, rd_kafka_resp_err_t code,
+static struct weir_result judge(struct sink *s, rd_kafka_resp_err_t code,
                                 const rd_kafka_message_t *m, const struct slot *slot)
 {
     const struct weir_host *h = s->client.host;
     char text[WEIR_ERROR_TEXT / 2];
     struct weir_arena *a = h->scratch(h);
-    struct weir_result r = verdict_of(code, m, slot->alone, s->literal != NULL);
-    if (rd_kafka_fatal_error(s->rk, text, sizeof(text)) != RD_KAFKA_RESP_ERR_NO_ERROR) {
+    struct weir_result r = is_clock(s, code) ? wrong_clock(code)
+                                             : verdict_of(code, m, slot->alone, s->literal != NULL);
+    rd_kafka_resp_err_t fatal = rd_kafka_fatal_error(s->rk, text, sizeof(text));
+    if (code == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED)
+        note_denied(s, slot->topic);
+    if (fatal == RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED)
+        client_bar(&s->client, BAR_RIGHT, "Kafka denies the idempotent producer");
+    if (fatal != RD_KAFKA_RESP_ERR_NO_ERROR) {
         r = verdict_of(RD_KAFKA_RESP_ERR__FATAL, m, false, false);
         r.message = h->arena_printf(a, "the producer can do nothing more: %s", text);
     } else {
@@ -60,17 +151,104 @@ static struct weir_result judge(const struct sink *s, rd_kafka_resp_err_t code,
     return r;
 }
 
-static struct weir_result failed(const struct sink *s, const rd_kafka_message_t *m,
+static struct weir_result failed(struct sink *s, const rd_kafka_message_t *m,
                                  const struct slot *slot)
 {
     bool too_large = m->err == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE ||
                      m->err == RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE;
     if (too_large && !slot->alone)
         topic_shrink(slot->topic, slot->limit);
-    else if (is_of_any_record(m->err) && !slot->alone)
+    else if (too_large)
+        topic_forget_refusal(slot->topic);
+    else if (is_of_any_record(m->err) && !slot->alone && !is_clock(s, m->err))
         topic_isolate(slot->topic);
     return judge(s, m->err, m, slot);
 }
+
+static void delivered(struct sink *s, const struct slot *slot)
+{
+    struct topic *t = slot->topic;
+    topic_prove(t, slot->bytes);
+    forget_denied(s, t);
+    lift_denied(s);
+}
+
+/* ---- Order --------------------------------------------------------------------------------- */
+
+/* What stands against handing over more; __RETRY: an event that is written again first. */
+static rd_kafka_resp_err_t hindrance(const struct sink *s)
+{
+    if (atomic_load(&s->cancelled))
+        return RD_KAFKA_RESP_ERR__PURGE_QUEUE;
+    if (s->broken)
+        return RD_KAFKA_RESP_ERR__FATAL;
+    return s->behind.waits ? RD_KAFKA_RESP_ERR__RETRY : RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+static void purge_queue(struct sink *s)
+{
+    const struct weir_host *h = s->client.host;
+    s->behind.purge_ns = h->now(h) + PURGE_INTERVAL;
+    rd_kafka_purge(s->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_NON_BLOCKING);
+}
+
+/* What comes behind an event that is written again must not overtake it. */
+static void keep_behind(struct sink *s, const struct weir_result *r)
+{
+    bool again = r->verdict == WEIR_VERDICT_RETRY || r->verdict == WEIR_VERDICT_UNAVAILABLE ||
+                 r->verdict == WEIR_VERDICT_BEHIND;
+    bool reopen = r->verdict == WEIR_VERDICT_REOPEN;
+    if ((!again && !reopen) || s->broken || atomic_load(&s->cancelled))
+        return;
+    s->broken = reopen;
+    if (s->behind.waits)
+        return;
+    s->behind.waits = true;
+    s->behind.code = r->code;
+    snprintf(s->behind.text, sizeof(s->behind.text), "behind an event that is written again: %.*s",
+             (int)r->message.len, r->message.ptr);
+}
+
+/* Nor what the library has queued behind one that it was given. */
+static void take_back(struct sink *s)
+{
+    if (!s->behind.waits || s->behind.purges || s->n_pending == 0)
+        return;
+    s->behind.purges = true;
+    purge_queue(s);
+}
+
+/* Takes back what came back into the queue. Returns when to look again. */
+static int64_t purge_again(struct sink *s)
+{
+    const struct weir_host *h = s->client.host;
+    if (!s->behind.purges || s->n_pending == 0)
+        return WEIR_NEVER;
+    if (h->now(h) >= s->behind.purge_ns)
+        purge_queue(s);
+    return s->behind.purge_ns;
+}
+
+/* Who waits inside a write has an event of that write refused, so that this one is the outlet's
+ * repetition, or comes behind it. */
+static void go_on(struct sink *s)
+{
+    const struct weir_host *h = s->client.host;
+    struct weir_kv kv = weir_kv_u64("events", s->behind.n_doubtful);
+    if (s->n_pending != 0)
+        return;
+    if (s->behind.purges) /* waits for those before it: they must not take what comes now */
+        rd_kafka_purge(s->rk, RD_KAFKA_PURGE_F_QUEUE);
+    if (s->behind.n_doubtful != 0)
+        h->log(h, WEIR_LOG_WARN,
+               "events are written again that were under way when a request was refused: they may "
+               "be there twice",
+               &kv, 1);
+    s->behind.waits = s->behind.purges = false;
+    s->behind.n_doubtful = 0;
+}
+
+/* ---- The library's reports ----------------------------------------------------------------- */
 
 void on_report(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque)
 {
@@ -81,12 +259,17 @@ void on_report(rd_kafka_t *rk, const rd_kafka_message_t *m, void *opaque)
     uint32_t index = slot->index;
     struct weir_result r = {.verdict = WEIR_VERDICT_OK};
     slot->topic->under_way -= slot->bytes;
-    slot->topic->unknown = is_unknown_topic(m->err);
+    note_unknown(s, slot->topic, m->err);
     s->n_pending--;
-    if (m->err != RD_KAFKA_RESP_ERR_NO_ERROR)
-        r = failed(s, m, slot);
+    if (m->err == RD_KAFKA_RESP_ERR_NO_ERROR)
+        delivered(s, slot);
+    else if (m->err == RD_KAFKA_RESP_ERR__PURGE_QUEUE && !atomic_load(&s->cancelled))
+        r = taken_back(s, m);
     else
-        topic_prove(slot->topic, slot->bytes);
+        r = failed(s, m, slot);
+    keep_behind(s, &r);
+    if (r.verdict != WEIR_VERDICT_OK && r.verdict != WEIR_VERDICT_REJECTED)
+        take_back(s);
     slot_put(s, slot);
     if (s->writing != NULL && s->writing_ticket == ticket)
         *weir_result_at(s->writing, index) = r;
@@ -195,14 +378,15 @@ static struct weir_str value_of(const struct weir_host *h, struct weir_batch *b,
     return payload.len != 0 ? payload : weir_str_n("", 0);
 }
 
-/* Serves reports until the queue has room again. False at the deadline. */
-static bool await_room(struct sink *s, int64_t deadline_ns)
+/* Serves reports until the queue may have room again. They may also tell that nothing more is to be
+ * handed over, or the deadline may have come: that is returned. */
+static rd_kafka_resp_err_t await_room(struct sink *s, int64_t deadline_ns)
 {
     const struct weir_host *h = s->client.host;
     if (atomic_load(&s->cancelled) || h->now(h) >= deadline_ns)
-        return false;
+        return RD_KAFKA_RESP_ERR__QUEUE_FULL;
     rd_kafka_poll(s->rk, ms_until(h, deadline_ns, 100));
-    return true;
+    return hindrance(s);
 }
 
 /* Hands the message over; waits for room in the queue until the deadline. */
@@ -215,21 +399,29 @@ static rd_kafka_resp_err_t produce(struct sink *s, const rd_kafka_vu_t *vu, size
             return RD_KAFKA_RESP_ERR_NO_ERROR;
         rd_kafka_resp_err_t code = rd_kafka_error_code(error);
         rd_kafka_error_destroy(error);
-        if (code != RD_KAFKA_RESP_ERR__QUEUE_FULL || !await_room(s, deadline_ns))
+        if (code == RD_KAFKA_RESP_ERR__QUEUE_FULL)
+            code = await_room(s, deadline_ns);
+        if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
             return code;
     }
 }
 
-/* Waits until the topic takes so much more. False at the deadline. */
-static bool await_topic(struct sink *s, struct slot *slot, int64_t deadline_ns)
+/* Waits until the topic takes so much more. Returns as await_room(), and __IN_PROGRESS where its
+ * first events take long: the brokers may be away. */
+static rd_kafka_resp_err_t await_topic(struct sink *s, struct slot *slot, int64_t deadline_ns)
 {
+    const struct weir_host *h = s->client.host;
     struct topic *t = slot->topic;
-    while (!topic_has_room(t, slot->bytes))
-        if (!await_room(s, deadline_ns))
-            return false;
+    int64_t first_ns = h->now(h) + FIRST_WAIT;
+    rd_kafka_resp_err_t code = RD_KAFKA_RESP_ERR_NO_ERROR;
+    while (code == RD_KAFKA_RESP_ERR_NO_ERROR && !topic_takes(t, slot->bytes)) {
+        code = await_room(s, deadline_ns);
+        if (code == RD_KAFKA_RESP_ERR_NO_ERROR && !t->reached && h->now(h) >= first_ns)
+            code = RD_KAFKA_RESP_ERR__IN_PROGRESS;
+    }
     slot->limit = t->limit;
-    slot->alone = t->under_way == 0 && slot->bytes >= t->limit;
-    return true;
+    slot->alone = t->under_way == 0 && (slot->bytes >= t->limit || !t->reached);
+    return code;
 }
 
 static void write_message(struct sink *s, struct slot *take_slot, struct weir_batch *b,
@@ -251,8 +443,8 @@ static void write_message(struct sink *s, struct slot *take_slot, struct weir_ba
     };
     /* Before the call: the report may come while it waits for room. */
     r->verdict = WEIR_VERDICT_PENDING;
-    rd_kafka_resp_err_t code = RD_KAFKA_RESP_ERR__QUEUE_FULL;
-    if (await_topic(s, slot, deadline_ns))
+    rd_kafka_resp_err_t code = await_topic(s, slot, deadline_ns);
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
         code = produce(s, vu, 6, deadline_ns);
     if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
         slot->topic->under_way += slot->bytes;
@@ -260,8 +452,13 @@ static void write_message(struct sink *s, struct slot *take_slot, struct weir_ba
         return;
     }
     rd_kafka_headers_destroy(take_headers);
-    slot->topic->unknown = is_unknown_topic(code);
-    *r = judge(s, code, NULL, slot);
+    note_unknown(s, slot->topic, code);
+    if (code == RD_KAFKA_RESP_ERR__RETRY)
+        *r = behind(s);
+    else if (code == RD_KAFKA_RESP_ERR__IN_PROGRESS)
+        *r = behind_first(s, slot->topic);
+    else
+        *r = judge(s, code, NULL, slot);
     slot_put(s, slot);
 }
 
@@ -293,24 +490,21 @@ static void sink_write(void *self, struct weir_batch *b, int64_t deadline_ns,
                        struct weir_results *results)
 {
     struct sink *s = self;
-    struct weir_result refusal = {.verdict = WEIR_VERDICT_NONE};
     pthread_mutex_lock(&s->polling);
     s->writing = results;
     s->writing_ticket = b->ticket;
+    go_on(s);
     for (uint32_t i = 0; i < b->n_events; i++) {
         struct weir_result *r = weir_result_at(results, i);
-        if (refusal.verdict == WEIR_VERDICT_NONE && atomic_load(&s->cancelled))
-            refusal = verdict_of(RD_KAFKA_RESP_ERR__PURGE_QUEUE, NULL, true, true);
-        if (refusal.verdict != WEIR_VERDICT_NONE) {
-            *r = refusal;
-            continue;
-        }
-        write_event(s, b, i, deadline_ns, r);
-        if (r->verdict != WEIR_VERDICT_PENDING && r->verdict != WEIR_VERDICT_OK &&
-            r->verdict != WEIR_VERDICT_REJECTED)
-            refusal = *r;
+        rd_kafka_resp_err_t code = hindrance(s);
+        if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+            write_event(s, b, i, deadline_ns, r);
+        else
+            *r = code == RD_KAFKA_RESP_ERR__RETRY ? behind(s) : verdict_of(code, NULL, true, true);
+        keep_behind(s, r);
     }
     s->writing = NULL;
+    sink_memory(s);
     pthread_mutex_unlock(&s->polling);
 }
 
@@ -319,8 +513,12 @@ static void sink_progress(void *self, int64_t deadline_ns)
     struct sink *s = self;
     bool woken = atomic_exchange(&s->woken, false);
     pthread_mutex_lock(&s->polling);
+    int64_t again_ns = purge_again(s);
+    int64_t until_ns = again_ns < deadline_ns ? again_ns : deadline_ns;
     rd_kafka_queue_poll_callback(s->main_queue,
-                                 woken ? 0 : ms_until(s->client.host, deadline_ns, 60000));
+                                 woken ? 0 : ms_until(s->client.host, until_ns, 60000));
+    sink_memory(s);
+    client_step(&s->client);
     pthread_mutex_unlock(&s->polling);
 }
 

@@ -44,7 +44,10 @@ struct topic {
     size_t under_way; /* bytes handed over of which no report has come */
     size_t limit;     /* on them, once a request was too large for the topic; NO_LIMIT: none */
     size_t proven;    /* bytes delivered since the limit was set */
+    size_t refused;   /* the limit under which a request was too large; 0: none */
+    bool reached;     /* something was delivered to it, under this limit */
     bool unknown;     /* the brokers have no such topic, as far as the last message told */
+    bool denied;      /* nothing may be written to it, as far as that told */
     size_t len;
     char name[];
 };
@@ -62,11 +65,16 @@ struct topic *topics_get(struct topics *t, const struct weir_host *h, rd_kafka_t
                          struct weir_str name, struct weir_result *result);
 /* Whether so many bytes more may go under way. */
 bool topic_has_room(const struct topic *t, size_t bytes);
+/* Whether an event of so many bytes may go under way. */
+bool topic_takes(const struct topic *t, size_t bytes);
 /* A request that was handed over under `limit` was too large: the next ones are smaller. */
 void topic_shrink(struct topic *t, size_t limit);
+/* An event is too large itself: it was the cause, as far as is known. */
+void topic_forget_refusal(struct topic *t);
 /* A request was refused for the sake of one event, and nobody says which: they go one by one. */
 void topic_isolate(struct topic *t);
-/* So many bytes were delivered: after enough of them the limit is tried higher. */
+/* So many bytes were delivered, and are no longer under way: after enough of them the limit is
+ * tried higher. */
 void topic_prove(struct topic *t, size_t bytes);
 void topics_done(struct topics *t, const struct weir_host *h);
 
@@ -77,6 +85,9 @@ void topics_done(struct topics *t, const struct weir_host *h);
  * event. Texts are static. */
 struct weir_result verdict_of(rd_kafka_resp_err_t code, const rd_kafka_message_t *m, bool alone,
                               bool literal);
+/* What RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP means where the time is that of the writing: no event is
+ * to blame. */
+struct weir_result wrong_clock(rd_kafka_resp_err_t code);
 bool is_unknown_topic(rd_kafka_resp_err_t code);
 /* True where one record of the request is to blame and this librdkafka does not say which. */
 bool is_of_any_record(rd_kafka_resp_err_t code);
@@ -100,6 +111,17 @@ struct slot_chunk {
     struct slot slots[SLOTS_A_CHUNK];
 };
 
+/* Once an event is to be written again nothing more is handed over until no report is to come, and
+ * what is queued behind it is taken back: else it would overtake that event. */
+struct behind {
+    bool waits;
+    bool purges;         /* what is queued was handed over after that event */
+    int64_t purge_ns;    /* when to take back what was put back into the queue meanwhile */
+    uint64_t n_doubtful; /* taken back, though the brokers may have them */
+    const char *code;    /* of the event that everything waits for */
+    char text[WEIR_ERROR_TEXT / 2];
+};
+
 /* Serves the library while the outlet has nothing to write. */
 struct server {
     pthread_t thread;
@@ -112,6 +134,7 @@ struct server {
 struct sink {
     struct client client; /* first: the opaque of the handle */
     const struct sink_config *cfg;
+    void (*free)(void *); /* the host's: may be needed after it has gone */
     rd_kafka_t *rk;
     rd_kafka_queue_t *main_queue;
     struct topics topics;
@@ -119,6 +142,9 @@ struct sink {
     pthread_mutex_t polling; /* held by whoever polls the library; guards what follows */
     struct server server;
     uint64_t n_pending; /* messages of which no report has come */
+    uint32_t n_denied;  /* topics */
+    bool broken;        /* to be made anew: nothing more is handed over */
+    struct behind behind;
     struct slot *free_slots;
     struct slot_chunk *chunks;
     struct weir_results *writing; /* the write that runs: reports for it go here */
@@ -147,5 +173,9 @@ rd_kafka_conf_t *sink_conf(const struct sink_config *cfg, struct problems *p);
 enum weir_status sink_open(const struct weir_host *h, const void *config, void **ret_self,
                            struct weir_error *err);
 void sink_close(void *take_self);
+
+/* ---- memory.c */
+/* Tells the host what the library keeps. Under `polling`. */
+void sink_memory(const struct sink *s);
 
 #endif

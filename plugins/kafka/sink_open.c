@@ -17,6 +17,19 @@ static void empty(struct sink *s)
         rd_kafka_poll(s->rk, 20);
 }
 
+/* What is left once the handle is gone. Knows nothing of the host. */
+static void sink_free(void *take_self)
+{
+    struct sink *s = take_self;
+    void (*release)(void *) = s->free;
+    for (struct slot_chunk *next, *at = s->chunks; at != NULL; at = next) {
+        next = at->next;
+        release(at);
+    }
+    client_done(&s->client);
+    release(s);
+}
+
 void sink_close(void *take_self)
 {
     struct sink *s = take_self;
@@ -24,18 +37,14 @@ void sink_close(void *take_self)
         return;
     const struct weir_host *h = s->client.host;
     serve_done(s);
-    if (s->rk != NULL) {
-        empty(s);
-        topics_done(&s->topics, h);
-        rd_kafka_queue_destroy(s->main_queue);
-        rd_kafka_destroy(s->rk);
+    if (s->rk == NULL) {
+        sink_free(s);
+        return;
     }
-    for (struct slot_chunk *next, *at = s->chunks; at != NULL; at = next) {
-        next = at->next;
-        h->free(at);
-    }
-    client_done(&s->client);
-    h->free(s);
+    empty(s);
+    topics_done(&s->topics, h);
+    rd_kafka_queue_destroy(s->main_queue);
+    client_end(&s->client, s->rk, sink_free, s, h->now(h) + CLOSE_DEADLINE);
 }
 
 static enum weir_status connect_producer(struct sink *s, struct weir_error *err)
@@ -72,7 +81,9 @@ enum weir_status sink_open(const struct weir_host *h, const void *config, void *
     if (s == NULL)
         return h->error(err, WEIR_E_NOMEM, "no_memory", "memory is used up");
     s->cfg = config;
+    s->free = h->free;
     client_init(&s->client, h, &s->cfg->client);
+    s->client.barred = true; /* the instance before this one may have said so */
     serve_init(s);
     enum weir_status status = connect_producer(s, err);
     if (status != WEIR_OK) {

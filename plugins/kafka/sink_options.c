@@ -55,7 +55,7 @@ static const struct weir_option options[] = {
             "it and may delete a message with an old time at once."},
     {.name = "queue",
      .type = WEIR_OPT_SIZE,
-     .flags = WEIR_OPT_ADVANCED,
+     .flags = WEIR_OPT_ADVANCED | WEIR_OPT_MEMORY,
      .offset = offsetof(struct sink_config, queue),
      .def = "128MiB",
      .min = INT64_C(1) << 20,
@@ -168,11 +168,20 @@ const struct weir_type kafka_sink_type = {
     .summary = "Writes events to topics as an idempotent producer.",
     .doc = "An event is delivered once all in-sync replicas have it. While brokers are away "
            "librdkafka repeats by itself, in order and without duplicates, for as long as it "
-           "takes.\n\n"
+           "takes. Where they refuse a request and its events are written again, what waits behind "
+           "them is taken back, and follows them. Events that were under way at that moment may "
+           "then be there twice: those of a connection that is lost, or into which a part of a "
+           "request was written. The log tells how many events of lost connections those are at "
+           "most, and `weir_component_errors_total` counts them with the code `possibly_written`. "
+           "Order may be lost where brokers refuse a request to a partition that has taken no "
+           "event from this sink since it started, while a smaller one to the same partition is "
+           "under way behind it.\n\n"
            "The partition follows from the key as in Java's clients. The header `weir-id` carries "
            "the event's id; a tombstone is written without a value. A topic that does not exist "
            "is waited for where `topic` is a plain name; where it is a template the event is "
-           "rejected.\n\n"
+           "rejected. While Kafka refuses the login, denies writing to a topic, or denies the "
+           "idempotent producer, events wait and `/readyz` says why; after an error that ends the "
+           "producer a new one goes on with the events that were not acknowledged.\n\n"
            "Metrics of the client, every `statistics`: `weir_kafka_tx_messages_total`, "
            "`weir_kafka_tx_bytes_total`, `weir_kafka_producer_queue_messages`, "
            "`weir_kafka_producer_queue_bytes`, `weir_kafka_broker_rtt_seconds` and "

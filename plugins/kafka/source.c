@@ -49,7 +49,9 @@ static void notice(struct source *s, rd_kafka_message_t *take_m)
     if (take_m->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
         struct part *p = topic != NULL ? part_find(s, topic, take_m->partition) : NULL;
         if (p != NULL)
-            p->end = take_m->offset;
+            gone_end(s, p, take_m->offset);
+        if (p != NULL && p->denied)
+            rights_read(s, p);
     } else if (take_m->err == RD_KAFKA_RESP_ERR__FATAL) {
         char text[WEIR_ERROR_TEXT / 2];
         rd_kafka_resp_err_t code = rd_kafka_fatal_error(s->rk, text, sizeof(text));
@@ -63,6 +65,9 @@ static void notice(struct source *s, rd_kafka_message_t *take_m)
         client_fault(&s->client, RD_KAFKA_RESP_ERR__FATAL, s->fatal_error.text, topic);
     } else {
         client_fault(&s->client, take_m->err, rd_kafka_message_errstr(take_m), topic);
+        if (take_m->err == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED ||
+            take_m->err == RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED)
+            rights_denied(s, take_m->err, topic, take_m->partition);
     }
     rd_kafka_message_destroy(take_m);
 }
@@ -80,13 +85,17 @@ static rd_kafka_message_t *next_message(struct source *s)
     }
 }
 
+static int64_t time_of(const rd_kafka_message_t *m)
+{
+    rd_kafka_timestamp_type_t kind;
+    return rd_kafka_message_timestamp(m, &kind);
+}
+
 /* True where it was emitted already: a pause from another thread can catch the library between
  * handing out a message and noting that it did. */
 static bool is_repeated(const struct part *p, const rd_kafka_message_t *m)
 {
-    rd_kafka_timestamp_type_t kind;
-    return m->offset == p->last_offset && m->len == p->last_len &&
-           rd_kafka_message_timestamp(m, &kind) == p->last_time_ms;
+    return m->offset == p->last_offset && m->len == p->last_len && time_of(m) == p->last_time_ms;
 }
 
 /* The origin that a batch's events of one partition share. */
@@ -110,7 +119,16 @@ static const struct weir_origin *origin_of(const struct source *s, struct weir_b
     return origin;
 }
 
-/* False where it ended for want of memory. */
+/* True where the end that counts was before the message. */
+static bool is_behind_end(struct part *p, const rd_kafka_message_t *m)
+{
+    if (p->stop == NO_OFFSET || m->offset < p->stop)
+        return false;
+    p->end = p->stop;
+    return true;
+}
+
+/* False where it ended for want of memory, or waits for the end of what is under way. */
 static bool take_messages(struct source *s, struct weir_batch *b, uint32_t room)
 {
     struct origin_cache cache = {NULL, NULL};
@@ -121,16 +139,19 @@ static bool take_messages(struct source *s, struct weir_batch *b, uint32_t room)
         if (m == NULL)
             return true;
         struct part *p = part_find(s, rd_kafka_topic_name(m->rkt), m->partition);
-        if (p == NULL || p->draining || is_repeated(p, m)) {
+        if (p == NULL || p->draining || is_repeated(p, m) || is_behind_end(p, m)) {
             rd_kafka_message_destroy(m);
             continue;
         }
         size_t n;
         const struct weir_origin *origin = origin_of(s, b, p, &cache);
-        if (origin == NULL || !message_emit(s, b, p, origin, m, &n)) {
+        if (origin == NULL || !gone_check(s, p, m->offset, time_of(m)) ||
+            !message_emit(s, b, p, origin, m, &n)) {
             held_push_front(s, m);
             return false;
         }
+        if (p->denied)
+            rights_read(s, p);
         bytes += n;
         s->taken_bytes = bytes;
     }
@@ -208,8 +229,14 @@ static int64_t earlier(int64_t a, int64_t b)
 /* What goes on at every poll, whether there is room or not. Returns when it has to go on. */
 static int64_t step(struct source *s, int64_t now)
 {
+    client_step(&s->client);
+    int64_t lease_ns = wire_lease(&s->client);
+    if (!rd_kafka_assignment_lost(s->rk)) /* looked at behind what it may contradict */
+        parts_lease(s, lease_ns);
     commit_step(s, now);
     rebalance_step(s, now);
+    gone_step(s, now);
+    rights_step(s, now);
     int64_t due = earlier(lag_step(s, now), fetch_step(s, now));
     if (s->rebalance.state != REBALANCE_NONE)
         due = earlier(due, now + DRAIN_LOOK);
@@ -221,7 +248,7 @@ static int64_t step(struct source *s, int64_t now)
 static bool finished(const struct source *s)
 {
     return s->cfg->stop_at_end && s->rebalance.assigned && s->n_held == 0 &&
-           s->rebalance.state == REBALANCE_NONE && parts_at_end(s);
+           s->rebalance.state == REBALANCE_NONE && parts_at_end(s) && !gone_looks(s);
 }
 
 /* Takes messages, or where that cannot be keeps the consumer alive. Returns when to go on. */
@@ -243,6 +270,7 @@ static enum weir_status source_poll(void *self, struct weir_batch *b, uint32_t r
     struct source *s = self;
     const struct weir_host *h = s->client.host;
     uint32_t before = b->n_events;
+    s->n_polls++;
     for (int round = 0; round < 2 && !s->fatal; round++) {
         int64_t now = h->now(h);
         int64_t due = earlier(deadline_ns, step(s, now));

@@ -8,7 +8,11 @@
  *   parts.c           the assigned partitions: look-up, pause, resume
  *   lag.c             how far behind they are
  *   fetch.c           keeps the library fetching
+ *   memory.c          what it keeps in memory
  *   start.c           where to begin in a partition
+ *   gone.c            messages that were gone before they were read
+ *   mark.c            ids of messages whose topic was made again
+ *   rights.c          what the brokers deny
  *   ask.c             questions to the brokers, by a thread
  *   commit.c          watermarks into the consumer group
  *   rebalance.c       taking partitions on and handing them over
@@ -37,6 +41,7 @@ struct source_config {
     int64_t drain_deadline; /* 0: from max.poll.interval.ms */
     int64_t prefetch;       /* bytes */
     bool stop_at_end;
+    bool start_over;
 };
 
 enum start { START_EARLIEST, START_LATEST, START_TIME, START_OFFSET };
@@ -51,14 +56,23 @@ struct part {
     struct weir_stream *stream;
     int64_t watermark;                 /* everything before it has ended */
     int64_t committed;                 /* what the group is known to hold of ours */
+    int64_t stop;                      /* nothing from there on is taken; NO_OFFSET: all is */
     int64_t end;                       /* where a fetch last met the end of the partition */
     int64_t log_end;                   /* what the brokers last said its end is */
     int64_t first_offset;              /* of the message emitted first */
     int64_t last_offset, last_time_ms; /* of the message emitted last */
     size_t last_len;
-    bool draining;  /* to be given up: nothing new from it */
-    bool paused;    /* by us; the library pauses on its own account in a rebalance */
-    bool giving_up; /* named in the rebalance that is handled */
+    int64_t begin;            /* where it goes on, until something came of it */
+    bool had_offset;          /* the group had one of it, as far as is known */
+    int64_t gap_from, gap_to; /* offsets that did not come */
+    uint32_t gap_asked;       /* so often, without an answer */
+    uint64_t poll;            /* number of the last one that emitted of it */
+    int64_t mark_ms;          /* in the ids, where the topic was made again; 0: none */
+    bool anew;                /* the topic was made again: the next message is its first */
+    bool draining;            /* to be given up: nothing new from it */
+    bool paused;              /* by us; the library pauses on its own account in a rebalance */
+    bool giving_up;           /* named in the rebalance that is handled */
+    bool denied;              /* it may not be read */
     struct weir_metric *lag;
     char topic[];
 };
@@ -86,14 +100,14 @@ struct rebalance {
     bool marked;         /* the partitions to give up know it */
     bool lost;           /* the group has already given them to others */
     bool closing;        /* the consumer closes: carry out at once */
-    bool joining;        /* cooperative: partitions were given up and the group forms anew */
+    bool joining;        /* cooperative: partitions were given up, and the library will join anew */
     bool assigned;       /* nothing was given up since the last assignment */
     bool primed;         /* the partitions that are there at the start are known */
     int64_t deadline_ns; /* of a hand-over; when to ask again in a look-up */
 };
 
 /* Questions that a thread carries to the brokers; see ask.c. */
-enum ask_kind { ASK_STARTS, ASK_ENDS, N_QUESTIONS };
+enum ask_kind { ASK_STARTS, ASK_BEGINS, ASK_ENDS, ASK_RIGHTS, N_QUESTIONS };
 enum ask_state { ASK_NONE, ASK_OPEN, ASK_ANSWERED };
 
 struct question {
@@ -128,9 +142,24 @@ struct lag {
     int64_t ask_ns;  /* when to ask next */
 };
 
+struct gone {
+    int64_t begins_ns; /* when to ask next */
+    struct weir_metric *counter;
+};
+
+struct rights {
+    bool group;                              /* the group is denied */
+    rd_kafka_topic_partition_list_t *topics; /* that may not be seen; NULL: none yet */
+    int64_t ask_ns;                          /* when to ask next */
+};
+
 /* What the lanes of one source share. */
 struct lanes {
     _Atomic int64_t close_ns; /* when all of them have to be closed; 0: none closes yet */
+    pthread_mutex_t mutex;    /* guards what follows */
+    /* Partitions that were given up, their marks in the place of offsets; NULL: none. */
+    rd_kafka_topic_partition_list_t *read;
+    void (*free)(void *); /* the host's */
 };
 
 struct source {
@@ -156,11 +185,20 @@ struct source {
     struct asker asker;
     struct fetch fetch;
     struct lag lag;
+    /* Partitions begun anew, where others end for us, and topics of which the group has lost
+     * offsets; written by asker's thread while a question for starts is open, read by the lane
+     * while none is. */
+    rd_kafka_topic_partition_list_t *begun, *stops, *forgotten;
+    struct gone gone;
+    struct rights rights;
+    const struct weir_lease_extension *lease;
+    int64_t lease_ns;                 /* until when all partitions are ours for sure */
     const rd_kafka_metadata_t *known; /* of asker's thread: the partitions that were there first */
     struct rebalance rebalance;
     int64_t drain_ns;
     int64_t opened_wall_ns;
     int64_t no_room_ns; /* since when there is none; 0 = there is */
+    uint64_t n_polls;   /* begun so far */
     size_t taken_bytes; /* by the poll that runs */
     int64_t serve_ns;   /* when to serve the queue next, while there is no room */
     int64_t commit_ns;  /* when to commit next */
@@ -195,10 +233,15 @@ void source_close(void *take_self);
 struct part *part_find(struct source *s, const char *topic, int32_t partition);
 /* NULL when memory is used up. */
 struct part *part_open(struct source *s, const char *topic, int32_t partition);
+/* Nothing of before counts in this partition any more; nothing is under way. False when memory is
+ * used up. */
+bool part_restart(struct source *s, struct part *p);
 /* Closes the streams of all partitions where `giving_up` is set, and forgets them. */
 void parts_close(struct source *s);
 void parts_pause(struct source *s);
 void parts_resume(struct source *s);
+/* Until when events of all of them may be written. */
+void parts_lease(struct source *s, int64_t until_ns);
 uint64_t parts_pending(const struct source *s);
 bool parts_at_end(const struct source *s);
 
@@ -217,12 +260,17 @@ enum ask_state ask_answer(struct source *s, enum ask_kind kind, struct question 
 /* ---- start.c */
 extern const char *const start_words[];
 void check_start(const struct source_config *cfg, struct problems *p);
-/* False where the group's offsets and the library's own reset are enough. */
+/* False where the library's own reset does for what the group holds no offset of. */
 bool start_is_asked(const struct source_config *cfg);
-/* Sets the offset of each partition: the group's, or where it has none by `start`; the latter's
- * opaque is set then. Blocks. [the thread of ask.c] */
+/* Sets the offset of each partition: the group's, or where it has none by `start` unless that is
+ * left to the library; opaque is set then. Finds out where they end, too. Blocks. [the thread of
+ * ask.c] */
 rd_kafka_resp_err_t start_find(struct source *s, rd_kafka_topic_partition_list_t *list,
                                int timeout_ms);
+/* Where the partition ended when it was taken on first, NO_OFFSET where nobody asked. */
+int64_t start_stop_of(const struct source *s, const rd_kafka_topic_partition_t *o);
+/* After ask_done. */
+void start_done(struct source *s);
 
 /* ---- fetch.c */
 /* From this version on a full queue need not stop fetching for a second. */
@@ -232,6 +280,63 @@ void fetch_init(struct source *s, const rd_kafka_conf_t *conf);
 void fetch_note(struct source *s, uint32_t events, size_t bytes);
 /* Wakes the library where it is time to fetch. Returns when it wants to be called again. */
 int64_t fetch_step(struct source *s, int64_t now);
+
+/* Bytes of an event's payload, on the average of late. */
+int64_t fetch_weight(const struct source *s);
+
+/* ---- memory.c */
+/* Tells the host what the library keeps. */
+void source_memory(const struct source *s);
+/* ---- gone.c */
+/* Before a message of that time is emitted. False: it has to wait until what is under way of its
+ * partition has ended. */
+bool gone_check(struct source *s, struct part *p, int64_t offset, int64_t time_ms);
+/* The partition's end was met there. */
+void gone_end(struct source *s, struct part *p, int64_t offset);
+void gone_taken_on(struct source *s, const rd_kafka_topic_partition_list_t *list);
+void gone_step(struct source *s, int64_t now);
+/* True while a gap is looked into. */
+bool gone_looks(const struct source *s);
+
+/* ---- mark.c */
+/* The mark that the group holds, if any. */
+void mark_read(struct part *p, const rd_kafka_topic_partition_t *o);
+/* The same; 0: none. */
+int64_t mark_of(const rd_kafka_topic_partition_t *o);
+/* Puts it beside an offset that is committed. */
+void mark_write(const struct source *s, const struct part *p, rd_kafka_topic_partition_t *o);
+/* Gives the event, of a message of that time, its id where that has a mark. False when memory is
+ * used up. */
+bool mark_event(const struct source *s, struct weir_batch *b, const struct part *p, int64_t time_ms,
+                struct weir_event *ev);
+/* The message was emitted. */
+void mark_emitted(struct source *s, struct part *p, int64_t offset, int64_t time_ms);
+/* Remembers it where the group had an offset of it. */
+void mark_given_up(struct source *s, const struct part *p);
+/* Those that are remembered of the topics in `list`. [the thread of ask.c] */
+rd_kafka_topic_partition_list_t *mark_known(struct source *s,
+                                            const rd_kafka_topic_partition_list_t *list);
+/* Finds out which topics were made again, by what the group holds of `known`. [the thread of ask.c]
+ */
+void mark_compare(struct source *s, const rd_kafka_topic_partition_list_t *known);
+/* That found the partition's topic, before it was taken on. */
+bool mark_is_forgotten(const struct source *s, const struct part *p);
+void lanes_init(struct lanes *l);
+void lanes_free(void *take_lanes);
+
+/* ---- rights.c */
+/* The brokers deny the group, or (topic not NULL) a topic or one of our partitions. */
+void rights_denied(struct source *s, rd_kafka_resp_err_t code, const char *topic,
+                   int32_t partition);
+/* Something came of a partition that was denied. */
+void rights_read(struct source *s, struct part *p);
+void rights_joined(struct source *s);
+void rights_tell(struct source *s);
+void rights_step(struct source *s, int64_t now);
+/* Sets err of each topic that may not be seen. Blocks. [the thread of ask.c] */
+rd_kafka_resp_err_t rights_find(struct source *s, rd_kafka_topic_partition_list_t *list,
+                                int timeout_ms);
+void rights_free(struct source *s);
 
 /* ---- lag.c */
 /* Asks for the partitions' ends now, unless that is under way. */

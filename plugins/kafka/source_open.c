@@ -31,34 +31,17 @@ static bool leave_group(struct source *s, int64_t deadline_ns)
     return closed;
 }
 
-static void source_free(struct source *take_s)
+/* What is left once the handle is gone. Knows nothing of the host. */
+static void source_free(void *take_self)
 {
-    void (*release)(void *) = take_s->free;
-    if (take_s->wake_fd >= 0)
-        close(take_s->wake_fd);
-    if (take_s->data_fd >= 0)
-        close(take_s->data_fd);
-    client_done(&take_s->client);
-    release(take_s);
-}
-
-static void *bury(void *arg)
-{
-    struct source *s = arg;
-    rd_kafka_destroy_flags(s->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
-    source_free(s);
-    return NULL;
-}
-
-/* The library's end can take long: it waits for answers of a broker that is away, and for messages
- * that a sink which did not end its write still points into. It waits in a thread of its own, which
- * knows nothing of the host any more; the process may end meanwhile. */
-static void end_in_background(struct source *take_s)
-{
-    pthread_t thread;
-    client_mute(&take_s->client);
-    if (pthread_create(&thread, NULL, bury, take_s) == 0)
-        pthread_detach(thread);
+    struct source *s = take_self;
+    void (*release)(void *) = s->free;
+    if (s->wake_fd >= 0)
+        close(s->wake_fd);
+    if (s->data_fd >= 0)
+        close(s->data_fd);
+    client_done(&s->client);
+    release(s);
 }
 
 /* The lanes are closed one behind the other: they share the time, which begins with the first. */
@@ -81,21 +64,17 @@ static void close_consumer(struct source *take_s)
     held_clear(s);
     rebalance_close(s);
     ask_done(s);
-    if (s->known != NULL)
-        rd_kafka_metadata_destroy(s->known);
+    start_done(s);
     for (uint32_t i = 0; i < s->n_parts; i++)
         s->parts[i]->giving_up = true;
     parts_close(s);
+    rights_free(s);
     h->free(s->parts);
     bool left = leave_group(s, deadline);
     rd_kafka_queue_destroy(s->replies);
     rd_kafka_queue_destroy(s->queue);
-    if (!left || atomic_load(&s->n_attached) != 0) {
-        end_in_background(s);
-        return;
-    }
-    rd_kafka_destroy(s->rk);
-    source_free(s);
+    bool quick = left && atomic_load(&s->n_attached) == 0;
+    client_end(&s->client, s->rk, source_free, s, quick ? deadline : h->now(h));
 }
 
 void source_close(void *take_self)
@@ -129,6 +108,7 @@ static enum weir_status connect_consumer(struct source *s, struct weir_error *er
     struct problems p = {.host = h, .err = err};
     rd_kafka_conf_t *conf = source_conf(s->cfg, h->index, &p);
     s->drain_ns = drain_time(s->cfg, conf, &p);
+    s->client.wire.session_ns = get_number(conf, "session.timeout.ms") * WEIR_NS_PER_MS;
     check_assignment(s->cfg, &p);
     if (p.n > 0) {
         rd_kafka_conf_destroy(conf);
@@ -152,8 +132,12 @@ static void *lanes_new(const struct weir_host *h, const void *config, struct wei
 {
     (void)config;
     struct lanes *lanes = h->alloc(sizeof(*lanes));
-    if (lanes == NULL)
+    if (lanes == NULL) {
         h->error(err, WEIR_E_NOMEM, "no_memory", "memory is used up");
+        return NULL;
+    }
+    lanes->free = h->free;
+    lanes_init(lanes);
     return lanes;
 }
 
@@ -171,8 +155,13 @@ enum weir_status source_open(const struct weir_host *h, const void *config, void
                                  "Times that the group gave or took partitions.", NULL);
     s->n_commits =
         h->counter(h, "kafka_commits_total", "Offset commits that the group took.", NULL);
+    s->gone.counter =
+        h->counter(h, "kafka_offsets_gone_total",
+                   "Offsets that were gone from their partition before they were read.", NULL);
+    s->lease = h->extension(h, WEIR_LEASE_EXTENSION);
+    s->lease_ns = WEIR_NEVER;
     s->wake_fd = s->data_fd = -1;
-    s->lanes = h->shared(h, lanes_new, h->free, err);
+    s->lanes = h->shared(h, lanes_new, lanes_free, err);
     if (s->lanes == NULL) {
         source_close(s);
         return WEIR_E_NOMEM;

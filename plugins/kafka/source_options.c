@@ -68,7 +68,16 @@ static const struct weir_option options[] = {
      .type = WEIR_OPT_BOOL,
      .offset = offsetof(struct source_config, stop_at_end),
      .def = "false",
-     .doc = "End the run once every assigned partition has been read to its end, for batch jobs."},
+     .doc = "End the run once every assigned partition has been read to the end that it had when "
+            "weir took it on, for batch jobs; what came behind it is left to the next run."},
+    {.name = "start_over",
+     .type = WEIR_OPT_BOOL,
+     .flags = WEIR_OPT_ADVANCED,
+     .offset = offsetof(struct source_config, start_over),
+     .def = "false",
+     .doc =
+         "Begin by `start` also where the group holds an offset, once a run of weir; the group's "
+         "offset is set back at once."},
     {.name = "instance_id",
      .type = WEIR_OPT_STRING,
      .offset = offsetof(struct source_config, instance_id),
@@ -84,7 +93,8 @@ static const struct weir_option options[] = {
      .doc =
          "How the group shares partitions; all members need the same. auto: range, or "
          "roundrobin where the others want that. cooperative-sticky (librdkafka 2.6.1 and later) "
-         "stops fewer partitions while members come and go, but may repeat events then."},
+         "moves fewer partitions while members come and go, and the others are read on while the "
+         "group forms anew."},
     {.name = "commit_interval",
      .type = WEIR_OPT_DURATION,
      .flags = WEIR_OPT_ADVANCED,
@@ -105,7 +115,8 @@ static const struct weir_option options[] = {
      .example = "20s"},
     {.name = "prefetch",
      .type = WEIR_OPT_SIZE,
-     .flags = WEIR_OPT_ADVANCED,
+     .flags = WEIR_OPT_ADVANCED | WEIR_OPT_MEMORY,
+     .percent = 250, /* the queue, its messages' own structs, and a request under way */
      .offset = offsetof(struct source_config, prefetch),
      .def = "16MiB",
      .min = INT64_C(1) << 20,
@@ -120,8 +131,8 @@ static const struct weir_option options[] = {
 /* ---- Configuration ------------------------------------------------------------------------- */
 
 /* Never cooperative by itself: a commit that meets a generation's end costs the library all its
- * partitions then, and with them the events under way. Eager members have nothing left to commit.
- */
+ * partitions then, and with them the events under way, which are repeated. commit.c keeps clear of
+ * that but for a moment; eager members have nothing left to commit. */
 static const char *assignor(const struct source_config *cfg)
 {
     if (cfg->assignment != ASSIGN_AUTO)
@@ -293,10 +304,29 @@ const struct weir_type kafka_source_type = {
     .summary = "Reads topics as a member of a consumer group.",
     .doc =
         "Each lane is a consumer of its own in the group. Offsets are committed once everything "
-        "before them has ended: delivered, filtered, or kept as a dead letter. When a partition "
-        "moves to another member, its events end first.\n\n"
+        "before them has ended: delivered, filtered, or kept as a dead letter.\n\n"
+        "When a partition moves to another member its events end first, which may take up to "
+        "`drain_deadline`. A member of which the group hears nothing for `session.timeout.ms` has "
+        "lost "
+        "its partitions: it writes nothing more of them, for their next owner reads them again "
+        "(`weir_component_discarded_events_total{reason=\"abandoned\"}`). Of two processes with "
+        "one `instance_id` the older one stops.\n\n"
+        "Where messages were gone from the topic before they were read, what is left is read, "
+        "whatever `start` says; the log and `weir_kafka_offsets_gone_total` tell how many offsets. "
+        "A topic that is deleted and made again is read from its beginning; but where it is longer "
+        "than the old one by the time that this is found, only from the place that was reached. "
+        "While Kafka refuses the login, or denies a "
+        "topic or the group, `/readyz` says so, and the source goes on once it may.\n\n"
         "The header `weir-id` gives an event its id; without it the id is "
-        "`topic-partition-offset`. A message without a value is a tombstone and passes as one.\n\n"
+        "`topic-partition-offset`. Where the topic was deleted and made again while it was read, "
+        "`@` and a time follow, so that nobody takes its messages for those of before: the time, "
+        "in ms, of the first one that was read, which the group keeps beside the offset. Brokers "
+        "forget a group's offsets with the topic: a weir that was not running meanwhile, or had "
+        "read nothing of the topic, takes it for a new one, and gives the ids that the old one's "
+        "messages had. A partition that only lost its end, to a leader that had missed it, is "
+        "read from its beginning, too: its ids stay where the first message that is left has "
+        "another offset than 0 and is older than the last one that was read; else a time follows "
+        "them, so that these messages pass for new ones. A message without a value is a tombstone and passes as one.\n\n"
         "Metrics of the client, every `statistics`: `weir_kafka_rx_messages_total`, "
         "`weir_kafka_rx_bytes_total`, `weir_kafka_fetch_queue_messages`, "
         "`weir_kafka_fetch_queue_bytes`, `weir_kafka_broker_rtt_seconds` and "
@@ -304,7 +334,7 @@ const struct weir_type kafka_source_type = {
         "`weir_kafka_requests_timed_out_total`, `weir_kafka_requests_retried_total`, "
         "`weir_kafka_connects_total`. Always: `weir_kafka_watermark_lag` (messages behind what "
         "has ended), `weir_kafka_rebalances_total`, `weir_kafka_commits_total`, "
-        "`weir_kafka_errors_total`.",
+        "`weir_kafka_offsets_gone_total`, `weir_kafka_errors_total`.",
     .options = WEIR_OPTIONS(options, struct source_config),
     .source = &kafka_source_calls,
     .check = source_check,

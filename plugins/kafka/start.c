@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Where to begin in a partition of which the group holds no offset. `earliest` is the library's
- * own reset; the others are looked up before the assignment and committed at once, so that they are
- * decided once: a restart before the first event does not skip what has come meanwhile.
+ * Where to begin in a partition. What the group holds is asked for before the assignment: what
+ * comes first tells then what is gone (gone.c), and ids may have a mark (mark.c). Where it holds
+ * nothing, `earliest` is the library's own reset; the others are looked up and committed at once,
+ * so that they are decided once: a restart before the first event does not skip what has come
+ * meanwhile.
  *
  * A partition that appears while weir runs is read from its beginning whatever `start` says: it was
  * not there when somebody asked to begin at the end.
+ *
+ * With `stop_at_end` the ends are asked for in the same breath, so that a run which writes to what
+ * it reads comes to its end.
  */
 #include "source.h"
 
@@ -105,7 +110,7 @@ void check_start(const struct source_config *cfg, struct problems *p)
 
 bool start_is_asked(const struct source_config *cfg)
 {
-    return cfg->start != START_EARLIEST;
+    return cfg->start != START_EARLIEST || cfg->start_over;
 }
 
 /* ---- Finding ------------------------------------------------------------------------------- */
@@ -128,7 +133,7 @@ static bool is_known(const rd_kafka_metadata_t *md, const rd_kafka_topic_partiti
 static int64_t start_question(const struct source *s, const rd_kafka_topic_partition_t *o)
 {
     int64_t ms;
-    if (!is_known(s->known, o))
+    if (s->cfg->start == START_EARLIEST || !is_known(s->known, o))
         return RD_KAFKA_OFFSET_BEGINNING;
     if (s->cfg->start != START_TIME)
         return RD_KAFKA_OFFSET_END;
@@ -210,17 +215,118 @@ static rd_kafka_resp_err_t find_starts(struct source *s, rd_kafka_topic_partitio
     return code;
 }
 
+/* ---- Anew, and up to the end --------------------------------------------------------------- */
+
+/* `start_over`: what the group holds of a partition that was not begun in this run does not count.
+ */
+static void forget_offsets(struct source *s, rd_kafka_topic_partition_list_t *list)
+{
+    if (s->begun == NULL)
+        s->begun = rd_kafka_topic_partition_list_new(list->cnt);
+    for (int i = 0; i < list->cnt; i++) {
+        rd_kafka_topic_partition_t *o = &list->elems[i];
+        if (rd_kafka_topic_partition_list_find(s->begun, o->topic, o->partition) == NULL)
+            o->offset = RD_KAFKA_OFFSET_INVALID;
+    }
+}
+
+static void note_begun(struct source *s, const rd_kafka_topic_partition_list_t *list)
+{
+    for (int i = 0; i < list->cnt; i++) {
+        const rd_kafka_topic_partition_t *o = &list->elems[i];
+        if (rd_kafka_topic_partition_list_find(s->begun, o->topic, o->partition) == NULL)
+            rd_kafka_topic_partition_list_add(s->begun, o->topic, o->partition);
+    }
+}
+
+/* `stop_at_end`: the ends of the partitions that are taken on for the first time. */
+static rd_kafka_resp_err_t find_stops(struct source *s, const rd_kafka_topic_partition_list_t *list,
+                                      int timeout_ms)
+{
+    rd_kafka_topic_partition_list_t *wanted = rd_kafka_topic_partition_list_new(list->cnt);
+    if (s->stops == NULL)
+        s->stops = rd_kafka_topic_partition_list_new(list->cnt);
+    for (int i = 0; i < list->cnt; i++) {
+        const rd_kafka_topic_partition_t *o = &list->elems[i];
+        if (rd_kafka_topic_partition_list_find(s->stops, o->topic, o->partition) == NULL)
+            rd_kafka_topic_partition_list_add(wanted, o->topic, o->partition)->offset =
+                RD_KAFKA_OFFSET_END;
+    }
+    rd_kafka_resp_err_t code = RD_KAFKA_RESP_ERR_NO_ERROR;
+    if (wanted->cnt > 0)
+        code = unless_stopped(s, rd_kafka_offsets_for_times(s->rk, wanted, timeout_ms));
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+        code = worst_of(wanted);
+    for (int i = 0; i < wanted->cnt && code == RD_KAFKA_RESP_ERR_NO_ERROR; i++)
+        rd_kafka_topic_partition_list_add(s->stops, wanted->elems[i].topic,
+                                          wanted->elems[i].partition)
+            ->offset = wanted->elems[i].offset;
+    rd_kafka_topic_partition_list_destroy(wanted);
+    return code;
+}
+
+int64_t start_stop_of(const struct source *s, const rd_kafka_topic_partition_t *o)
+{
+    const rd_kafka_topic_partition_t *found =
+        s->stops != NULL ? rd_kafka_topic_partition_list_find(s->stops, o->topic, o->partition)
+                         : NULL;
+    return found != NULL ? found->offset : NO_OFFSET;
+}
+
+void start_done(struct source *s)
+{
+    if (s->known != NULL)
+        rd_kafka_metadata_destroy(s->known);
+    if (s->begun != NULL)
+        rd_kafka_topic_partition_list_destroy(s->begun);
+    if (s->stops != NULL)
+        rd_kafka_topic_partition_list_destroy(s->stops);
+    if (s->forgotten != NULL)
+        rd_kafka_topic_partition_list_destroy(s->forgotten);
+}
+
+/* What the group holds of them, and what has become of those that were read before. */
+static rd_kafka_resp_err_t find_held(struct source *s, rd_kafka_topic_partition_list_t *list,
+                                     int timeout_ms)
+{
+    rd_kafka_topic_partition_list_t *known = mark_known(s, list);
+    rd_kafka_resp_err_t code = unless_stopped(s, rd_kafka_committed(s->rk, list, timeout_ms));
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+        code = worst_of(list);
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR && known->cnt > 0)
+        code = unless_stopped(s, rd_kafka_committed(s->rk, known, timeout_ms));
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+        mark_compare(s, known);
+    rd_kafka_topic_partition_list_destroy(known);
+    return code;
+}
+
+static rd_kafka_resp_err_t find_places(struct source *s, rd_kafka_topic_partition_list_t *list,
+                                       int timeout_ms)
+{
+    rd_kafka_resp_err_t code = find_held(s, list, timeout_ms);
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR || !start_is_asked(s->cfg))
+        return code;
+    if (s->cfg->start_over)
+        forget_offsets(s, list);
+    code = find_starts(s, list, timeout_ms);
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR && s->cfg->start_over)
+        note_begun(s, list);
+    return code;
+}
+
 rd_kafka_resp_err_t start_find(struct source *s, rd_kafka_topic_partition_list_t *list,
                                int timeout_ms)
 {
     rd_kafka_resp_err_t code = RD_KAFKA_RESP_ERR_NO_ERROR;
-    if (s->known == NULL)
+    if (s->known == NULL && start_is_asked(s->cfg))
         code = rd_kafka_metadata(s->rk, 1, NULL, &s->known, timeout_ms);
     code = unless_stopped(s, code);
     if (list->cnt == 0 || code != RD_KAFKA_RESP_ERR_NO_ERROR)
         return code;
-    code = unless_stopped(s, rd_kafka_committed(s->rk, list, timeout_ms));
+    if (s->cfg->stop_at_end)
+        code = find_stops(s, list, timeout_ms);
     if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
-        code = worst_of(list);
-    return code == RD_KAFKA_RESP_ERR_NO_ERROR ? find_starts(s, list, timeout_ms) : code;
+        code = find_places(s, list, timeout_ms);
+    return code;
 }

@@ -107,6 +107,8 @@ struct topic *topics_get(struct topics *t, const struct weir_host *h, rd_kafka_t
 #define LIMIT_STEP 4
 #define LIMIT_LEAST 1024 /* below it events go one by one */
 #define LIMITS_PROVEN 64 /* so many limits' worth of bytes raise it again */
+/* So many to try one that was refused before: the topic may have been told to take more since. */
+#define LIMITS_RETRIED 65536
 
 bool topic_has_room(const struct topic *t, size_t bytes)
 {
@@ -114,13 +116,28 @@ bool topic_has_room(const struct topic *t, size_t bytes)
            (bytes < t->limit && t->under_way <= t->limit - bytes);
 }
 
+/* A broker that knows the producer refuses what was sent behind a request that it refused, for its
+ * number does not fit, and the library puts it back. One that has nothing of the producer in a
+ * partition takes any number. So at first one event ends before others follow. */
+bool topic_takes(const struct topic *t, size_t bytes)
+{
+    return t->under_way == 0 || (t->reached && topic_has_room(t, bytes));
+}
+
 void topic_shrink(struct topic *t, size_t limit)
 {
     if (limit != t->limit)
         return; /* another message of the same request has done it */
     size_t from = limit < LIMIT_MOST ? limit : LIMIT_MOST;
+    t->refused = from;
+    t->reached = false;
     t->limit = from / LIMIT_STEP >= LIMIT_LEAST ? from / LIMIT_STEP : 1;
     t->proven = 0;
+}
+
+void topic_forget_refusal(struct topic *t)
+{
+    t->refused = 0;
 }
 
 void topic_isolate(struct topic *t)
@@ -132,13 +149,16 @@ void topic_isolate(struct topic *t)
 void topic_prove(struct topic *t, size_t bytes)
 {
     size_t limit = t->limit > LIMIT_LEAST ? t->limit : LIMIT_LEAST;
+    t->reached = true;
     if (t->limit == NO_LIMIT)
         return;
     t->proven += bytes;
-    if (t->proven / LIMITS_PROVEN < limit)
+    bool was_refused = t->refused != 0 && limit >= t->refused / LIMIT_STEP;
+    if (t->proven / (was_refused ? LIMITS_RETRIED : LIMITS_PROVEN) < limit)
         return;
     t->limit = limit * LIMIT_STEP < LIMIT_MOST ? limit * LIMIT_STEP : NO_LIMIT;
     t->proven = 0;
+    t->reached = false;
 }
 
 void topics_done(struct topics *t, const struct weir_host *h)

@@ -44,8 +44,11 @@ static void push_value(lua_State *L, const struct cache_value *v)
     default:
         break;
     }
+    vm_written(L, v->text.len);
     if (v->text.ptr == NULL)
         vm_stop(L, VM_STOP_MEMORY);
+    if (v->type == CACHE_JSON)
+        vm_written(L, v->text.len * 4); /* as for json.decode */
     if (v->type == CACHE_STRING)
         lua_pushlstring(L, v->text.ptr, v->text.len);
     else
@@ -58,7 +61,10 @@ static int cache_get_call(lua_State *L)
     struct vm *vm = vm_of(L);
     struct weir_str key = key_arg(L);
     struct cache_value v;
-    if (vm->opt.cache != NULL && cache_get(vm->opt.cache, key, vm->h->now(vm->h), vm_tmp(vm), &v))
+    uint64_t memory = (uint64_t)vm->opt.memory;
+    size_t room = vm->written < memory ? (size_t)(memory - vm->written) : 0;
+    if (vm->opt.cache != NULL &&
+        cache_get(vm->opt.cache, key, vm->h->now(vm->h), vm_tmp(vm), room, &v))
         push_value(L, &v);
     else
         lua_pushnil(L);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * weir.copy, type, meta, rename, drop, hold, join, derive: what scripts do with events beyond
+ * weir.copy, type, meta, rename, drop, fail, hold, join, derive: what scripts do with events beyond
  * reading and writing fields.
  */
 #include "api.h"
@@ -12,6 +12,7 @@
 
 #include <pthread.h>
 #include <string.h>
+#include <text.h>
 
 /* ---- Looking ---- */
 
@@ -89,21 +90,23 @@ static int weir_rename(lua_State *L)
     return 1;
 }
 
-/* ---- Dropping ---- */
+/* ---- Dropping and failing ---- */
 
 #define REASON_MAX 40
 #define REASONS_MAX 256
 
-/* Reasons of drops live as long as the process: acks speak of them after their state is gone. */
+/* Reasons of drops and codes of failures live as long as the process: acks speak of them after
+ * their state is gone. */
 static struct {
     pthread_mutex_t mutex;
     uint32_t n;
     char texts[REASONS_MAX][REASON_MAX + 1];
 } reasons = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
-static const char *keep_reason(const char *text)
+/* `other` when there are too many different ones. */
+static const char *keep_reason(const char *text, const char *other)
 {
-    const char *kept = "lua_drop"; /* when there are too many different ones */
+    const char *kept = other;
     pthread_mutex_lock(&reasons.mutex);
     uint32_t i = 0;
     while (i < reasons.n && strcmp(reasons.texts[i], text) != 0)
@@ -117,31 +120,62 @@ static const char *keep_reason(const char *text)
     return kept;
 }
 
-static const char *check_reason(lua_State *L, int arg)
+static const char *check_reason(lua_State *L, int arg, const char *what)
 {
     size_t len;
     const char *text = luaL_checklstring(L, arg, &len);
     static const char allowed[] =
         "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.";
-    luaL_argcheck(L, len != 0 && len <= REASON_MAX && strspn(text, allowed) == len, arg,
-                  "a reason is 1 to 40 letters, digits, '_', '-' or '.': it is a metric's label");
+    luaL_argcheck(L, len != 0 && len <= REASON_MAX && strspn(text, allowed) == len, arg, what);
     return text;
+}
+
+/* The event at 1 that is to be ended, by whatever names it. Raises where something else becomes of it. */
+static struct slot *ending_arg(lua_State *L)
+{
+    hold_resolve(L, 1);
+    struct slot *s = handle_slot(L, 1);
+    if (s->held != NULL)
+        hold_use(L, s->holder, HOLD_GIVEN);
+    if (s->wish == WISH_HOLD)
+        (void)luaL_error(L, "the event is held already");
+    return s;
 }
 
 static int weir_drop(lua_State *L)
 {
-    struct holder *holder = hold_at(L, 1);
-    const char *reason = lua_isnoneornil(L, 2) ? NULL : keep_reason(check_reason(L, 2));
-    if (holder != NULL)
-        hold_use(L, holder, HOLD_GIVEN);
-    if (holder != NULL && reason != NULL)
+    static const char what[] =
+        "a reason is 1 to 40 letters, digits, '_', '-' or '.': it is a metric's label";
+    const char *reason =
+        lua_isnoneornil(L, 2) ? NULL : keep_reason(check_reason(L, 2, what), "lua_drop");
+    struct slot *s = ending_arg(L);
+    if (s->held != NULL && reason != NULL)
         return luaL_error(L, "a held event is dropped without a reason: it ends as filtered");
-    hold_resolve(L, 1);
-    struct slot *s = handle_slot(L, 1);
-    if (s->wish == WISH_HOLD)
-        return luaL_error(L, "the event is held already");
     s->wish = WISH_DROP;
     s->reason = reason;
+    return 0;
+}
+
+#define FAIL_TEXT_MAX 1000
+
+/* weir.fail(event, reason, code): as it entered it goes to on_error. */
+static int weir_fail(lua_State *L)
+{
+    static const char what[] =
+        "a code is 1 to 40 letters, digits, '_', '-' or '.': it is a metric's label";
+    struct vm *vm = vm_of(L);
+    struct weir_str text;
+    text.ptr = luaL_checklstring(L, 2, &text.len);
+    text.len = utf8_cut(text.ptr, text.len, FAIL_TEXT_MAX);
+    const char *code =
+        lua_isnoneornil(L, 3) ? "lua_fail" : keep_reason(check_reason(L, 3, what), "lua_fail");
+    struct slot *s = ending_arg(L);
+    vm_written(L, text.len);
+    s->text = vm->h->arena_copy(vm_tmp(vm), text);
+    if (s->text.ptr == NULL)
+        vm_stop(L, VM_STOP_MEMORY);
+    s->wish = WISH_FAIL;
+    s->reason = code;
     return 0;
 }
 
@@ -149,9 +183,9 @@ void api_events_open(lua_State *L)
 {
     static const luaL_Reg readers[] = {
         {"copy", weir_copy}, {"type", weir_type}, {"meta", weir_meta}, {NULL, NULL}};
-    static const luaL_Reg changers[] = {{"rename", weir_rename}, {"drop", weir_drop},
-                                        {"hold", hold_new},      {"join", made_join},
-                                        {"derive", made_derive}, {NULL, NULL}};
+    static const luaL_Reg changers[] = {
+        {"rename", weir_rename}, {"drop", weir_drop},     {"fail", weir_fail}, {"hold", hold_new},
+        {"join", made_join},     {"derive", made_derive}, {NULL, NULL}};
     luaL_setfuncs(L, readers, 0);
     if (!vm_of(L)->opt.condition)
         luaL_setfuncs(L, changers, 0);

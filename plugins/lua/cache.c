@@ -173,7 +173,7 @@ static bool put(struct cache *c, struct weir_str key, uint64_t hash, const struc
 
 /* ---- The calls ---- */
 
-bool cache_get(struct cache *c, struct weir_str key, int64_t now, struct weir_arena *a,
+bool cache_get(struct cache *c, struct weir_str key, int64_t now, struct weir_arena *a, size_t max,
                struct cache_value *ret)
 {
     uint64_t hash = hash_bytes(key.ptr, key.len, c->seed);
@@ -184,7 +184,7 @@ bool cache_get(struct cache *c, struct weir_str key, int64_t now, struct weir_ar
         list_in(c, e);
         *ret = e->v;
         if (e->v.type >= CACHE_STRING)
-            ret->text = c->copy(a, e->v.text);
+            ret->text.ptr = e->v.text.len <= max ? c->copy(a, e->v.text).ptr : NULL;
     }
     pthread_mutex_unlock(&c->mutex);
     return e != NULL;
@@ -233,4 +233,12 @@ bool cache_remove(struct cache *c, struct weir_str key)
         take_out(c, at);
     pthread_mutex_unlock(&c->mutex);
     return there;
+}
+
+size_t cache_used(struct cache *c)
+{
+    pthread_mutex_lock(&c->mutex);
+    size_t used = c->used;
+    pthread_mutex_unlock(&c->mutex);
+    return used;
 }

@@ -28,8 +28,8 @@ struct cache *cache_new(const struct weir_host *h, int64_t max_bytes);
 void cache_free(struct cache *take_c);
 
 /* False where there is none, or it is too old. The text is copied into `a`; text.ptr NULL with type
- * STRING or JSON: memory is used up. */
-bool cache_get(struct cache *c, struct weir_str key, int64_t now, struct weir_arena *a,
+ * STRING or JSON: it is longer than max, or memory is used up. */
+bool cache_get(struct cache *c, struct weir_str key, int64_t now, struct weir_arena *a, size_t max,
                struct cache_value *ret);
 /* until: monotonic ns, WEIR_NEVER for ever. False: it is larger than the whole cache, or memory is
  * used up; nothing has changed then. */
@@ -39,5 +39,7 @@ bool cache_set(struct cache *c, struct weir_str key, const struct cache_value *v
 bool cache_add(struct cache *c, struct weir_str key, int64_t n, int64_t now, int64_t until,
                int64_t *ret);
 bool cache_remove(struct cache *c, struct weir_str key);
+/* Bytes in use. */
+size_t cache_used(struct cache *c);
 
 #endif

@@ -26,7 +26,7 @@
 enum handle_kind { HANDLE_VALUE = 0, HANDLE_META = 1, HANDLE_HEADERS = 2 };
 
 /* What the script asked for; done when its call has succeeded. */
-enum slot_wish { WISH_NONE = 0, WISH_HOLD, WISH_DROP };
+enum slot_wish { WISH_NONE = 0, WISH_HOLD, WISH_DROP, WISH_FAIL };
 
 struct slot {
     uint32_t event;                /* index in the batch */
@@ -36,7 +36,8 @@ struct slot {
     bool edited;
     bool taken; /* it goes on, as some output */
     enum slot_wish wish;
-    const char *reason;    /* of a drop */
+    const char *reason;    /* of a drop; the code of a failure */
+    struct weir_str text;  /* why it fails; in the memory of the call */
     struct holder *holder; /* of a hold, or of the event held */
 };
 

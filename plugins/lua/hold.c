@@ -40,7 +40,8 @@ int hold_new(lua_State *L)
     if (s->held != NULL)
         return luaL_error(L, "the event is held already");
     if (s->wish != WISH_NONE)
-        return luaL_error(L, "the event is held or dropped already");
+        return luaL_error(L, s->wish == WISH_FAIL ? "the event was failed already"
+                                                  : "the event is held or dropped already");
     struct holder **ud = lua_newuserdatauv(L, sizeof(struct holder *), 0);
     *ud = vm->h->alloc(sizeof(struct holder));
     if (*ud == NULL)
@@ -57,24 +58,19 @@ int hold_new(lua_State *L)
     return 1;
 }
 
-bool hold_commit(struct vm *vm, uint32_t slot)
+void hold_commit(struct vm *vm, uint32_t slot)
 {
     struct slot *s = &vm->slots[slot];
     struct weir_event *ev = slot_event(vm, s);
     if ((ev->flags & (WEIR_EVENT_RAW | WEIR_EVENT_TOMB)) == 0)
         (void)vm->h->event_value(vm->h, vm->b, ev); /* it will be read after its batch is gone */
     (void)vm->h->event_id(vm->h, vm->b, ev);
-    if ((ev->flags & WEIR_EVENT_GONE) != 0) { /* it was not JSON, and has failed */
+    if ((ev->flags & WEIR_EVENT_GONE) == 0) /* else it was not JSON, and has failed */
+        s->holder->held = vm->h->event_hold(vm->h, vm->b, ev);
+    if (s->holder->held != NULL)
+        s->holder->state = HOLD_KEPT;
+    else
         hold_cancel(vm, slot);
-        return true;
-    }
-    s->holder->held = vm->h->event_hold(vm->h, vm->b, ev);
-    if (s->holder->held == NULL) {
-        hold_cancel(vm, slot);
-        return (ev->flags & WEIR_EVENT_GONE) != 0; /* it alone has failed */
-    }
-    s->holder->state = HOLD_KEPT;
-    return true;
 }
 
 void hold_cancel(struct vm *vm, uint32_t slot)

@@ -40,8 +40,8 @@ struct holder *hold_at(lua_State *L, int arg);
 void hold_resolve(lua_State *L, int arg);
 /* Notes what an output of this call makes of it. Raises where that cannot be. */
 void hold_use(lua_State *L, struct holder *holder, enum hold_use use);
-/* Takes the event of that slot out of the batch; false: memory is used up. */
-bool hold_commit(struct vm *vm, uint32_t slot);
+/* Takes the event of that slot out of the batch. Where there is no memory or room for it, it alone has failed. */
+void hold_commit(struct vm *vm, uint32_t slot);
 void hold_cancel(struct vm *vm, uint32_t slot);
 /* Events that the script lost, and with `all` every other too, go back into the batch as failed. */
 void hold_fail(struct vm *vm, struct weir_batch *b, bool all);

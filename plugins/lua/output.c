@@ -53,6 +53,13 @@ static void add_value(lua_State *L, struct outputs *o, int idx, uint32_t port)
     add(L, o, OUTPUT_VALUE, port)->value = v;
 }
 
+static void refuse_twice(lua_State *L, enum slot_wish wish)
+{
+    (void)luaL_error(L, wish == WISH_FAIL
+                            ? "an event that was failed cannot be returned as well"
+                            : "an event that is held or dropped cannot be returned as well");
+}
+
 static void add_handle(lua_State *L, struct outputs *o, int idx, uint32_t port)
 {
     const struct vm *vm = vm_of(L);
@@ -63,7 +70,7 @@ static void add_handle(lua_State *L, struct outputs *o, int idx, uint32_t port)
     else if (!handle_is_root(vm, n))
         add_value(L, o, idx, port);
     else if (vm->slots[n->slot].wish != WISH_NONE)
-        (void)luaL_error(L, "an event that is held or dropped cannot be returned as well");
+        refuse_twice(L, vm->slots[n->slot].wish);
     else
         add(L, o, OUTPUT_EVENT, port)->slot = n->slot;
 }
@@ -174,7 +181,7 @@ void outputs_read(lua_State *L, enum hook_mode mode, struct outputs *ret)
         return;
     ret->first->kind = OUTPUT_EVENT; /* its new value */
     if (vm_of(L)->slots[0].wish != WISH_NONE)
-        (void)luaL_error(L, "an event that is held or dropped cannot be returned as well");
+        refuse_twice(L, vm_of(L)->slots[0].wish);
 }
 
 /* ---- Doing ---- */
@@ -260,46 +267,73 @@ static void undo(struct vm *vm, uint32_t first_new, const struct outputs *o)
     }
 }
 
-/* The events that do not go on themselves. */
-static bool settle_rest(struct vm *vm, const struct outputs *o)
+static void fail_event(struct vm *vm, const struct slot *s, uint32_t event)
 {
-    const struct weir_host *h = vm->h;
+    struct weir_result r = {
+        .verdict = WEIR_VERDICT_REJECTED, .code = s->reason, .message = s->text};
+    vm->h->event_fail(vm->h, vm->b, weir_event_at(vm->b, event), &r);
+}
+
+/* Those that were held in an earlier call and fail in this one come back into the batch. False: no memory. */
+static bool fail_held(struct vm *vm)
+{
     for (uint32_t i = 0; i < vm->n_slots; i++) {
-        struct slot *s = &vm->slots[i];
-        if (s->held != NULL && s->wish == WISH_DROP) {
-            h->held_drop(h, s->holder->held);
-            s->holder->state = HOLD_OVER;
-        }
-        if (s->held != NULL || s->taken)
+        const struct slot *s = &vm->slots[i];
+        if (s->held == NULL || s->wish != WISH_FAIL)
             continue;
-        if (s->wish == WISH_HOLD && !hold_commit(vm, i))
+        uint32_t event = vm->h->held_release(vm->h, vm->b, s->holder->held);
+        if (event == UINT32_MAX)
             return false;
-        if (s->wish != WISH_HOLD)
-            h->event_drop(h, vm->b, slot_event(vm, s), s->wish == WISH_DROP ? s->reason : NULL);
-    }
-    for (const struct output *out = o->first; out != NULL; out = out->next) {
-        for (uint32_t i = 0; i < out->n_held_parents; i++) {
-            struct holder *holder = out->held_parents[i];
-            if (holder->state != HOLD_KEPT)
-                continue; /* parent of two */
-            h->held_drop(h, holder->held);
-            holder->state = HOLD_OVER;
-        }
+        fail_event(vm, s, event);
+        s->holder->state = HOLD_OVER;
     }
     return true;
 }
 
+static void drop_held(struct vm *vm, struct holder *holder)
+{
+    if (holder->state != HOLD_KEPT)
+        return; /* parent of two */
+    vm->h->held_drop(vm->h, holder->held);
+    holder->state = HOLD_OVER;
+}
+
+/* An event that does not go on itself. */
+static void settle(struct vm *vm, uint32_t slot)
+{
+    struct slot *s = &vm->slots[slot];
+    if (s->held != NULL && s->wish == WISH_DROP)
+        drop_held(vm, s->holder);
+    if (s->held != NULL || s->taken)
+        return;
+    if (s->wish == WISH_HOLD)
+        hold_commit(vm, slot);
+    else if (s->wish == WISH_FAIL)
+        fail_event(vm, s, s->event);
+    else
+        vm->h->event_drop(vm->h, vm->b, slot_event(vm, s),
+                          s->wish == WISH_DROP ? s->reason : NULL);
+}
+
+/* What needs memory comes first: behind it nothing fails any more. */
 bool outputs_apply(struct vm *vm, enum hook_mode mode, struct outputs *o)
 {
     uint32_t first_new = vm->b->n_events;
-    for (struct output *out = o->first; out != NULL; out = out->next) {
+    bool ok = fail_held(vm);
+    for (struct output *out = o->first; ok && out != NULL; out = out->next) {
         uint32_t i = make(vm, mode, out);
-        if (i == UINT32_MAX || !finish(vm, out, i)) {
-            undo(vm, first_new, o);
-            return false;
-        }
+        ok = i != UINT32_MAX && finish(vm, out, i);
     }
-    return settle_rest(vm, o);
+    if (!ok) {
+        undo(vm, first_new, o);
+        return false;
+    }
+    for (uint32_t i = 0; i < vm->n_slots; i++)
+        settle(vm, i);
+    for (const struct output *out = o->first; out != NULL; out = out->next)
+        for (uint32_t i = 0; i < out->n_held_parents; i++)
+            drop_held(vm, out->held_parents[i]);
+    return true;
 }
 
 void outputs_fail(struct vm *vm, const struct weir_result *result)

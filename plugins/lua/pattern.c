@@ -191,9 +191,10 @@ static const char *same_as_capture(struct matcher *m, const char *s, char digit)
     if (i < 0 || i >= m->n_captures || m->captures[i].len == CAPTURE_OPEN)
         (void)luaL_error(m->L, "invalid capture index %%%d", i + 1);
     ptrdiff_t len = m->captures[i].len;
-    if (len < 0 || m->src_end - s < len || memcmp(m->captures[i].at, s, (size_t)len) != 0)
+    if (len < 0 || m->src_end - s < len)
         return NULL;
-    return s + len;
+    vm_charge(m->L, (uint64_t)len / BYTES_PER_CHARGE);
+    return memcmp(m->captures[i].at, s, (size_t)len) == 0 ? s + len : NULL;
 }
 
 /* ---- Special items ---- */

@@ -96,6 +96,20 @@ static void enter(lua_State *L, const char *name)
     vm->loading[vm->n_modules++] = name;
 }
 
+struct module {
+    struct weir_str text;
+    const char *shown;
+};
+
+/* Protected: a struct module. Leaves its function. */
+static int compile(lua_State *L)
+{
+    const struct module *m = lua_touserdata(L, 1);
+    if (!vm_load(L, m->text, lua_pushfstring(L, "@%s", m->shown), NULL))
+        (void)lua_error(L);
+    return 1;
+}
+
 /* Pushes the module's function. */
 static void load_file(lua_State *L, const char *path, const char *shown)
 {
@@ -105,12 +119,12 @@ static void load_file(lua_State *L, const char *path, const char *shown)
     char *text = script_read(h, path, &len, why, sizeof(why));
     if (text == NULL)
         (void)luaL_error(L, "%s", why);
-    /* Kept by a full userdata no longer than this call: a load may raise a memory error. */
-    char *copy = lua_newuserdatauv(L, len + 1, 0);
-    memcpy(copy, text, len);
+    struct module m = {weir_str_n(text, len), shown};
+    lua_pushcfunction(L, compile);
+    lua_pushlightuserdata(L, &m);
+    int status = lua_pcall(L, 1, 1, 0);
     h->free(text);
-    lua_pushfstring(L, "@%s", shown);
-    if (!vm_load(L, weir_str_n(copy, len), lua_tostring(L, -1), NULL))
+    if (status != LUA_OK)
         (void)lua_error(L);
 }
 

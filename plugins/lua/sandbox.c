@@ -55,7 +55,10 @@ static int base_load(lua_State *L)
         lua_settop(L, 3);
     lua_pushliteral(L, "t"); /* bytecode can break the interpreter */
     lua_replace(L, 3);
-    return sandbox_guarded(L);
+    int64_t begin = vm_cpu(L);
+    int n = sandbox_guarded(L);
+    vm_charge_cpu(L, begin); /* a compiler runs no instructions */
+    return n;
 }
 
 /* A handler runs inside the hook that ends a script, where nothing could end the handler. */

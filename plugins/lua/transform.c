@@ -24,6 +24,7 @@ struct lua {
     struct cache *cache;
     struct script script; /* vm NULL: it could not be made anew */
     struct weir_metric *seconds, *memory;
+    const struct weir_memory_extension *process; /* its memory; NULL: the host does not count it */
 };
 
 /* ---- Options ---- */
@@ -33,6 +34,7 @@ static const char *const allow_words[] = {"io", "os", "debug", "loadlib", NULL};
 static const struct weir_option options[] = {
     {.name = "script",
      .type = WEIR_OPT_PATH,
+     .flags = WEIR_OPT_CONTENT | WEIR_OPT_MODULES,
      .offset = offsetof(struct script_config, script),
      .doc = "File with the hooks; `require` finds modules beside it. Either this or `code`.",
      .example = "../scripts/lua/enrich.lua"},
@@ -62,12 +64,13 @@ static const struct weir_option options[] = {
      .example = "[late, invalid]"},
     {.name = "memory",
      .type = WEIR_OPT_SIZE,
-     .flags = WEIR_OPT_ADVANCED,
+     .flags = WEIR_OPT_ADVANCED | WEIR_OPT_MEMORY,
      .offset = offsetof(struct script_config, memory),
      .def = "64MiB",
      .min = 1 << 20,
      .max = INT64_C(1) << 40,
-     .doc = "Most memory of one Lua state (there is one a lane), and most that one call writes.",
+     .doc = "Most memory of one Lua state (there is one a lane), and most that one call writes, "
+            "or takes out of weir.cache.",
      .example = "256MiB"},
     {.name = "instructions",
      .type = WEIR_OPT_INT,
@@ -77,11 +80,12 @@ static const struct weir_option options[] = {
      .min = 1000,
      .max = INT64_C(1) << 50,
      .doc = "Most Lua instructions of one call of a hook: an endless loop is an error, not a hang. "
-            "Making an object of a table with n fields counts as n * n / 32 of them.",
+            "Making an object of a table with n fields counts as n * n / 32 of them, and slow ones "
+            "by their time: one each 0.25 µs.",
      .example = "50000000"},
     {.name = "cache",
      .type = WEIR_OPT_SIZE,
-     .flags = WEIR_OPT_ADVANCED,
+     .flags = WEIR_OPT_ADVANCED | WEIR_OPT_MEMORY | WEIR_OPT_SHARED,
      .offset = offsetof(struct script_config, cache),
      .def = "16MiB",
      .min = 4096,
@@ -208,6 +212,7 @@ static enum weir_status open_instance(const struct weir_host *h, const void *con
         return h->error(err, WEIR_E_NOMEM, "no_memory", "no memory for the lua transform");
     self->h = h;
     self->cf = config;
+    self->process = h->extension(h, WEIR_MEMORY_EXTENSION);
     self->cache = h->shared(h, make_cache, drop_cache, err);
     enum weir_status status = self->cache != NULL ? start(self, err) : WEIR_E_NOMEM;
     if (status != WEIR_OK) {
@@ -289,12 +294,12 @@ static bool take_results(struct vm *vm, enum hook_mode mode)
     return true;
 }
 
-/* The common answers, without a second call: the event itself, or nothing. */
+/* The common answers, without a second call: the event itself, or nothing; where no other event took part. */
 static bool take_simple(struct vm *vm, const void *handle)
 {
     lua_State *L = vm->L;
     struct slot *s = &vm->slots[0];
-    if (!lua_isnil(L, -1) || s->wish != WISH_NONE)
+    if (!lua_isnil(L, -1) || s->wish != WISH_NONE || vm->n_slots != 1)
         return false;
     if (!lua_toboolean(L, -2))
         vm->h->event_drop(vm->h, vm->b, slot_event(vm, s), NULL);
@@ -400,6 +405,16 @@ static void run_batch(struct lua *self, struct weir_batch *b)
     (void)mend(self, b);
 }
 
+/* The first lane tells of the cache, which all of them share. */
+static void tell_memory(struct lua *self, const struct vm *vm)
+{
+    const struct weir_host *h = self->h;
+    h->metric_set(self->memory, (double)vm->mem_used);
+    if (self->process != NULL)
+        self->process->report(h, "lua",
+                              vm->heap.taken + (h->index == 0 ? cache_used(self->cache) : 0));
+}
+
 static enum weir_status apply(void *self_arg, struct weir_batch *b, int64_t *ret_again_ns,
                               struct weir_error *err)
 {
@@ -417,7 +432,7 @@ static enum weir_status apply(void *self_arg, struct weir_batch *b, int64_t *ret
     if (vm != NULL) {
         vm_end(vm);
         hold_fail(vm, b, false);
-        h->metric_set(self->memory, (double)vm->mem_used);
+        tell_memory(self, vm);
     }
     h->metric_observe(self->seconds, (double)(h->now(h) - begin) / 1e9);
     return WEIR_OK;

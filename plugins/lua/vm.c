@@ -3,9 +3,11 @@
  * One Lua state under limits; see vm.h.
  *
  * The budget: a count hook adds up instructions, the allocator and long-running C functions add
- * charges. When it is used up the hook raises an error at every further instruction, and what could
- * catch errors (sandbox.c: pcall, xpcall, coroutine.resume, coroutine.close, load) raises it again,
- * so that nothing of the script runs on.
+ * charges. An instruction can take long all the same, one that compares two texts of megabytes say: where
+ * instructions are slow, the quarters of a microsecond that they compute are counted in their place. When the
+ * budget is used up the hook raises an error at every further instruction, and what could catch errors
+ * (sandbox.c: pcall, xpcall, coroutine.resume, coroutine.close, load) raises it again, so that nothing of the
+ * script runs on.
  */
 #include "vm.h"
 
@@ -19,10 +21,54 @@
 #include <text.h>
 
 #define HOOK_STEP 1000
-#define BYTES_PER_CHARGE 64u
+#define HOOK_STEP_SLOW 50
+#define NS_PER_CHARGE 250 /* an instruction takes some 10 */
+#define LONG_TEXT ((size_t)1 << 20)
+#define LARGE_BLOCK ((size_t)256 << 10)
 #define TRACE_LEVELS 6
 
 /* ---- Memory ---- */
+
+static void on_count(lua_State *L, lua_Debug *ar);
+
+static void set_step(struct vm *vm, int step)
+{
+    vm->hook_step = step;
+    lua_sethook(vm->L, on_count, LUA_MASKCOUNT, step);
+}
+
+/* From now on an instruction may take milliseconds. */
+static void look_closely(struct vm *vm)
+{
+    vm->long_texts = true;
+    if (vm->L != NULL && vm->hook_step == HOOK_STEP)
+        set_step(vm, HOOK_STEP_SLOW);
+}
+
+static int64_t thread_cpu(const struct vm *vm)
+{
+    return vm->cpu != NULL ? vm->cpu->thread(vm->h) : 0;
+}
+
+static void count_cpu(struct vm *vm, int64_t since, int64_t now)
+{
+    if (since != 0 && now > since)
+        vm->used += (uint64_t)(now - since) / NS_PER_CHARGE;
+}
+
+/* Lua's own loops run no hook: a table that is its own __call moves a stack that grows, again and again. What
+ * happens between two growths of something large counts by its time. */
+static bool has_time(struct vm *vm)
+{
+    int64_t cpu = thread_cpu(vm);
+    count_cpu(vm, vm->cpu_at, cpu);
+    vm->cpu_at = cpu;
+    if (vm->used <= (uint64_t)vm->opt.instructions || vm->L == NULL)
+        return true;
+    vm->stop = VM_STOP_BUDGET;
+    set_step(vm, 1);
+    return false;
+}
 
 static void *vm_realloc(void *ud, void *p, size_t old_size, size_t size)
 {
@@ -35,6 +81,8 @@ static void *vm_realloc(void *ud, void *p, size_t old_size, size_t size)
     }
     if (size > before && vm->mem_used + (size - before) > (size_t)vm->opt.memory)
         return NULL;
+    if (size > before && size >= LARGE_BLOCK && !has_time(vm))
+        return NULL;
     void *grown = heap_realloc(&vm->heap, p, before, size);
     if (grown == NULL && size > before) {
         if (!heap_trim(&vm->heap) || (grown = heap_realloc(&vm->heap, p, before, size)) == NULL)
@@ -45,6 +93,8 @@ static void *vm_realloc(void *ud, void *p, size_t old_size, size_t size)
     vm->mem_used += size;
     vm->mem_used -= before;
     vm->used += size / BYTES_PER_CHARGE;
+    if (size >= LONG_TEXT && p == NULL && old_size == LUA_TSTRING)
+        look_closely(vm);
     return grown;
 }
 
@@ -68,18 +118,42 @@ bool vm_recover(struct vm *vm)
 
 /* ---- Budget ---- */
 
+int64_t vm_cpu(lua_State *L)
+{
+    return thread_cpu(vm_of(L));
+}
+
+/* The processor's time costs a system call, and so is asked for only where the clock says that instructions
+ * may be slow, from the second look on; it does not count what others computed meanwhile. */
+static void count_time(lua_State *L, struct vm *vm, int step)
+{
+    int64_t now = vm->h->now(vm->h), took = vm->hook_at != 0 ? now - vm->hook_at : 0;
+    vm->hook_at = now;
+    if (took < (int64_t)step * NS_PER_CHARGE && !vm->long_texts) {
+        vm->cpu_at = 0;
+        return;
+    }
+    int64_t cpu = thread_cpu(vm);
+    count_cpu(vm, vm->cpu_at, cpu);
+    vm->cpu_at = cpu;
+    if (step == HOOK_STEP)
+        lua_sethook(L, on_count, LUA_MASKCOUNT, HOOK_STEP_SLOW);
+    if (step == HOOK_STEP && L == vm->L)
+        vm->hook_step = HOOK_STEP_SLOW;
+}
+
 static void on_count(lua_State *L, lua_Debug *ar)
 {
     struct vm *vm = vm_of(L);
+    int step = lua_gethookcount(L);
     (void)ar;
     if (vm->stop != VM_GO_ON)
         vm_stop(L, vm->stop);
-    if (lua_gethookcount(L) == 1) { /* left over from a call that was stopped */
+    vm->used += (uint64_t)step;
+    if (step == 1) /* left over from a call that was stopped */
         lua_sethook(L, on_count, LUA_MASKCOUNT, HOOK_STEP);
-        vm->used++;
-    } else {
-        vm->used += HOOK_STEP;
-    }
+    else
+        count_time(L, vm, step);
     if (vm->used > (uint64_t)vm->opt.instructions)
         vm_stop(L, VM_STOP_BUDGET);
 }
@@ -97,22 +171,28 @@ static void push_place(lua_State *L)
     lua_pushliteral(L, "");
 }
 
+static void used_up(const struct vm *vm, enum vm_stop why, char ret[VM_TEXT])
+{
+    if (why == VM_STOP_BUDGET)
+        (void)snprintf(ret, VM_TEXT,
+                       "the budget of %lld instructions for one call is used up: an endless loop? "
+                       "(option 'instructions')",
+                       (long long)vm->opt.instructions);
+    else
+        (void)snprintf(ret, VM_TEXT, "the memory limit of %lld bytes is reached (option 'memory')",
+                       (long long)vm->opt.memory);
+}
+
 _Noreturn void vm_stop(lua_State *L, enum vm_stop why)
 {
     struct vm *vm = vm_of(L);
+    char text[VM_TEXT];
     vm->stop = why;
-    vm->hook_fast = true;
     lua_sethook(L, on_count, LUA_MASKCOUNT, 1);
-    lua_sethook(vm->L, on_count, LUA_MASKCOUNT, 1);
+    set_step(vm, 1);
+    used_up(vm, why, text);
     push_place(L);
-    if (why == VM_STOP_BUDGET)
-        lua_pushfstring(L,
-                        "the budget of %I instructions for one call is used up: an endless loop? "
-                        "(option 'instructions')",
-                        (LUAI_UACINT)vm->opt.instructions);
-    else
-        lua_pushfstring(L, "the memory limit of %I bytes is reached (option 'memory')",
-                        (LUAI_UACINT)vm->opt.memory);
+    lua_pushstring(L, text);
     lua_concat(L, 2);
     (void)lua_error(L);
     for (;;) /* lua_error does not return, and does not say so */
@@ -125,6 +205,12 @@ void vm_charge(lua_State *L, uint64_t n)
     vm->used += n;
     if (vm->used > (uint64_t)vm->opt.instructions)
         vm_stop(L, VM_STOP_BUDGET);
+}
+
+void vm_charge_cpu(lua_State *L, int64_t since)
+{
+    count_cpu(vm_of(L), since, vm_cpu(L));
+    vm_charge(L, 0);
 }
 
 void vm_written(lua_State *L, size_t n)
@@ -216,9 +302,7 @@ static void explain(struct vm *vm, int status)
     if (status == LUA_ERRMEM || vm->stop == VM_STOP_MEMORY)
         vm->code = "lua_memory";
     if (status == LUA_ERRMEM)
-        (void)snprintf(vm->text, sizeof(vm->text),
-                       "the memory limit of %lld bytes is reached (option 'memory')",
-                       (long long)vm->opt.memory);
+        used_up(vm, vm->stop == VM_STOP_BUDGET ? VM_STOP_BUDGET : VM_STOP_MEMORY, vm->text);
     if (vm->stop == VM_STOP_BUDGET)
         vm->code = "lua_timeout";
 }
@@ -245,10 +329,13 @@ void vm_next(struct vm *vm)
 {
     vm->used = 0;
     vm->written = 0;
-    if (vm->hook_fast) {
+    vm->hook_at = 0;
+    vm->cpu_at = 0;
+    vm->long_texts = vm->long_texts && vm->mem_used >= LONG_TEXT;
+    int step = vm->long_texts ? HOOK_STEP_SLOW : HOOK_STEP;
+    if (vm->hook_step != step) {
         vm->stop = VM_GO_ON;
-        vm->hook_fast = false;
-        lua_sethook(vm->L, on_count, LUA_MASKCOUNT, HOOK_STEP);
+        set_step(vm, step);
     }
     if (vm->tmp_used) {
         vm->h->arena_clear(vm->tmp);
@@ -317,6 +404,7 @@ struct vm *vm_new(const struct weir_host *h, const struct vm_options *opt, struc
     }
     vm->h = h;
     vm->opt = *opt;
+    vm->cpu = h->extension != NULL ? h->extension(h, WEIR_CPU_EXTENSION) : NULL;
     vm->heap = (struct heap){.h = h, .limit = (size_t)opt->memory};
     vm->generation = 1;
     vm->tmp = h->arena_new(h);
@@ -334,7 +422,7 @@ struct vm *vm_new(const struct weir_host *h, const struct vm_options *opt, struc
         vm_free(vm);
         return NULL;
     }
-    lua_sethook(vm->L, on_count, LUA_MASKCOUNT, HOOK_STEP);
+    set_step(vm, HOOK_STEP);
     return vm;
 }
 

@@ -29,6 +29,7 @@ struct holder;
 #define VM_ALLOW_LOADLIB 8u
 
 #define VM_TEXT 320
+#define BYTES_PER_CHARGE 64u /* that are allocated, written or compared */
 
 struct vm_options {
     int64_t memory;       /* bytes a state, and bytes that one call may write into events */
@@ -53,7 +54,11 @@ struct vm {
     uint64_t used;    /* instructions and charges of this call */
     uint64_t written; /* bytes that this call put into arenas */
     enum vm_stop stop;
-    bool hook_fast;         /* some thread of the state has its hook at every instruction */
+    int hook_step;          /* instructions from one hook of L to the next */
+    bool long_texts;        /* the state has, or had, texts with which one instruction takes long */
+    int64_t hook_at;        /* when the hook of this call ran last; 0: not yet */
+    int64_t cpu_at;         /* what the thread had computed then; 0: nobody asked */
+    const struct weir_cpu_extension *cpu; /* NULL: the host cannot tell */
     struct weir_arena *tmp; /* use vm_tmp(); emptied at vm_begin and vm_next */
     bool tmp_used;
 
@@ -110,6 +115,9 @@ struct weir_result vm_result(const struct vm *vm);
 _Noreturn void vm_stop(lua_State *L, enum vm_stop why);
 /* Counts work of a C function as n instructions. */
 void vm_charge(lua_State *L, uint64_t n);
+/* The same for work that only its time tells: vm_cpu before it, what that gave to vm_charge_cpu behind it. */
+int64_t vm_cpu(lua_State *L);
+void vm_charge_cpu(lua_State *L, int64_t since);
 /* Counts bytes written into arenas. */
 void vm_written(lua_State *L, size_t n);
 /* Grows an array of the call; counted against the cap. Raises a Lua error, or returns. */

@@ -264,6 +264,17 @@ static void check_concern(const struct config *cf, const struct weir_report *r)
         r->error(r, "write_concern.timeout", -1, "must be at least 1ms");
 }
 
+/* The files that the driver reads. */
+static void report_files(const mongoc_uri_t *uri, const struct weir_report *report)
+{
+    static const char *const options[] = {MONGOC_URI_TLSCAFILE, MONGOC_URI_TLSCERTIFICATEKEYFILE};
+    for (size_t i = 0; report->file != NULL && i < sizeof(options) / sizeof(options[0]); i++) {
+        const char *path = mongoc_uri_get_option_as_utf8(uri, options[i], NULL);
+        if (path != NULL)
+            report->file(report, weir_cstr(path));
+    }
+}
+
 void mongodb_check(const void *config, const struct weir_report *report)
 {
     const struct config *cf = config;
@@ -273,6 +284,8 @@ void mongodb_check(const void *config, const struct weir_report *report)
         report->error(report, "uri", -1,
                       "%s; expected something like mongodb://user:password@host:27017/?tls=true",
                       why);
+    if (uri != NULL)
+        report_files(uri, report);
     const char *idle = uri != NULL ? connect_idle_option(uri) : NULL;
     if (idle != NULL)
         report->warning(report, "uri", -1,
@@ -280,6 +293,12 @@ void mongodb_check(const void *config, const struct weir_report *report)
                         "connection, and looks for a primary once a write, within the sink's "
                         "timeout",
                         idle);
+    const char *insecure = uri != NULL ? connect_insecure_option(uri) : NULL;
+    if (insecure != NULL)
+        report->warning(report, "uri", -1,
+                        "with %s the server's certificate is not verified: anybody on the way can read and "
+                        "change the events; set tlsCAFile instead",
+                        insecure);
     mongoc_uri_destroy(uri);
     check_names(cf, report);
     check_ids(cf, report);

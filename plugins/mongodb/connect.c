@@ -186,6 +186,17 @@ const char *connect_idle_option(const mongoc_uri_t *uri)
     return NULL;
 }
 
+const char *connect_insecure_option(const mongoc_uri_t *uri)
+{
+    static const char *const insecure[] = {MONGOC_URI_TLSINSECURE,
+                                           MONGOC_URI_TLSALLOWINVALIDCERTIFICATES,
+                                           MONGOC_URI_TLSALLOWINVALIDHOSTNAMES};
+    for (size_t i = 0; i < sizeof(insecure) / sizeof(insecure[0]); i++)
+        if (mongoc_uri_get_option_as_bool(uri, insecure[i], false))
+            return insecure[i];
+    return NULL;
+}
+
 mongoc_uri_t *connect_uri(const char *text, char why[CONNECT_TEXT])
 {
     char logged[CONNECT_TEXT] = "";

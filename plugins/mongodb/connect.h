@@ -29,6 +29,8 @@ mongoc_uri_t *connect_uri(const char *text, char why[CONNECT_TEXT]);
 
 /* NULL, or an option in it that has no effect in this sink. */
 const char *connect_idle_option(const mongoc_uri_t *uri);
+/* NULL, or an option in it by which any certificate is taken. */
+const char *connect_insecure_option(const mongoc_uri_t *uri);
 
 /* A copy of the write concern that a connection string asks for: the server's default where it asks
  * for none. */

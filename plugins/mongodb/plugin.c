@@ -119,7 +119,8 @@ static const struct weir_option options[] = {
      .offset = offsetof(struct config, uri),
      .doc =
          "Connection string: mongodb:// or mongodb+srv://, with user, password, TLS, replica set "
-         "and all other options of the driver.",
+         "and all other options of the driver. Where a file that tlsCAFile or tlsCertificateKeyFile "
+         "names changes, the sink connects anew.",
      .example = "\"mongodb://127.0.0.1:27017\""},
     {.name = "database",
      .type = WEIR_OPT_TEMPLATE,

@@ -65,6 +65,18 @@ static void unqueue(struct client *c, struct group *g)
     list_prepend(&c->queue, &kept);
 }
 
+/* The thread keeps the time: it knows the host's clock. */
+void client_flush(struct client *c, const struct group *g, int64_t until_ns)
+{
+    pthread_mutex_lock(&c->lock);
+    c->flush_ns = until_ns;
+    client_wake_thread(c);
+    while (c->running && c->flush_ns != WEIR_NEVER && atomic_load(&g->n_waiting) > 0)
+        pthread_cond_wait(&c->changed, &c->lock);
+    c->flush_ns = WEIR_NEVER;
+    pthread_mutex_unlock(&c->lock);
+}
+
 void client_release(struct client *c, struct group *take_group)
 {
     if (take_group == NULL)
@@ -88,6 +100,7 @@ struct client *client_new(const struct weir_host *h, const struct client_config 
         return NULL;
     c->config = *config;
     c->free = h->free;
+    c->flush_ns = WEIR_NEVER;
     pthread_mutex_init(&c->lock, NULL);
     pthread_cond_init(&c->changed, NULL);
     list_init(&c->queue);

@@ -37,6 +37,8 @@ void client_leave(struct client *c, const struct weir_host *h);
 uint32_t client_ask_cache(struct client *c, struct group *g);
 /* Sends the questions that are WAITING. The group must not move until n_waiting is 0. */
 void client_submit(struct client *c, struct group *g);
+/* Waits until all of the group is answered, until the time at most. [control] */
+void client_flush(struct client *c, const struct group *g, int64_t until_ns);
 /* Lets go of a group, whether its answers came or not. NULL is allowed. */
 void client_release(struct client *c, struct group *take_group);
 

@@ -51,6 +51,7 @@ static void answered(struct client *c, struct question *q)
     bool orphaned = g->orphaned;
     if (atomic_fetch_sub(&g->n_waiting, 1) != 1)
         return;
+    pthread_cond_broadcast(&c->changed); /* somebody may wait in client_flush */
     if (orphaned)
         group_free(g, c->free);
     else
@@ -447,6 +448,19 @@ static void use_host(struct client *c, const struct weir_host *h)
     pthread_cond_broadcast(&c->changed);
 }
 
+/* Whoever waits in client_flush is told when its time is over. */
+static void keep_flush_time(struct client *c, int64_t *until_ns)
+{
+    if (c->flush_ns == WEIR_NEVER)
+        return;
+    if (c->host->now(c->host) >= c->flush_ns) {
+        c->flush_ns = WEIR_NEVER;
+        pthread_cond_broadcast(&c->changed);
+        return;
+    }
+    sooner(until_ns, c->flush_ns);
+}
+
 /* One turn; false where the thread is to end. */
 static bool turn(struct client *c)
 {
@@ -458,6 +472,7 @@ static bool turn(struct client *c)
     if (go_on && c->queue.first != NULL)
         plan(c, c->host->now(c->host), &until_ns);
     until_ns = first_deadline(c, until_ns);
+    keep_flush_time(c, &until_ns);
     pthread_mutex_unlock(&c->lock);
     if (!go_on)
         return false;

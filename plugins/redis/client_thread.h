@@ -42,6 +42,7 @@ struct client {
     bool running, stopping;
     size_t sent_bytes;
     struct failures failures; /* of finding the servers */
+    int64_t flush_ns;         /* somebody waits in client_flush until then; WEIR_NEVER: nobody */
 
     const struct weir_host *host; /* what the connections use; changed by the thread alone */
     struct servers servers;       /* the thread's alone while it runs */

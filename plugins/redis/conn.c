@@ -106,6 +106,7 @@ void conn_break(struct conn *c, const char *code, const char *fmt, ...)
 void conn_open(struct conn *c)
 {
     conn_close(c);
+    c->n_opened++;
     c->deadline_ns = c->h->now(c->h) + c->config->connect_timeout_ns;
     connect_begin(c);
 }

@@ -44,6 +44,7 @@ struct conn {
     struct tls_link *link; /* of the socket */
     char where[300];       /* "host:port" or a path, for messages */
     enum conn_state state;
+    uint64_t n_opened; /* tells its connections apart; 0 = there was none */
     int fd;
     struct resolve *resolve;       /* under way, may outlast several conn_open; else NULL */
     struct addrinfo *infos, *info; /* addresses of the host; the one that is tried */

@@ -16,17 +16,20 @@
 const struct weir_option tls_options[N_TLS_OPTIONS] = {
     {.name = "ca",
      .type = WEIR_OPT_PATH,
+     .flags = WEIR_OPT_CONTENT,
      .offset = TLS_OFFSET(ca),
      .doc = "File with the certificates (PEM) that the server's is verified by; without it those "
             "that the system trusts.",
      .example = "/etc/ssl/redis-ca.pem"},
     {.name = "cert",
      .type = WEIR_OPT_PATH,
+     .flags = WEIR_OPT_CONTENT,
      .offset = TLS_OFFSET(cert),
      .doc = "File with the client's certificate (PEM), where the server wants one.",
      .example = "/run/secrets/redis.crt"},
     {.name = "key",
      .type = WEIR_OPT_PATH,
+     .flags = WEIR_OPT_CONTENT,
      .offset = TLS_OFFSET(key),
      .doc = "File with the key of `cert` (PEM, not encrypted).",
      .example = "/run/secrets/redis.key"},
@@ -36,12 +39,11 @@ const struct weir_option tls_options[N_TLS_OPTIONS] = {
      .doc = "The name that the certificate must have and that is sent as SNI; without it the host "
             "of the URL, and of each node that is found.",
      .example = "redis.internal"},
-    {.name = "verify",
+    {.name = "insecure_skip_verify",
      .type = WEIR_OPT_BOOL,
-     .offset = TLS_OFFSET(verify),
-     .def = "true",
-     .doc = "Whether the server's certificate is verified; `false` trusts anybody who answers.",
-     .example = "false"},
+     .offset = TLS_OFFSET(insecure_skip_verify),
+     .def = "false",
+     .doc = "Take any certificate, of whomever: not verified, TLS protects from nobody who is on the way."},
 };
 
 const struct weir_option sentinel_options[N_SENTINEL_OPTIONS] = {
@@ -99,7 +101,7 @@ static void check_tls(const struct conn_config *cf, const struct address *a,
     char text[300];
     const char *option;
     bool any = tls->ca.len + tls->cert.len + tls->key.len + tls->server_name.len > 0;
-    if (!a->tls && (any || !tls->verify)) {
+    if (!a->tls && (any || tls->insecure_skip_verify)) {
         report->error(
             report, "tls", -1,
             "TLS is used only where `url` begins with rediss://, which this one does not");
@@ -111,11 +113,11 @@ static void check_tls(const struct conn_config *cf, const struct address *a,
                       tls->cert.len > 0 ? "key" : "cert");
         return;
     }
-    if (!tls->verify && tls->ca.len > 0)
+    if (tls->insecure_skip_verify && tls->ca.len > 0)
         report->error(report, "tls.ca", -1,
-                      "`verify: false` makes no use of it; leave one of them out");
-    else if (!tls->verify)
-        report->warning(report, "tls.verify", -1,
+                      "`insecure_skip_verify` makes no use of it; leave one of them out");
+    else if (tls->insecure_skip_verify)
+        report->warning(report, "tls.insecure_skip_verify", -1,
                         "the server's certificate is not verified: anybody between here and the "
                         "server can read and change everything");
     struct tls *context = a->tls ? tls_new(report->host, tls, &option, text, sizeof(text)) : NULL;

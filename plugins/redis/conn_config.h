@@ -9,7 +9,7 @@
 
 struct tls_config {
     struct weir_str ca, cert, key, server_name;
-    bool verify;
+    bool insecure_skip_verify;
 };
 
 struct sentinel_config {

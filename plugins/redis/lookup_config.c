@@ -27,6 +27,7 @@ static const struct weir_option cache_fields[] = {
      .example = "100000"},
     {.name = "size",
      .type = WEIR_OPT_SIZE,
+     .flags = WEIR_OPT_MEMORY,
      .offset = CACHE_OFFSET(bytes),
      .def = "16MiB",
      .min = 1024,

@@ -9,5 +9,6 @@
 
 extern const struct weir_type type_redis_sink;
 extern const struct weir_type type_redis_lookup;
+extern const struct weir_type type_redis_dedupe;
 
 #endif

@@ -15,6 +15,7 @@ struct pipe {
     struct queue sent;
     unsigned got;             /* replies to the first of them so far */
     unsigned first_part;      /* of it, as it was sent */
+    uint64_t knows_script;    /* the connection (n_opened) that has shown that its server does */
     struct weir_result worst; /* of these; verdict 0 = no error yet */
     char text[320];           /* its message */
 };

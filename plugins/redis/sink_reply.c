@@ -40,6 +40,7 @@ static bool send_again(struct sink *self, struct server *server, struct item *it
     if (self->command.once_ms > 0 && !item->whole_script && text.len >= sizeof(no_script) - 1 &&
         memcmp(text.ptr, no_script, sizeof(no_script) - 1) == 0) {
         item->whole_script = true;
+        ((struct pipe *)server->user)->knows_script = 0;
     } else {
         struct server *to = servers_redirect(&self->servers, text, server, &ask);
         if (to == NULL)
@@ -73,6 +74,8 @@ static void take_reply(struct sink *self, struct server *server, const struct re
     } else if (reply->type == REPLY_ERROR && p->worst.verdict != WEIR_VERDICT_PENDING) {
         note_error(self, server, reply->text);
     }
+    if (reply->type != REPLY_ERROR && p->got % per_part == 0) /* not that of ASKING */
+        p->knows_script = server->conn.n_opened;
     if (p->got < n_replies)
         return;
     struct item done = queue_pop(&p->sent);

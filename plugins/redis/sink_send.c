@@ -51,25 +51,49 @@ static bool can_send(struct sink *self, struct server *server, struct weir_resul
     return false;
 }
 
-/* In a cluster the command says by its key which server it is for. */
-static struct server *encode_apart(struct sink *self, struct item *item, struct weir_arena *a,
-                                   struct weir_result *ret)
+/* Until the server has shown that it knows the guard's script every event brings it. Of those that
+ * do not, another client could let the later ones pass while the first is sent back by NOSCRIPT. */
+static void bring_script(const struct sink *self, const struct server *server, struct item *item)
 {
-    struct command_put put = {.out = &self->one,
-                              .whole_script = item->whole_script,
-                              .asking = item->target != NULL,
-                              .first_part = item->first_part};
+    const struct pipe *p = server->user;
+    bool known = p != NULL && p->knows_script == server->conn.n_opened;
+    item->whole_script = item->whole_script || (self->command.once_ms > 0 && !known);
+}
+
+static bool encode_one(struct sink *self, const struct item *item, struct weir_arena *a,
+                       struct command_put *ret_put)
+{
+    *ret_put = (struct command_put){.out = &self->one,
+                                    .whole_script = item->whole_script,
+                                    .asking = item->target != NULL,
+                                    .first_part = item->first_part};
     struct weir_event *ev = weir_event_at(item->op->batch, item->index);
     self->one.len = 0;
     if (self->one.cap > ONE_KEEP)
         bytes_done(&self->one);
-    if (command_put(&self->command, item->op->batch, ev, &put, a) != WEIR_VERDICT_OK) {
-        *ret = put.ret_result;
-        return NULL;
+    return command_put(&self->command, item->op->batch, ev, ret_put, a) == WEIR_VERDICT_OK;
+}
+
+/* In a cluster the command says by its key which server it is for, and so how it is to be written. */
+static struct server *encode_apart(struct sink *self, struct item *item, struct weir_arena *a,
+                                   struct weir_result *ret)
+{
+    for (;;) {
+        struct command_put put;
+        if (!encode_one(self, item, a, &put)) {
+            *ret = put.ret_result;
+            return NULL;
+        }
+        struct server *server = item->target != NULL
+                                    ? item->target
+                                    : servers_for(&self->servers, slot_of(put.ret_route));
+        if (!can_send(self, server, ret))
+            return NULL;
+        bool whole = item->whole_script;
+        bring_script(self, server, item);
+        if (item->whole_script == whole)
+            return server;
     }
-    struct server *server =
-        item->target != NULL ? item->target : servers_for(&self->servers, slot_of(put.ret_route));
-    return can_send(self, server, ret) ? server : NULL;
 }
 
 static bool put_apart(struct sink *self, struct item *item, struct conn *c)
@@ -106,6 +130,7 @@ static bool send_item(struct sink *self, struct item item, struct weir_arena *a,
         if (!put_apart(self, &item, &server->conn))
             return false;
     } else {
+        bring_script(self, server, &item);
         struct command_put put = {.out = &server->conn.out, .whole_script = item.whole_script};
         struct weir_event *ev = weir_event_at(item.op->batch, item.index);
         if (command_put(&self->command, item.op->batch, ev, &put, a) != WEIR_VERDICT_OK) {

@@ -144,7 +144,7 @@ static bool setup(struct tls *t, const struct tls_config *cf, const char **ret_o
     SSL_CTX_set_min_proto_version(t->context, TLS1_2_VERSION);
     SSL_CTX_set_mode(t->context,
                      SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-    SSL_CTX_set_verify(t->context, cf->verify ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, NULL);
+    SSL_CTX_set_verify(t->context, cf->insecure_skip_verify ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, NULL);
     /* An end without a farewell is told from a whole reply by Redis's protocol. */
     SSL_CTX_set_options(t->context, SSL_OP_IGNORE_UNEXPECTED_EOF);
     SSL_CTX_set_default_passwd_cb(t->context, no_passphrase);
@@ -161,7 +161,7 @@ struct tls *tls_new(const struct weir_host *h, const struct tls_config *cf, cons
         return NULL;
     t->alloc = h->alloc;
     t->release = h->free;
-    t->verify = cf->verify;
+    t->verify = !cf->insecure_skip_verify;
     snprintf(t->server_name, sizeof(t->server_name), "%.*s", (int)cf->server_name.len,
              cf->server_name.len > 0 ? cf->server_name.ptr : "");
     if (setup(t, cf, ret_option, text, cap))

@@ -19,7 +19,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from weirtest import session  # noqa: E402
 from weirtest.servers import Kafka, Redis  # noqa: E402
-from weirtest.tools import unique_name  # noqa: E402
 
 from measure import BUILD, Middle, run_limit  # noqa: E402
 from scenarios import FLOWS, REPORTS  # noqa: E402

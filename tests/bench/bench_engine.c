@@ -134,7 +134,7 @@ int main(int argc, char **argv)
     opt->retry.initial = opt->retry.max = WEIR_NS_PER_S;
     opt->timeout = 30 * WEIR_NS_PER_S;
     opt->on_reject = WR_ON_STOP;
-    struct wr_plan plan = {.name = weir_cstr("bench"), .components = comps, .n_components = 2};
+    struct wr_plan plan = {.name = weir_cstr("bench"), .components = comps, .n_components = 2, .refs = 1};
     struct wr_runtime rt = {wr_clock_system(), NULL, wr_metrics_new(1000)};
     struct weir_error err;
     struct wr_pipeline *p = wr_pipeline_new(&plan, &rt, &err);

@@ -16,10 +16,12 @@ ROOT = Path(__file__).resolve().parents[2]
 # whether it says how many were parsed.
 FLOWS = {
     "file-parse-blackhole": (8000, True), "file-parse-file": (8000, True),
-    "file-lua-file": (4000, True), "http-1-blackhole": (None, False),
-    "http-100-blackhole": (None, False), "http-1-kafka": (None, False),
-    "http-100-kafka": (None, False), "kafka-parse-blackhole": (4000, True),
-    "kafka-lua-kafka": (2000, False), "kafka-redis": (2000, False), "kafka-mongodb": (1000, False),
+    "file-lua-file": (4000, True), "file-dedupe-blackhole": (2000, True),
+    "file-sample-throttle-blackhole": (4000, True), "file-disk-blackhole": (4000, False),
+    "http-1-blackhole": (None, False), "http-100-blackhole": (None, False), "http-100-disk": (None, False),
+    "http-1-kafka": (None, False), "http-100-kafka": (None, False), "kafka-parse-blackhole": (4000, True),
+    "kafka-lua-kafka": (2000, False), "kafka-redis": (2000, False),
+    "kafka-redis_dedupe-blackhole": (1000, False), "kafka-mongodb": (1000, False),
 }
 REPORTS = {"engine": 3, "memory": 2, "ready": 2}
 

@@ -18,6 +18,7 @@ ELSEWHERE = {
     "./scripts/quickstart": "tests/flow/test_quickstart.py",
     "./scripts/quickstart --platform": "tests/flow/test_quickstart.py",
     "./scripts/test": ".ci/run",
+    "./scripts/chaos --kills 200 --events 1000000 --readme": "tests/chaos/test_chaos.py",
     "cmake -DWEIR_FUZZ=ON": "scripts/test",
     "cc -shared -fPIC $(pkg-config --cflags weir) loud.c -o loud.so": "tests/docs/test_reference.py",
 }
@@ -107,8 +108,9 @@ def test_no_block_is_passed_over():
 @pytest.mark.parametrize("span", [span for span in spans() if re.match(r"weir( |$)", span)])
 def test_command_of_weir_in_a_sentence(weir, span):
     words = shlex.split(span)[1:]
-    values = {"FILE": str(weir.write(ENDS)), "NAME": "blackhole", ".": str(weir.folder)}
-    if words in (["check"], ["run"]):
+    values = {"FILE": str(weir.write(ENDS)), "NAME": "blackhole", ".": str(weir.folder),
+              "PATH": str(weir.folder)}
+    if words in (["check"], ["run"], ["replay"]):
         words.append("--help")
     done = weir.command(*(values.get(word, word) for word in words or ["--help"]))
     assert done.code == 0, done

@@ -54,6 +54,10 @@ SECONDS = {"own_kafka": 20, "platform_servers": 15, "own_mongodb": 8, "failing_s
 # ---- one process or several ------------------------------------------------------------------
 
 def pytest_configure(config):
+    # pytest-xdist 3.8 marks groups in this member, which pytest 9.2 no longer has.
+    if not hasattr(pytest.Item, "_nodeid"):
+        raise pytest.UsageError(f"pytest {pytest.__version__} hides the groups of tests from pytest-xdist, so "
+                                "each process would start servers of its own: run scripts/setup --test")
     # An end by SIGTERM goes the way of Ctrl-C, so that servers and weirs are stopped. The signal of
     # Ctrl-C itself may be ignored: shells start background jobs so.
     signal.signal(signal.SIGTERM, _interrupt)

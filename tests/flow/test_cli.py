@@ -79,7 +79,7 @@ def test_help_of_a_command(weir, name):
 
 def test_every_option_of_help_is_taken(weir):
     """Each option that --help names is understood, with and without "="."""
-    values = {"ADDR": "127.0.0.1:0", "DIR": str(weir.folder), "DURATION": "1s"}
+    values = {"ADDR": "127.0.0.1:0", "DIR": str(weir.folder), "DURATION": "1s", "SIZE": "256MiB"}
     path = weir.write(ENDS)
     for name in COMMANDS:
         text = weir.command(name, "--help").out
@@ -520,7 +520,8 @@ SHOWN = "  shown: {type: stdout, inputs: [in], on_reject: drop}\n"
 
 def start_closed(weir, text, closed):
     """`weir run` with standard descriptors closed by the shell, as in `<&-`."""
-    return subprocess.Popen(["sh", "-c", f'exec "$@" {closed}', "sh", weir.bin, "run", weir.write(text)],
+    return subprocess.Popen(["sh", "-c", f'exec "$@" {closed}', "sh", weir.bin, "run", weir.write(text),
+                             "--core-dumps"],  # its descriptors are looked at
                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                             text=True, env=dict(os.environ, WEIR_PLUGIN_PATH=weir.plugin_path))
 

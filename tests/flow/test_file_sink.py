@@ -136,7 +136,7 @@ def test_few_descriptors_for_many_names(weir, out, options):
 def test_descriptors_are_bounded(weir, out):
     events(weir, *({"n": i, "t": i % 100} for i in range(1000)))
     r = weir.start(pipeline('path: out, name: "{{ t }}.x", max_open: 5',
-                            "{type: file, path: in.ndjson, follow: true}"))
+                            "{type: file, path: in.ndjson, follow: true}"), args=["--core-dumps"])
     wait_until(lambda: sum(map(len, files(out).values())) == 1000, 30, "all is written")
     links = [os.readlink(f"/proc/{r.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{r.pid}/fd")]
     assert 1 <= sum(str(out) in link for link in links) <= 5

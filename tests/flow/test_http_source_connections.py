@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import signal
 import socket
 import threading
 import time
@@ -157,6 +158,24 @@ def test_idle_connections_make_room(edge):
     busy.sendall(b"}")
     assert read_answers(busy, 1) == [(200, {"accepted": 1})], "a request is never cut short"
     for s in idle:
+        s.close()
+
+
+def test_a_lane_that_was_busy_hears_all_requests_before_it_makes_room(edge):
+    """It stands still for longer than idle connections may stay. A turn afterwards hears of 128 connections."""
+    n = 300
+    e = edge(f"max_connections: {n + 1}\n    lanes: 1")
+    held = [e.socket(60) for _ in range(n)]
+    wait_until(lambda: e.running.metric("weir_http_connections") == n, 20)
+    e.running.signal(signal.SIGSTOP)
+    last = e.socket(60)  # the last place
+    for k, s in enumerate(held):
+        s.sendall(request(b'{"n":%d}' % k))
+    time.sleep(1.3)
+    e.running.signal(signal.SIGCONT)
+    assert [read_answers(s, 1) for s in held] == [[(200, {"accepted": 1})]] * n
+    assert sorted(p["n"] for p in e.payloads()) == list(range(n))
+    for s in held + [last]:
         s.close()
 
 

@@ -111,7 +111,7 @@ def refused(weir, cluster, unique):
         source, target = cluster.topic(), cluster.topic()
         cluster.produce(source, [{"n": 1}])
         running = weir.start(text(cluster.at(listener), source, target, unique("g"), options,
-                                  more="shutdown_timeout: 1s"))
+                                  more="shutdown_timeout: 1s"), ready=False)
         # The sink says so before there is anything to write.
         lines = [running.wait_log(message, component=who, timeout=40)[0]
                  for who in (("in", "out") if sink else ("in",))]
@@ -120,6 +120,10 @@ def refused(weir, cluster, unique):
         assert running.alive
         kind = "authentication" if "login" in message else "connection"
         assert running.metric("weir_kafka_errors_total", component="in", error=kind) >= 1
+        if kind == "authentication":
+            answer = running.get("/readyz")
+            assert answer.status_code == 503 and message in answer.json()["pipelines"][0]["reason"]
+            assert running.get("/livez").status_code == 200
         running.stop(expect=None)
         return lines[0]
     return start
@@ -179,7 +183,7 @@ def test_a_client_key_with_a_password(copies, certs):
 
 def test_a_broker_with_another_name_only_without_verification(copies, refused, certs):
     refused("ELSEWHERE", f"tls: {{ca: {certs}/ca.pem}}", "TLS with a Kafka broker failed")
-    copies("ELSEWHERE", f"tls: {{ca: {certs}/ca.pem, verify: false}}")
+    copies("ELSEWHERE", f"tls: {{ca: {certs}/ca.pem, insecure_skip_verify: true}}")
 
 
 def test_a_strange_authority_is_told(refused, certs):
@@ -243,12 +247,14 @@ def test_a_token_that_nobody_renews_is_told_and_taken_once_it_is(weir, cluster, 
     source, target = cluster.topic(), cluster.topic()
     path = weir.write("", "token")
     running = weir.start(text(cluster.at("TOKEN"), source, target, unique("g"),
-                              "sasl: {mechanism: OAUTHBEARER, oauth: {file: token}}"))
+                              "sasl: {mechanism: OAUTHBEARER, oauth: {file: token}}"), ready=False)
     cluster.produce(source, [{"n": 1}])
     for who in ("in", "out"):
         assert "is empty" in running.wait_log("Kafka refuses the login", component=who)[0]["reason"]
+    assert running.get("/readyz").status_code == 503
     renew(path, token(3600))
     cluster.consume(target, 1, timeout=60)
+    running.wait_ready()
     running.stop()
 
 
@@ -326,7 +332,7 @@ sources:
   in: {{type: kafka, brokers: "127.0.0.1:9", topics: [t], group: g,
         sasl: {{mechanism: OAUTHBEARER, oauth: {{file: token}}}}}}
 sinks: {{out: {{type: blackhole}}}}
-""")
+""", ready=False)
     assert message in running.wait_log("Kafka refuses the login: check `sasl`")[0]["reason"]
     running.stop(expect=None)
 
@@ -335,7 +341,7 @@ def test_a_token_that_is_not_there_yet_is_a_warning(weir):
     pipeline = text("127.0.0.1:9", "s", "t", "g", "sasl: {mechanism: OAUTHBEARER, oauth: {file: nowhere}}")
     checked = weir.check(pipeline, expect=0)
     assert "nowhere' cannot be read now: No such file" in checked.text
-    running = weir.start(pipeline)
+    running = weir.start(pipeline, ready=False)
     assert "cannot be opened" in running.wait_log("Kafka refuses the login", component="out")[0]["reason"]
     running.stop()
 
@@ -357,12 +363,37 @@ def test_denied_topics_wait_for_access(weir, cluster, unique):
                               "sasl: {mechanism: PLAIN, user: weir, password: s3cret}"))
     line = running.wait_log("sink unavailable", component="out", timeout=40)[0]
     assert line["code"] == "denied" and target in line["reason"]
+    assert f"Kafka denies writing to the topic '{target}'" in running.get("/readyz").json()["pipelines"][0]["reason"]
     for gone in cluster.admin.delete_acls([AclBindingFilter(
             ResourceType.TOPIC, target, ResourcePatternType.LITERAL, None, None, AclOperation.ANY,
             AclPermissionType.ANY)]).values():
         gone.result(20)
     got = [m.json["n"] for m in cluster.consume(target, 100, timeout=60)]
     assert sorted(got) == list(range(100))
+    running.wait_ready()
+    running.stop()
+
+
+@pytest.mark.parametrize("operation", ["READ", "DESCRIBE"])
+def test_a_denied_source_is_not_ready_until_it_may_read(weir, cluster, unique, operation):
+    source, target, group = cluster.topic(), cluster.topic(), unique("g")
+    rule = AclBinding(ResourceType.TOPIC, source, ResourcePatternType.LITERAL, "User:weir", "*",
+                      getattr(AclOperation, operation), AclPermissionType.DENY)
+    for made in cluster.admin.create_acls([rule]).values():
+        made.result(20)
+    cluster.produce(source, [{"n": n} for n in range(100)])
+    running = weir.start(text(cluster.at("LOGIN"), source, target, group,
+                              "sasl: {mechanism: PLAIN, user: weir, password: s3cret}"), ready=False)
+    line = running.wait_log("Kafka denies access to the topic", component="in", timeout=40)[0]
+    assert line["topic"] == source and line["user"] == "weir"
+    answer = wait_until(lambda: running.get("/readyz").json()["pipelines"][0].get("reason"), 20)
+    assert answer == f"source 'in': Kafka denies access to the topic '{source}'"
+    for gone in cluster.admin.delete_acls([AclBindingFilter(
+            ResourceType.TOPIC, source, ResourcePatternType.LITERAL, None, None, AclOperation.ANY,
+            AclPermissionType.ANY)]).values():
+        gone.result(20)
+    assert sorted(m.json["n"] for m in cluster.consume(target, 100, timeout=90)) == list(range(100))
+    running.wait_ready(40)
     running.stop()
 
 

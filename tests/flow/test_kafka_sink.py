@@ -8,6 +8,7 @@ import time
 
 import confluent_kafka
 import pytest
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from kafka_rig import python_library
 from weirtest import free_port, unique_name, wait_until
@@ -94,6 +95,22 @@ def test_time_is_that_of_the_writing_unless_told(weir, kafka, unique):
     assert kafka.consume(old)[0].time_ms == 1_500_000_000_123
 
 
+def test_a_clock_that_the_broker_refuses_is_waited_for(weir, kafka, unique):
+    """A topic that takes nothing older than a millisecond makes the clock of weir a wrong one."""
+    source, target = kafka.topic(), kafka.topic(message_timestamp_before_max_ms=1)
+    kafka.produce(source, [b'{"n": %d}' % n for n in range(50)])
+    running = weir.start(pipeline(kafka, source, unique("g"), f"brokers: {kafka.brokers}\n    topic: {target}\n"
+                                                              "    linger: 50ms"))
+    running.wait_log("the broker refuses the time of this machine", component="out")
+    entry = ConfigEntry("message.timestamp.before.max.ms", str(10**13),
+                        incremental_operation=AlterConfigOpType.SET)
+    (done,) = kafka.admin.incremental_alter_configs(
+        [ConfigResource(ResourceType.TOPIC, target, incremental_configs=[entry])]).values()
+    done.result(20)
+    running.wait()
+    assert sorted(m.json["n"] for m in kafka.consume(target)) == list(range(50))
+
+
 @pytest.mark.parametrize("compression", ["none", "gzip", "snappy", "lz4", "zstd"])
 def test_compressions(weir, kafka, unique, compression):
     target = kafka.topic()
@@ -115,6 +132,39 @@ def test_order_of_a_key_is_kept(weir, kafka, unique):
     assert len(by_key) == 97 and sum(map(len, by_key.values())) == 50000
     for numbers in by_key.values():
         assert numbers == sorted(numbers)
+
+
+def in_order(messages):
+    """Events of a key, each where it came first."""
+    by_key = collections.defaultdict(list)
+    for m in messages:
+        if m.json["n"] not in by_key[m.key]:
+            by_key[m.key].append(m.json["n"])
+    return all(numbers == sorted(numbers) for numbers in by_key.values())
+
+
+@pytest.mark.sanitize
+@pytest.mark.parametrize("library", ["system", "python"])
+def test_order_of_a_key_is_kept_where_the_broker_refuses_requests(weir, kafka, unique, library):
+    """A request that is too large for the topic is refused, while smaller ones with later events of its keys
+    wait behind it."""
+    target = kafka.topic(partitions=2, max_message_bytes=100000)
+    source, total = kafka.topic(), 6000
+    values = [{"n": n, "fill": "x" * (1500 if n // 200 % 2 == 0 else 5)} for n in range(total)]
+    kafka.produce(source, values, key=lambda i, _: str(i % 7))
+    running = weir.run(pipeline(kafka, source, unique("g"), f"""brokers: {kafka.brokers}
+    topic: {target}
+    compression: none
+    linger: 2ms
+    batch: {{events: 200}}
+    retry: {{initial: 20ms, max: 100ms}}
+    on_reject: drop"""), env=python_library() if library == "python" else None)
+    got = kafka.consume(target)
+    found = [m.json["n"] for m in got]
+    assert sorted(set(found)) == list(range(total))
+    assert in_order(got) and repeated(found) == []
+    assert running.find_log("", code="request_too_large")
+    assert not running.find_log("event rejected")
 
 
 # ---- Away brokers ------------------------------------------------------------------------------
@@ -311,6 +361,22 @@ dead_letter: failed""")
     assert len(letters) == 3 and all("larger than the topic's max.message.bytes" in l for l in letters)
 
 
+def test_too_large_for_the_broker_is_a_dead_letter(weir, kafka, own_kafka, unique):
+    """The limit is the broker's own, and lower than ours: only what is larger goes to the dead letter."""
+    broker, source, dead = own_kafka("message.max.bytes=20000"), kafka.topic(), kafka.topic()
+    target = broker.topic()
+    kafka.produce(source, [{"n": n, "fill": "x" * (50000 if n == 7 else 1000)} for n in range(300)])
+    weir.run(pipeline(kafka, source, unique("g"), f"""brokers: {broker.brokers}
+    topic: {target}
+    compression: none
+    retry: {{max: 200ms}}
+    on_reject: dead_letter""", more=f"""  failed: {{type: kafka, brokers: "{kafka.brokers}", topic: {dead}}}
+dead_letter: failed"""))
+    assert sorted(m.json["n"] for m in broker.consume(target)) == [n for n in range(300) if n != 7]
+    letters = [m.value.decode() for m in kafka.consume(dead)]
+    assert len(letters) == 1 and "too_large" in letters[0]
+
+
 @pytest.mark.sanitize
 def test_a_fixed_topic_that_is_missing_is_waited_for(weir, kafka, own_kafka, unique):
     broker, source = own_kafka("auto.create.topics.enable=false"), kafka.topic()
@@ -411,6 +477,27 @@ def test_a_queue_that_stays_full_is_told_and_costs_nothing(weir, kafka, own_kafk
     assert [m.json["n"] for m in broker.consume(target, 1000, timeout=60, quiet=1)] == list(range(1000))
     line = running.wait_log("sink unavailable", component="out")[0]
     assert line["code"] == "queue_full" and "queue is full" in line["reason"]
+    assert not running.find_log("event rejected")
+    running.stop()
+
+
+@pytest.mark.parametrize("library", ["system", "python"])
+def test_writes_behind_the_first_one_do_not_block(weir, kafka, own_kafka, unique, library):
+    """The broker is away from the beginning, for less than the time that a write may take."""
+    broker, source = own_kafka(), kafka.topic()
+    target = broker.topic()
+    running = weir.start(pipeline(
+        kafka, source, unique("g"), f"brokers: {broker.brokers}\n    topic: {target}\n    on_reject: drop\n"
+        "    batch: {events: 10}\n    retry: {max: 500ms, attempts: 2}").replace("stop_at_end: true", ""),
+        env=python_library() if library == "python" else None)
+    broker.pause()
+    try:
+        kafka.produce(source, [{"n": n} for n in range(100)])
+        line, = running.wait_log("events will be written again", component="out", timeout=15)
+        assert line["code"] == "first_write" and target in line["reason"]
+    finally:
+        broker.resume()
+    assert [m.json["n"] for m in broker.consume(target, 100, timeout=60, quiet=1)] == list(range(100))
     assert not running.find_log("event rejected")
     running.stop()
 

@@ -378,7 +378,8 @@ def test_a_cooperative_group_with_an_old_library_is_refused(weir):
     assert "can abort or hang the process in librdkafka" in checked.text
 
 
-def test_static_member_keeps_its_partitions_over_a_restart(weir, kafka, unique):
+@pytest.mark.parametrize("end", ["stop", "kill"])
+def test_static_member_keeps_its_partitions_over_a_restart(weir, kafka, unique, end):
     source, target, group = kafka.topic(partitions=4), kafka.topic(), unique("g")
 
     def text(who):
@@ -388,9 +389,9 @@ def test_static_member_keeps_its_partitions_over_a_restart(weir, kafka, unique):
     wait_until(lambda: kafka.members(group) == 2, 30)
     wait_until(lambda: second.find_log("partitions taken on", partitions=2), 30)
     before = first.metric("weir_kafka_rebalances_total", component="in")
-    second.stop()
+    getattr(second, end)()
     second = weir.start(text("two"))
-    second.wait_log("partitions taken on")
+    second.wait_log("partitions taken on", partitions=2)
     kafka.produce(source, [{"n": n} for n in range(400)])
     assert sorted(numbers(kafka.consume(target, 400, quiet=1))) == list(range(400))
     assert first.metric("weir_kafka_rebalances_total", component="in") == before
@@ -406,6 +407,10 @@ def test_a_second_user_of_an_instance_id_is_told_apart(weir, kafka, unique):
     second = weir.start(text)
     second.wait_log("partitions taken on")
     first.wait_log("another process uses the same instance_id", timeout=40)
+    answer = wait_until(lambda: first.get("/readyz").json()["pipelines"][0].get("reason"))
+    assert "source 'in'" in answer and "another process uses the same instance_id" in answer
+    assert first.get("/readyz").status_code == 503
+    assert second.ready()
     second.stop()
     first.stop(expect=1)
 
@@ -526,7 +531,7 @@ WRONG = [
     ({"tls": "{ca: missing.pem}"}, "cannot be read: No such file"),
     ({"tls": "{certificate: pipeline-1.yaml}"}, "also set tls.key"),
     ({"tls": "{ca: pipeline-1.yaml}"}, "refuses this configuration"),
-    ({"tls": "{verify: false}"}, "has no effect, for nothing is encrypted"),
+    ({"tls": "{insecure_skip_verify: true}"}, "has no effect, for nothing is encrypted"),
     ({"tls": "{enabled: true, key_password: x}"}, "has no effect without tls.key"),
     ({"sasl": "{user: me, password: x}"}, "no mechanism"),
     ({"sasl": "{mechanism: PLAIN}"}, "mechanism PLAIN needs sasl.user"),

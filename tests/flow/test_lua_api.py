@@ -346,3 +346,131 @@ def test_tick_makes_events_of_its_own(weir):
     assert [t["tick"] for t in ticks] == [1, *range(3, len(ticks) + 2)]
     assert [t["final"] for t in ticks] == [False] * (len(ticks) - 1) + [True]
     assert r.find_log("yaml:15: once") and r.find_log("shut down", n=len(ticks) + 1)
+
+
+# ---- failing on purpose
+
+def test_a_hook_fails_events_on_purpose(hook):
+    """As it entered, with the reason and code that the script gives; the others of the batch go on."""
+    h = hook("""
+        function process(event, meta)
+          event.seen = true
+          meta.key = "changed"
+          if event.n == 1 then return weir.fail(event, "no user in it", "no_user") end
+          if event.n == 2 then weir.fail(event, "short") return nil end
+          if event.n == 3 then return weir.fail(event, "ä" .. ("x"):rep(5000), "long") end
+          return event
+        end""", [{"n": n} for n in range(5)])
+    assert [e["n"] for e in h.out] == [0, 4]
+    assert [(d["code"], d["payload"], "entered" in d, "key" in d) for d in h.dead] == [
+        ("no_user", '{"n": 1}', False, False), ("lua_fail", '{"n": 2}', False, False), ("long", '{"n": 3}', False, False)]
+    assert h.reasons[:2] == ["no user in it", "short"] and h.reasons[2] == "ä" + "x" * 998
+
+
+def test_a_batch_fails_one_event_alone(hook):
+    h = hook("""
+        function process_batch(events)
+          local out = {}
+          for _, event in ipairs(events) do
+            if event.n == 3 then weir.fail(event, "three", "t.h-r_3") else out[#out + 1] = event end
+          end
+          return out
+        end""", [{"n": n} for n in range(5)])
+    assert [e["n"] for e in h.out] == [0, 1, 2, 4] and h.codes == ["t.h-r_3"]
+
+
+def test_children_of_a_failed_event_go_on(hook):
+    h = hook("""
+        function process(event)
+          weir.fail(event, "split it", "split")
+          return {{part = 1}, {part = 2}}
+        end""", [{"n": 1}])
+    assert h.out == [{"part": 1}, {"part": 2}] and h.codes == ["split"]
+
+
+def test_held_events_can_be_failed(hook):
+    h = hook("""
+        local held = {}
+        function process(event) held[#held + 1] = weir.hold(event) end
+        function tick()
+          weir.fail(held[1], "first", "first")
+          weir.drop(held[2])
+          local last = held[3]
+          held = {}
+          return last
+        end""", [{"n": n} for n in range(3)])
+    assert [e["n"] for e in h.out] == [2] and h.codes == ["first"]
+    assert h.dead[0]["payload"] == '{"n": 0}'
+
+
+@pytest.mark.sanitize
+def test_process_ends_held_events_and_gives_its_own(hook):
+    """Not one of them is forgotten because the hook's answer is a plain one."""
+    h = hook("""
+        local held = {}
+        function process(event)
+          if event.n < 4 then held[#held + 1] = weir.hold(event) return end
+          if event.n == 4 then weir.drop(held[1]) held[1] = false return event end
+          if event.n == 5 then weir.fail(held[2], "the second", "second") held[2] = false return event end
+          if event.n == 6 then weir.drop(held[3]) held[3] = false return nil end
+          collectgarbage()
+          return event
+        end""", [{"n": n} for n in range(1, 9)])
+    assert [e["n"] for e in h.out] == [4, 5, 7, 8]
+    assert [(d["code"], d["payload"]) for d in h.dead] == [("second", '{"n": 2}')]
+
+
+@pytest.mark.sanitize
+def test_a_held_event_ends_once_by_whatever_it_is_named(hook):
+    """What is in it and its metadata stand for the held event, too."""
+    h = hook("""
+        local held = {}
+        function process(event)
+          if event.n < 4 then held[event.n] = weir.hold(event) return end
+          if event.n == 4 then weir.drop(held[1].sub) return held[1] end
+          if event.n == 5 then weir.drop(weir.meta(held[1])) weir.fail(held[1], "x") end
+          if event.n == 6 then weir.fail(held[1].sub, "x") return weir.join({held[1]}, {}) end
+          if event.n == 7 then weir.drop(held[1].sub, "why") end
+          if event.n == 8 then weir.drop(held[1].sub) return end
+          if event.n == 9 then weir.fail(weir.meta(held[2]), "x", "two") return end
+          return held[3]
+        end""", [{"n": n, "sub": {}} for n in range(1, 11)])
+    assert [e["n"] for e in h.out] == [3]
+    assert h.codes == ["lua_error"] * 4 + ["two"]
+    for reason, words in zip(h.reasons, ["given out twice"] * 3 + ["without a reason"]):
+        assert words in reason
+
+
+def test_many_codes_are_not_many_metrics(hook):
+    h = hook("""
+        function process(event) weir.fail(event, "n", "code" .. event.n) end
+        """, [{"n": n} for n in range(400)])
+    assert len(h.dead) == 400 and len(set(h.codes)) <= 257 and h.codes[0] == "code0" and h.codes[399] == "lua_fail"
+
+
+@pytest.mark.parametrize("call, why", [
+    ("weir.fail(event)", "string expected"),
+    ("weir.fail(event, {})", "string expected"),
+    ("weir.fail(event, 'x', 'no spaces')", "a code is 1 to 40"),
+    ("weir.fail(event, 'x', '')", "a code is 1 to 40"),
+    ("weir.fail(event, 'x', ('c'):rep(41))", "a code is 1 to 40"),
+    ("weir.fail({}, 'x')", "expected"),
+    ("weir.fail(nil, 'x')", "expected"),
+    ("weir.fail(event, 'x') return event", "was failed cannot be returned"),
+    ("weir.fail(event, 'x') return {event}", "was failed cannot be returned"),
+    ("weir.fail(event, 'x') return {a = 1}", "was failed cannot be returned"),
+    ("weir.fail(event, 'x') weir.hold(event)", "was failed already"),
+    ("weir.hold(event) weir.fail(event, 'x')", "is held already"),
+])
+def test_mistakes_with_fail(hook, call, why):
+    h = hook(f"function process(event) {call} end", [{"n": 1}])
+    assert h.codes == ["lua_error"] and why in h.reasons[0], h.dead
+
+
+def test_a_condition_fails_nothing(weir):
+    weir.run("""\
+sources: {in: {type: generate, count: 3}}
+transforms: {f: {type: filter, inputs: [in], on_error: stop, condition: "weir.fail == nil"}}
+sinks: {out: {type: file, inputs: [f], path: out.ndjson, on_reject: stop}}
+""")
+    assert len((weir.folder / "out.ndjson").read_text().splitlines()) == 3

@@ -266,6 +266,8 @@ BOMBS = {
     "into headers": "local s = ('x'):rep(1 << 18) while true do meta.headers.h = s end",
     "json text": "local s = ('x'):rep(1 << 18) while true do weir.json.encode(s) end",
     "copies of the event": "local l = {} while true do l[#l + 1] = weir.copy(event) end",
+    "out of the cache": "weir.cache.set('k', ('x'):rep(1 << 16)) while true do weir.cache.get('k') end",
+    "tables out of the cache": "weir.cache.set('k', {('x'):rep(1 << 16)}) while true do weir.cache.get('k') end",
     "handles": "local t = {} for i = 1, 1e6 do t[i] = 0 end event.l = t",
     "recursion": "local function f() return 1 + f() end f()",
     "closures": "local t = {} while true do t[#t + 1] = function() return t end end",

@@ -206,7 +206,7 @@ def test_sigterm_of_the_consumer_in_the_middle_loses_and_repeats_nothing(platfor
     platform.start("api")
     load = platform.load(events, batch=100, rate=4000).start()
     for part in (1, 2, 3):
-        load.wait_answered(15_000 * part)
+        load.wait_answered(12_000 * part)
         consumer.stop()
         assert len(load.answered) < len(events), "the load was over before the consumer was"
         consumer = platform.start("consumer")

@@ -124,9 +124,9 @@ def test_tls_names(weir, tls_redis, certificates):
     weir.run(pipeline(server.tls_url, f'{SET}, tls: {{ca: "{certificates}/ca.crt", '
                                       "server_name: redis.internal}"))
     assert server.client().dbsize() == 20
-    checked = weir.check(pipeline(server.tls_url, f"{SET}, tls: {{verify: false}}"))
+    checked = weir.check(pipeline(server.tls_url, f"{SET}, tls: {{insecure_skip_verify: true}}"))
     assert "not verified" in checked.text
-    weir.run(pipeline(server.tls_url, 'set: {key: "v:{{ id }}"}, tls: {verify: false}'))
+    weir.run(pipeline(server.tls_url, 'set: {key: "v:{{ id }}"}, tls: {insecure_skip_verify: true}'))
     assert server.client().dbsize() == 40
 
 
@@ -154,7 +154,7 @@ def test_tls_lookup_with_an_acl_user(weir, tls_redis, certificates):
 
 @pytest.mark.parametrize("url, tls, path, message", [
     ("redis://h", 'ca: "{c}/ca.crt"', "tls", "begins with rediss://"),
-    ("redis://h", "verify: false", "tls", "begins with rediss://"),
+    ("redis://h", "insecure_skip_verify: true", "tls", "begins with rediss://"),
     ("rediss://h", 'ca: "{c}/none.crt"', "tls.ca", "No such file"),
     ("rediss://h", 'ca: "{c}/ca.key"', "tls.ca", "certificates to trust"),
     ("rediss://h", 'cert: "{c}/client.crt"', "tls.cert", "`key` is missing"),
@@ -162,8 +162,8 @@ def test_tls_lookup_with_an_acl_user(weir, tls_redis, certificates):
     ("rediss://h", 'cert: "{c}/client.crt", key: "{c}/server.key"', "tls.key", "mismatch"),
     ("rediss://h", 'cert: "{c}/client.crt", key: "{c}/locked.key"', "tls.key", "cannot use"),
     ("rediss://h", 'cert: "{c}/client.key", key: "{c}/client.key"', "tls.cert", "cannot use"),
-    ("rediss://h", 'ca: "{c}/ca.crt", verify: false', "tls.ca", "no use"),
-    ("rediss://h", "verify: perhaps", "tls.verify", "true"),
+    ("rediss://h", 'ca: "{c}/ca.crt", insecure_skip_verify: true', "tls.ca", "no use"),
+    ("rediss://h", "insecure_skip_verify: perhaps", "tls.insecure_skip_verify", "true"),
     ("rediss://h", "certificate: x", "tls.certificate", "cert"),
 ])
 def test_wrong_tls_options(weir, certificates, url, tls, path, message):

@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <base/arena.h>
@@ -110,6 +111,7 @@ struct talk {
     struct weir_host host; /* first: the plugin's host pointer leads back here */
     struct config config;
     struct shared shared;
+    struct port port; /* at which nobody ever knocks */
     struct lane *lane;
     struct wr_batch *batch; /* of the next poll */
     int64_t now;
@@ -135,6 +137,13 @@ static int64_t talk_wall(const struct weir_host *h)
 {
     (void)h;
     return WALL_S * WEIR_NS_PER_S;
+}
+
+/* Retry-After is spread by it, and answers are compared. */
+static uint64_t talk_random(const struct weir_host *h)
+{
+    (void)h;
+    return 0;
 }
 
 static void *talk_shared(const struct weir_host *h,
@@ -295,6 +304,7 @@ static void talk_begin_with(struct talk *t, unsigned bits)
     t->host = *wr_host_control();
     t->host.now = talk_now;
     t->host.wall = talk_wall;
+    t->host.random = talk_random;
     t->host.counter = t->host.gauge = talk_metric;
     t->host.metric_add = talk_metric_add;
     t->host.metric_set = talk_metric_set;
@@ -305,7 +315,9 @@ static void talk_begin_with(struct talk *t, unsigned bits)
     t->host.request_begin = talk_begin;
     t->host.request_seal = talk_seal;
     t->host.flags = (bits & WITH_RAW) != 0 ? WEIR_HOST_RAW : 0;
-    t->shared.listen_fd = -1;
+    t->port = (struct port){.fd = eventfd(0, EFD_CLOEXEC), .refs = 1, .listening = true};
+    WR_BUG_ON(t->port.fd < 0 || pthread_mutex_init(&t->port.mutex, NULL) != 0);
+    t->shared.port = &t->port;
     t->shared.max_connections = (unsigned)t->config.max_connections;
     WR_BUG_ON(pthread_mutex_init(&t->shared.mutex, NULL) != 0);
     WR_BUG_ON(source_open(&t->host, &t->config, &self, &err) != WEIR_OK);
@@ -350,6 +362,10 @@ static void talk_end(struct talk *t)
     wr_batch_free(t->batch);
     WR_BUG_ON(atomic_load(&t->shared.connections) != 0);
     WR_BUG_ON(atomic_load(&t->shared.in_flight) != 0);
+    WR_BUG_ON(atomic_load(&t->shared.values) != 0);
+    WR_BUG_ON(atomic_load(&t->port.refs) != 1);
+    close(t->port.fd);
+    pthread_mutex_destroy(&t->port.mutex);
     pthread_mutex_destroy(&t->shared.mutex);
 }
 

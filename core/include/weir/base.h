@@ -82,8 +82,10 @@ enum weir_verdict {
     WEIR_VERDICT_RETRY = 3,       /* this event may work later; counts as an attempt */
     WEIR_VERDICT_UNAVAILABLE = 4, /* the server is away: retried for ever, counts no attempt */
     WEIR_VERDICT_PENDING = 5,     /* asynchronous: complete() follows, exactly once */
-    WEIR_VERDICT_REOPEN = 6       /* as unavailable, and this instance must be closed and opened anew,
+    WEIR_VERDICT_REOPEN = 6,      /* as unavailable, and this instance must be closed and opened anew,
                                      which happens on this sink's thread; of a SHARED one it does not */
+    WEIR_VERDICT_BEHIND = 7       /* not tried, for an event before it has to come first: written again,
+                                     and never an attempt, whatever on_unavailable says */
 };
 
 /* One event's result. `code` is a short stable word for metrics ("wrongtype"): a static string of

@@ -61,6 +61,7 @@ struct weir_origin {
 #define WEIR_EVENT_EDITED 2u  /* the value was changed; event_payload() serializes it */
 #define WEIR_EVENT_GONE 4u    /* dropped, failed or held in this call; skip it */
 #define WEIR_EVENT_TOMB 8u    /* a tombstone: there is no payload, which is not an empty one */
+#define WEIR_EVENT_PASSED 16u /* event_pass() let it go in this call, and it is still here */
 
 /* One record on its way.
  *

@@ -57,6 +57,7 @@ struct weir_host {
     struct weir_metric *(*histogram)(const struct weir_host *h, const char *name, const char *help,
                                      const char *const *labels);
     void (*metric_add)(struct weir_metric *m, uint64_t n);
+    /* Of a gauge. NaN: it has no value now, and is left out until it is set again. */
     void (*metric_set)(struct weir_metric *m, double v);
     void (*metric_observe)(struct weir_metric *m, double seconds);
 
@@ -219,8 +220,9 @@ struct weir_host {
                            const uint32_t *parents, uint32_t n, struct weir_held *const *held,
                            uint32_t n_held);
     /* Takes the event out of the batch and keeps a copy of it past this call, its ack open and its
-     * memory counted. NULL on no memory, and where the component holds all that it may (256 MiB) or
-     * the value is nested deeper than 128 levels: the event has then failed. */
+     * memory counted. NULL on no memory, and where the component holds all that it may (256 MiB, or
+     * a quarter of the process's memory where that is less) or the value is nested deeper than 128
+     * levels: the event has then failed. */
     struct weir_held *(*event_hold)(const struct weir_host *h, struct weir_batch *b,
                                     struct weir_event *ev);
     /* Puts a held event at the end of a batch (in apply or tick); the handle is dead. */
@@ -287,6 +289,14 @@ struct weir_host {
                                             const struct weir_template *t, struct weir_batch *b,
                                             struct weir_event *ev, struct weir_arena *a,
                                             enum weir_escape how, struct weir_error *err);
+    /* As event_drop, for what the user asked not to see: the event ends as filtered, and is counted as a
+     * discard with that reason (a static string). [lane] */
+    void (*event_filter)(const struct weir_host *h, struct weir_batch *b, struct weir_event *ev,
+                         const char *reason);
+    /* This event is done although apply will answer AGAIN: it leaves then, together with those that are
+     * GONE, and what is left comes again in its order with other indexes. Where there is no memory for
+     * that it comes again as well, PASSED. [lane] */
+    void (*event_pass)(const struct weir_host *h, struct weir_batch *b, struct weir_event *ev);
 };
 
 /* A source with `codec: raw`: its payloads are opaque, nothing is checked. */
@@ -310,8 +320,68 @@ struct weir_place_extension {
                    struct weir_place *ret);
 };
 
+/* The extension "weir.memory/1": the process's memory, which has one limit.
+ *
+ * report    Memory that this instance has besides its events, by who uses it ("lua", "librdkafka": a
+ *           static string, always the same one). Replaces what it reported before; what an instance
+ *           had is taken back when it closes. Costs little, but is not for each event. [lane] of a
+ *           source or transform, [outlet] of a sink
+ * is_short  True near the limit: sources are polled with room 0 then. What takes in bytes before they are
+ *           events refuses or waits as well. [any] */
+#define WEIR_MEMORY_EXTENSION "weir.memory/1"
+
+struct weir_memory_extension {
+    uint32_t size;
+    void (*report)(const struct weir_host *h, const char *user, size_t bytes);
+    bool (*is_short)(const struct weir_host *h);
+};
+
+/* The extension "weir.ready/1": an instance that can do nothing until somebody gives it a right or a
+ * login says so, and /readyz says no with its reason. A server that is away is no such thing.
+ *
+ * set  `reason` NULL: it can work again. Copied. What an instance of a sink said outlives it until the
+ *      next one of that number says something else. [any] */
+#define WEIR_READY_EXTENSION "weir.ready/1"
+
+struct weir_ready_extension {
+    uint32_t size;
+    void (*set)(const struct weir_host *h, const char *reason);
+};
+
+/* The extension "weir.lease/1": for a source whose streams others take over when it is not heard of.
+ *
+ * until  No event of the stream is written later than that (monotonic ns), until the stream is
+ *        closed or its lease renewed; WEIR_NEVER: without a lease, as a stream begins. [lane] */
+#define WEIR_LEASE_EXTENSION "weir.lease/1"
+
+struct weir_lease_extension {
+    uint32_t size;
+    void (*until)(struct weir_stream *s, int64_t until_ns);
+};
+
+/* The extension "weir.before/1": what a source with WEIR_TRAIT_BESIDE takes over at a reload.
+ *
+ * shared  What the component in whose place this one is being opened gave to host->shared: of the same
+ *         type, and its lanes may be running. NULL: there is none. It is good while this one is
+ *         opened; what is to outlive that has a count of its own. [control], in open */
+#define WEIR_BEFORE_EXTENSION "weir.before/1"
+
+struct weir_before_extension {
+    uint32_t size;
+    void *(*shared)(const struct weir_host *h);
+};
+
 /* True where this host's table reaches up to and including that member. */
 #define WEIR_HOST_HAS(h, member) \
     ((h)->size >= offsetof(struct weir_host, member) + sizeof((h)->member))
+
+/* The extension "weir.cpu/1": how long the calling thread has computed, in ns. Not what passed while it waited
+ * for a processor: for limits on work. Costs a system call. 0 where it is not known. [any] */
+#define WEIR_CPU_EXTENSION "weir.cpu/1"
+
+struct weir_cpu_extension {
+    uint32_t size;
+    int64_t (*thread)(const struct weir_host *h);
+};
 
 #endif

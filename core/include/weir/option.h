@@ -5,7 +5,7 @@
  * From it come parsing, validation, `weir plugins NAME`, the reference, the JSON Schema and the
  * printed effective configuration. The host allocates the config struct, zeroes it, fills in
  * defaults (texts read by the same parser as the user's) and then what the file says; `open` sees
- * only valid values. Everything in the struct belongs to the host and outlives every instance.
+ * only valid values. All of the struct is the host's, and outlives instances and a source's events.
  */
 #ifndef WEIR_OPTION_H
 #define WEIR_OPTION_H
@@ -58,6 +58,15 @@ struct weir_host;
 #define WEIR_OPT_NONEMPTY 32u    /* "" and empty lists and maps are errors */
 #define WEIR_OPT_TEMPLATES 64u   /* VALUE: each string in it is a template, checked as one; the plugin
                                     makes it with host->template_compile */
+/* SIZE: memory that each instance of the component may take. It counts in the process's memory, and where
+ * the file does not give it and memory is scarce the host lowers it, to a 16th of the default at least. */
+#define WEIR_OPT_MEMORY 128u
+#define WEIR_OPT_SHARED 256u     /* with MEMORY: so much for all instances of the component together */
+#define WEIR_OPT_ALONG 512u      /* SIZE: lowered by as much as those with MEMORY are, and not counted */
+#define WEIR_OPT_CONTENT 1024u   /* PATH: what the file holds is part of the configuration; where it has
+                                    changed a reload opens the component anew */
+#define WEIR_OPT_MODULES 2048u   /* with CONTENT: files with the same ending beside it, and in folders below,
+                                    belong to it */
 
 /* One option. `min` and `max` hold for INT, SIZE (bytes), DURATION (ns) and, as whole numbers,
  * FLOAT; both 0 = no limits; for LIST and MAP they hold for each element. `def` NULL: not given
@@ -77,6 +86,7 @@ struct weir_option {
     const char *deprecated_by;  /* name of the option to use instead; NULL = current */
     const char *doc;            /* one line */
     const char *example;        /* as it would stand in YAML; may be NULL */
+    uint32_t percent;           /* MEMORY: of its value, what is really taken; 0 = 100 */
 };
 
 /* Option tables are reached by stride, so that struct weir_option can grow. */
@@ -121,6 +131,9 @@ struct weir_report {
     /* Of the host's functions the ones for errors, memory, values and template_is_literal; pipeline
      * and component are set. */
     const struct weir_host *host;
+    /* A file that the configuration names in another way than by a PATH with CONTENT, in a URL for example:
+     * its content belongs to the configuration as if it did. NULL: nobody asks now. */
+    void (*file)(const struct weir_report *r, struct weir_str path);
 };
 
 #endif

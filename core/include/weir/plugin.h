@@ -26,10 +26,17 @@ enum weir_kind { WEIR_SOURCE = 1, WEIR_TRANSFORM = 2, WEIR_SINK = 3 };
  * SHARED      one sink instance for all shards; its callbacks are then [any]
  * ORDERED     applies writes in the order given, so that several may be in flight a shard
  * OVERWRITES  repeating a write that had succeeded changes nothing but the moment (SET, replace):
- *             after a failure the later events of its key are repeated behind it */
+ *             after a failure the later events of its key are repeated behind it
+ * BESIDE      a source that a reload opens while the one in whose place it comes still runs, to take over
+ *             what must not be given up between the two (see weir.before/1). Where that cannot be,
+ *             open fails with WEIR_E_RETRY, and comes again once the old one has ended
+ *
+ * Also without BESIDE, open fails with WEIR_E_RETRY where what it needs to itself may be that of a component in
+ * whose place it comes: it is asked again once that is closed, with what its instances shared. */
 #define WEIR_TRAIT_SHARED 1u
 #define WEIR_TRAIT_ORDERED 2u
 #define WEIR_TRAIT_OVERWRITES 4u
+#define WEIR_TRAIT_BESIDE 8u
 
 /* The calls of a source.
  *
@@ -66,9 +73,11 @@ struct weir_source {
  *          finished; the lane parks the batch and calls again with the same one at
  *          *ret_again_ns (monotonic; default never) or after host->wake. An error fails every event
  *          that is left. Events that came GONE into a repeated call stay so. [lane]
- * tick     Every `tick_ns` of the type's config (see weir_type.interval), and with `final` before
- *          stop and reload: then give out whatever is held. `b` is empty at the start. May be
- *          NULL. [lane]
+ * tick     Every `tick_ns` of the type's config (see weir_type.interval), after host->wake, and with
+ *          `final` before stop and reload: then give out whatever is held. What has to wait for the
+ *          end of other events may stay: its open ack keeps the lane, and later ticks are final as
+ *          well. Never while apply of this type or of one behind it has answered AGAIN. `b` is empty
+ *          at the start. May be NULL. [lane]
  * settled  The watched events with these cookies have ended so; also while the lane is parked. May
  *          be NULL. [lane] */
 struct weir_transform {

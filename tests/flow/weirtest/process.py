@@ -94,6 +94,11 @@ class WeirBinary:
         fail_on_sanitizer_report(done.stderr)
         return Checked(done)
 
+    def start_command(self, *args, env=None):
+        """The same without waiting: a Popen, for commands that are to be ended."""
+        return subprocess.Popen(self._command(args), env=self._environment(env), cwd=self.folder,
+                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
     def check(self, *pipelines, format=None, env=None, expect=None):
         """`weir check`. Pipelines are texts (with a line end) or paths. `expect`: the exit code."""
         args = ["check", *(["--format", format] if format else []), *self._files(pipelines)]

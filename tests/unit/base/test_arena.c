@@ -77,6 +77,29 @@ static void test_the_newest_grows_and_shrinks_in_place(void **state)
     wr_arena_done(&a);
 }
 
+/* A reader's block, by a half at a time: the chunks of its former sizes do not stay. */
+static void test_what_the_newest_outgrew_is_given_back(void **state)
+{
+    enum { FIRST = 1 << 20 };
+    struct weir_arena a = {0};
+    size_t size = FIRST;
+    (void)state;
+    char *kept = wr_arena_alloc(&a, FIRST), *p = wr_arena_alloc(&a, size);
+    memset(kept, 'k', FIRST);
+    memset(p, 'x', FIRST);
+    for (int i = 0; i < 8; i++) {
+        size_t more = size + size / 2;
+        p = wr_arena_realloc(&a, p, size, more);
+        assert_true(is_aligned(p));
+        size = more;
+    }
+    for (int i = 0; i < FIRST; i++)
+        assert_true(kept[i] == 'k' && p[i] == 'x');
+    assert_in_range(a.footprint, FIRST + size, FIRST + size + FIRST / 2);
+    wr_arena_done(&a);
+    assert_int_equal(a.footprint, 0);
+}
+
 static void test_an_older_one_is_copied(void **state)
 {
     struct weir_arena a = {0};
@@ -228,6 +251,7 @@ int main(void)
         cmocka_unit_test(test_every_allocation_is_aligned_and_its_own),
         cmocka_unit_test(test_no_bytes_are_no_failure),
         cmocka_unit_test(test_the_newest_grows_and_shrinks_in_place),
+        cmocka_unit_test(test_what_the_newest_outgrew_is_given_back),
         cmocka_unit_test(test_an_older_one_is_copied),
         cmocka_unit_test(test_growing_over_the_chunk_keeps_the_bytes),
         cmocka_unit_test(test_only_the_newest_can_be_given_back),

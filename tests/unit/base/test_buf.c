@@ -29,6 +29,27 @@ static void grows_with_a_nul_behind(void **state)
     assert_null(b.ptr);
 }
 
+static void base64_of(const char *text, const char *expected)
+{
+    struct wr_buf b = {0};
+    wr_buf_base64(&b, weir_cstr(text));
+    assert_string_equal(b.ptr != NULL ? b.ptr : "", expected);
+    wr_buf_done(&b);
+}
+
+/* The examples of RFC 4648. */
+static void base64(void **state)
+{
+    (void)state;
+    base64_of("", "");
+    base64_of("f", "Zg==");
+    base64_of("fo", "Zm8=");
+    base64_of("foo", "Zm9v");
+    base64_of("foob", "Zm9vYg==");
+    base64_of("fooba", "Zm9vYmE=");
+    base64_of("foobar", "Zm9vYmFy");
+}
+
 static void prints_what_is_longer_than_its_room(void **state)
 {
     struct wr_buf b = {0};
@@ -119,6 +140,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(grows_with_a_nul_behind),
+        cmocka_unit_test(base64),
         cmocka_unit_test(prints_what_is_longer_than_its_room),
         cmocka_unit_test(json_strings_are_escaped),
         cmocka_unit_test(utf8_is_checked),

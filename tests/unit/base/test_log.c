@@ -215,6 +215,30 @@ static void hostile_keys(void **state)
     close_log(f);
 }
 
+static void secrets_are_starred(void **state)
+{
+    (void)state;
+    static const struct wr_secret inner = {{"s3cr3t", 6}, NULL};
+    static const struct wr_secret secrets = {{"user:s3cr3t\"", 12}, &inner};
+    for (int json = 0; json < 2; json++) {
+        struct fixture *f = open_log(json != 0 ? WR_LOG_JSON : WR_LOG_LOGFMT, WEIR_LOG_INFO);
+        const struct weir_kv fields[] = {weir_kv_text("component", "s3cr3t")};
+        struct wr_log_scope *scope = wr_log_scope_new(f->log, fields, 1);
+        wr_log_scope_hide(scope, &secrets);
+        WR_LOG(scope, WEIR_LOG_INFO, "a s3cr3t in it", weir_kv_text("bare", "xs3cr3ty"),
+               weir_kv_text("quoted", "a user:s3cr3t\" b"), weir_kv_text("cut", "a s3cr"),
+               weir_kv_text("short", "s3c"));
+        assert_string_equal(
+            read_out(f), json != 0
+                             ? HEAD_JSON "\"a *** in it\",\"component\":\"s3cr3t\",\"bare\":\"x***y\","
+                                         "\"quoted\":\"a *** b\",\"cut\":\"a ***\",\"short\":\"s3c\"}\n"
+                             : HEAD_LOGFMT "\"a *** in it\" component=s3cr3t bare=x***y "
+                                           "quoted=\"a *** b\" cut=\"a ***\" short=s3c\n");
+        wr_log_scope_free(scope);
+        close_log(f);
+    }
+}
+
 static void odd_numbers(void **state)
 {
     (void)state;
@@ -456,6 +480,7 @@ int main(void)
         cmocka_unit_test(color_on_a_terminal_only),
         cmocka_unit_test(hostile_values),
         cmocka_unit_test(hostile_keys),
+        cmocka_unit_test(secrets_are_starred),
         cmocka_unit_test(odd_numbers),
         cmocka_unit_test(long_values_are_cut),
         cmocka_unit_test(full_lines_stay_well_formed),

@@ -54,6 +54,11 @@ static struct {
     unsigned seed;
 } rig;
 
+static inline bool is_gone(const struct wr_ack *ack)
+{
+    return wr_ack_fate(ack, 0) == WR_FATE_GONE;
+}
+
 static inline unsigned any(unsigned below)
 {
     rig.seed = rig.seed * 1664525u + 1013904223u;

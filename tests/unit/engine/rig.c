@@ -152,6 +152,7 @@ void rig_init(struct rig *r)
     r->now = WEIR_NS_PER_S;
     r->clock = (struct wr_clock){clock_now, clock_wall, clock_random, clock_wait};
     r->metrics = wr_metrics_new(1000);
+    atomic_init(&r->plan.refs, 1);
     r->plan.name = weir_cstr("rig");
     r->plan.components = r->comps;
 }
@@ -213,7 +214,7 @@ void rig_step(struct rig *r, uint32_t n)
         for (uint32_t i = 0; i < r->p->n_lanes; i++)
             (void)wr_lane_step(r->p->lanes[i], r->now);
         for (uint32_t i = 0; i < r->plan.n_components; i++) {
-            struct wr_outlet *o = r->p->units[i].outlet;
+            struct wr_outlet *o = r->p->units[i]->outlet;
             for (uint32_t k = 0; o != NULL && k < wr_outlet_shards(o); k++)
                 (void)wr_shard_step(wr_outlet_shard(o, k), r->now);
         }

@@ -125,11 +125,11 @@ static void test_a_closed_stream_is_nobody_s(void **state)
     settle(ack[0], WEIR_DELIVERED);
     wr_acks_collect(rig.acks);
     assert_int_equal(hs->committed, 1);
-    assert_false(wr_ack_is_abandoned(ack[1]));
+    assert_false(is_gone(ack[1]));
     wr_stream_close(hs->s);
-    assert_true(wr_ack_is_abandoned(ack[1]));
-    assert_false(wr_ack_is_abandoned(left[0]));
-    assert_false(wr_ack_is_abandoned(child)); /* one of its parents still counts */
+    assert_true(is_gone(ack[1]));
+    assert_false(is_gone(left[0]));
+    assert_false(is_gone(child)); /* one of its parents still counts */
     settle(ack[1], WEIR_ABANDONED);
     settle(ack[2], WEIR_DELIVERED);
     settle(left[0], WEIR_DELIVERED);
@@ -142,6 +142,33 @@ static void test_a_closed_stream_is_nobody_s(void **state)
     assert_int_equal(wr_acks_failed(rig.acks), 0); /* abandoned is not failed */
 }
 
+static void test_what_has_no_lease_any_more_waits(void **state)
+{
+    struct heard_stream *hs = open_stream(0), *other = open_stream(1);
+    struct wr_ack *ack[2], *left[1], *child, *parents[2];
+    (void)state;
+    enter(hs->s, NULL, 0, 2, 1, ack);
+    enter(other->s, NULL, 0, 1, 1, left);
+    parents[0] = ack[1];
+    parents[1] = left[0];
+    child = wr_acks_child(rig.acks, parents, 2, NULL, 0);
+    assert_int_equal(wr_ack_fate(ack[0], WEIR_NEVER - 1), WR_FATE_WRITE);
+    wr_stream_lease(hs->s, 10);
+    assert_int_equal(wr_ack_fate(ack[0], 9), WR_FATE_WRITE);
+    assert_int_equal(wr_ack_fate(ack[0], 10), WR_FATE_WAIT);
+    assert_int_equal(wr_ack_fate(left[0], 10), WR_FATE_WRITE);
+    assert_int_equal(wr_ack_fate(child, 9), WR_FATE_WRITE);
+    assert_int_equal(wr_ack_fate(child, 10), WR_FATE_WAIT); /* one of its parents may have another owner */
+    wr_stream_lease(hs->s, 20);
+    assert_int_equal(wr_ack_fate(child, 19), WR_FATE_WRITE);
+    wr_stream_close(hs->s);
+    assert_int_equal(wr_ack_fate(ack[0], 5), WR_FATE_GONE);
+    assert_int_equal(wr_ack_fate(child, 30), WR_FATE_WRITE);
+    settle(ack[0], WEIR_ABANDONED);
+    settle(child, WEIR_DELIVERED);
+    wr_acks_collect(rig.acks);
+}
+
 static void test_a_child_of_closed_streams_is_abandoned(void **state)
 {
     struct wr_ack *ack[2], *child;
@@ -150,10 +177,10 @@ static void test_a_child_of_closed_streams_is_abandoned(void **state)
         enter(open_stream(i)->s, NULL, 0, 1, 1, &ack[i]);
     child = wr_acks_child(rig.acks, ack, 2, NULL, 0);
     wr_stream_close(rig.streams[0].s);
-    assert_false(wr_ack_is_abandoned(child));
+    assert_false(is_gone(child));
     wr_stream_close(rig.streams[1].s);
-    assert_true(wr_ack_is_abandoned(child));
-    assert_false(wr_ack_is_abandoned(NULL));
+    assert_true(is_gone(child));
+    assert_false(is_gone(NULL));
     settle(child, WEIR_ABANDONED);
     wr_acks_collect(rig.acks);
 }
@@ -185,9 +212,9 @@ static void test_a_long_line_of_children_is_not_walked(void **state)
     for (int i = 0; i < 300000; i++) {
         last = wr_acks_child(rig.acks, &last, 1, NULL, 0);
         if (i < 10)
-            assert_true(wr_ack_is_abandoned(last));
+            assert_true(is_gone(last));
     }
-    assert_false(wr_ack_is_abandoned(last)); /* not known */
+    assert_false(is_gone(last)); /* not known */
     settle(last, WEIR_DELIVERED);
     wr_acks_collect(rig.acks);
 }
@@ -378,7 +405,7 @@ static void test_requests_are_answered_once_with_every_outcome(void **state)
 static struct wr_why why_of(enum weir_outcome outcome, const char *component, const char *code,
                             const char *message)
 {
-    return (struct wr_why){outcome, weir_cstr(component), code, weir_cstr(message)};
+    return (struct wr_why){outcome, weir_cstr(component), code, weir_cstr(message), NULL};
 }
 
 static void test_the_worst_reason_is_told_and_of_equals_the_first(void **state)
@@ -405,6 +432,22 @@ static void test_the_worst_reason_is_told_and_of_equals_the_first(void **state)
     wr_acks_collect(rig.acks);
     assert_int_equal(rig.requests[0].ends[0], WEIR_DEAD_LETTERED);
     assert_string_equal(rig.requests[0].text, "e11000 store duplicate");
+}
+
+static void test_a_reason_shows_no_secret(void **state)
+{
+    static const struct wr_secret secret = {{"hunter2", 7}, NULL};
+    struct wr_ack *ack;
+    struct wr_ended ended = {0};
+    struct wr_why why = why_of(WEIR_DROPPED, "a", "late", "hunter2 and hunter3");
+    (void)state;
+    enter(NULL, begin_request(0), 0, 1, 1, &ack);
+    wr_request_seal(rig.requests[0].r, 1);
+    why.secrets = &secret;
+    wr_ack_settle(ack, WEIR_DROPPED, &why, &ended);
+    wr_ended_flush(&ended);
+    wr_acks_collect(rig.acks);
+    assert_string_equal(rig.requests[0].text, "late a ******* and hunter3");
 }
 
 static void test_at_the_deadline_requests_fail_and_late_ends_change_nothing(void **state)
@@ -460,6 +503,7 @@ int main(void)
         ACKS(test_a_failed_event_holds_the_watermark),
         ACKS(test_what_never_moved_is_not_stored),
         ACKS(test_a_closed_stream_is_nobody_s),
+        ACKS(test_what_has_no_lease_any_more_waits),
         ACKS(test_a_child_of_closed_streams_is_abandoned),
         ACKS(test_a_child_of_nobody_is_not_the_oldest),
         ACKS(test_a_long_line_of_children_is_not_walked),
@@ -470,6 +514,7 @@ int main(void)
         ACKS(test_a_source_may_wait_for_nothing),
         ACKS(test_requests_are_answered_once_with_every_outcome),
         ACKS(test_the_worst_reason_is_told_and_of_equals_the_first),
+        ACKS(test_a_reason_shows_no_secret),
         ACKS(test_at_the_deadline_requests_fail_and_late_ends_change_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

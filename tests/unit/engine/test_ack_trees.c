@@ -169,8 +169,8 @@ static enum weir_outcome outcome_of(uint32_t i)
 static void settle_as(uint32_t i, uint32_t settler, struct wr_ended *ended)
 {
     enum weir_outcome outcome = outcome_by(i, settler);
-    struct wr_why why = {outcome, weir_cstr("sink"), "code", weir_cstr("message")};
-    (void)wr_ack_is_abandoned(crowd.ack[i]);
+    struct wr_why why = {outcome, weir_cstr("sink"), "code", weir_cstr("message"), NULL};
+    (void)is_gone(crowd.ack[i]);
     if (i % 3 == 0 && outcome > WEIR_DELIVERED)
         wr_ack_note(crowd.ack[i], &why);
     wr_ack_settle(crowd.ack[i], outcome, i % 5 == 0 && outcome > WEIR_DELIVERED ? &why : NULL, ended);

@@ -120,11 +120,12 @@ static int64_t forgotten(struct store *st)
 /* In front of component 1. */
 static void put_in(struct store *st, struct rig *r)
 {
-    static const struct wr_buffer_ops ops = {store_push, store_take, store_settle, store_free};
+    static const struct wr_buffer_ops ops = {.push = store_push, .take = store_take, .settle = store_settle,
+                                             .free = store_free};
     static const struct weir_source reader = {.size = sizeof(reader), .commit = forget};
     static const struct wr_acks_ops acks_ops = {.wake = store_wake};
     static const struct weir_origin origin = {{"store", 5}, 0};
-    struct wr_outlet *o = r->p->units[1].outlet;
+    struct wr_outlet *o = r->p->units[1]->outlet;
     *st = (struct store){.base = {.ops = &ops, .durable = true, .filled = o->buffer->filled,
                                   .arg = o->buffer->arg}};
     st->acks = wr_acks_new(&reader, &acks_ops, st);

@@ -5,6 +5,7 @@
  */
 #include "rig.h"
 
+#include <base/budget.h>
 #include <base/pool.h>
 
 static int no_bodies; /* so many bodies more find no memory */
@@ -125,26 +126,26 @@ static void test_few_held_events_keep_little_alive(void **state)
     wr_pool_trim();
     assert_int_equal(n_held, 20);
     size_t kept = wr_mem_used() - before;
-    assert_in_range(atomic_load(&r.p->units[1].held_events), 20, 20);
-    size_t charged = atomic_load(&r.p->units[1].held_bytes);
+    assert_in_range(atomic_load(&r.p->units[1]->held_events), 20, 20);
+    size_t charged = atomic_load(&r.p->units[1]->held_bytes);
     assert_in_range(charged, 20 * PAYLOAD, 20 * 16 * 1024);
     assert_true(kept < 20 * BATCH * PAYLOAD / 4); /* not the batches they came in */
     wr_pipeline_drain(r.p, r.now + 100 * WEIR_NS_PER_S);
     run_and_forget(&r, 10);
     assert_int_equal(wr_pipeline_state(r.p), WR_PIPELINE_DONE);
     assert_int_equal(r.script[0].committed, 21 * BATCH);
-    assert_int_equal(atomic_load(&r.p->units[1].held_bytes), 0);
-    assert_int_equal(atomic_load(&r.p->units[1].held_events), 0);
+    assert_int_equal(atomic_load(&r.p->units[1]->held_bytes), 0);
+    assert_int_equal(atomic_load(&r.p->units[1]->held_events), 0);
     rig_done(&r);
 }
 
 static enum weir_status hold_until_full(struct rig_script *s, struct weir_batch *b, int64_t *again)
 {
     (void)again;
-    atomic_fetch_add(&((struct wr_instance *)s->h->priv)->unit->held_bytes, WR_HELD_BYTES_MAX);
+    atomic_fetch_add(&((struct wr_instance *)s->h->priv)->unit->held_bytes, wr_budget_held_max());
     assert_null(s->h->event_hold(s->h, b, weir_event_at(b, 0)));
     assert_true(weir_event_at(b, 0)->flags & WEIR_EVENT_GONE);
-    atomic_fetch_sub(&((struct wr_instance *)s->h->priv)->unit->held_bytes, WR_HELD_BYTES_MAX);
+    atomic_fetch_sub(&((struct wr_instance *)s->h->priv)->unit->held_bytes, wr_budget_held_max());
     return WEIR_OK;
 }
 
@@ -156,6 +157,30 @@ static void test_what_a_component_holds_is_bounded(void **state)
     r.script[1].apply = hold_until_full;
     run_and_forget(&r, 6);
     assert_true(gauge_of(&r, "component_errors_total") == 1); /* failed, and dropped as on_error says */
+    assert_int_equal(r.script[0].committed, 2 * BATCH);
+    rig_done(&r);
+}
+
+static enum weir_status hold_without_memory(struct rig_script *s, struct weir_batch *b, int64_t *again)
+{
+    (void)again;
+    for (uint32_t i = 0; i < 2; i++) {
+        no_bodies = 1;
+        assert_null(s->h->event_hold(s->h, b, weir_event_at(b, i)));
+        assert_int_equal(no_bodies, 0);
+        assert_true(weir_event_at(b, i)->flags & WEIR_EVENT_GONE);
+    }
+    return WEIR_OK;
+}
+
+static void test_what_cannot_be_held_has_failed(void **state)
+{
+    static struct rig r;
+    (void)state;
+    begin(&r, 1);
+    r.script[1].apply = hold_without_memory;
+    run_and_forget(&r, 6);
+    assert_true(gauge_of(&r, "component_errors_total") == 2);
     assert_int_equal(r.script[0].committed, 2 * BATCH);
     rig_done(&r);
 }
@@ -187,6 +212,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_few_held_events_keep_little_alive),
         cmocka_unit_test(test_what_a_component_holds_is_bounded),
+        cmocka_unit_test(test_what_cannot_be_held_has_failed),
         cmocka_unit_test(test_a_final_tick_waits_for_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

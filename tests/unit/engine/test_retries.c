@@ -204,6 +204,36 @@ static void test_an_outage_that_is_used_up_is_kept_whatever_on_reject_says(void 
     rig_done(r);
 }
 
+static enum weir_verdict b_is_behind_a(struct rig_script *s, const struct weir_event *ev, uint32_t write)
+{
+    (void)s;
+    (void)write;
+    return ev->payload.ptr[0] == 'a' ? WEIR_VERDICT_UNAVAILABLE : WEIR_VERDICT_BEHIND;
+}
+
+static void test_what_waits_behind_another_event_is_never_used_up(void **state)
+{
+    struct rig *r = pair("a b");
+    (void)state;
+    uint32_t dead = rig_add(r, WEIR_SINK, "dead");
+    r->comps[1].dead_letter = (int32_t)dead;
+    r->comps[dead].is_dead_letter = true;
+    r->comps[1].opt.sink.on_reject = WR_ON_DEAD_LETTER;
+    r->comps[1].opt.sink.on_unavailable = WR_UNAVAILABLE_DEAD_LETTER;
+    r->comps[1].opt.sink.retry.attempts = 2;
+    r->script[1].verdict = b_is_behind_a;
+    rig_open(r);
+    for (int i = 0; i < 12; i++)
+        rig_advance(r, 10 * WEIR_NS_PER_S);
+    assert_non_null(strstr(r->script[1].seen, "a,b,|a,b,|b,|b,|b,|"));
+    assert_non_null(strstr(r->script[dead].seen, "\"payload\":\"a\""));
+    assert_null(strstr(r->script[dead].seen, "\"payload\":\"b\""));
+    r->script[1].verdict = NULL;
+    rig_advance(r, 100 * WEIR_NS_PER_S);
+    assert_int_equal(r->script[0].committed, 1002);
+    rig_done(r);
+}
+
 /* ---- Ends ---- */
 
 static enum weir_status words_then_end(struct rig_script *s, struct weir_batch *b, uint32_t room)
@@ -306,6 +336,7 @@ int main(void)
         cmocka_unit_test(test_pauses_double_up_to_their_limit_and_are_random_below_it),
         cmocka_unit_test(test_a_verdict_that_is_none_is_no_loss),
         cmocka_unit_test(test_an_outage_that_is_used_up_is_kept_whatever_on_reject_says),
+        cmocka_unit_test(test_what_waits_behind_another_event_is_never_used_up),
         cmocka_unit_test(test_the_end_of_the_sources_fills_no_batch),
         cmocka_unit_test(test_what_is_known_counts_when_the_rest_is_given_up),
         cmocka_unit_test(test_a_shared_sink_may_complete_until_it_is_closed),

@@ -462,7 +462,7 @@ static void test_a_deadline_empties_full_buffers(void **state)
     opt->buffer.size = 1 << 30;
     store.always_away = true;
     open_rig();
-    while (atomic_load(&wr_outlet_buffer(rig.p->units[1].outlet)->events) != N_EVENTS)
+    while (atomic_load(&wr_outlet_buffer(rig.p->units[1]->outlet)->events) != N_EVENTS)
         sched_yield();
     wr_pipeline_drain(rig.p, wr_now(wr_clock_system()) + 10 * WEIR_NS_PER_MS);
     struct wr_pipeline_left left = close_rig();

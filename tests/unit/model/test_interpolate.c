@@ -51,7 +51,7 @@ static void fill(struct conf_rig *r, const char *yaml)
 {
     conf_read(r, yaml);
     assert_true(r->ok);
-    r->ok = wr_conf_interpolate(&r->a, &r->conf, folder, r->d);
+    r->ok = wr_conf_interpolate(&r->a, &r->conf, folder, r->d, NULL);
 }
 
 static void gives(const char *yaml, const char *text)

@@ -25,7 +25,7 @@ static void bind_options(struct bind_rig *t, const char *yaml)
     t->c = (struct fake_config){0};
     conf_read(&t->r, yaml);
     assert_true(t->r.ok);
-    (void)wr_conf_interpolate(&t->r.a, &t->r.conf, "/pipes", t->r.d);
+    (void)wr_conf_interpolate(&t->r.a, &t->r.conf, "/pipes", t->r.d, NULL);
     t->b = (struct wr_binder){
         .arena = &t->r.a, .diags = t->r.d, .dir = "/pipes", .origin = t->r.conf.root->pos};
     t->r.ok = wr_options_bind(&t->b, &target, 1, t->r.conf.root, NULL, t->r.conf.root->pos);
@@ -159,7 +159,7 @@ static void bind_document(struct bind_rig *t, struct document *c, const char *ya
     *c = (struct document){0};
     conf_read(&t->r, yaml);
     assert_true(t->r.ok);
-    (void)wr_conf_interpolate(&t->r.a, &t->r.conf, "/pipes", t->r.d);
+    (void)wr_conf_interpolate(&t->r.a, &t->r.conf, "/pipes", t->r.d, NULL);
     t->b = (struct wr_binder){.arena = &t->r.a, .diags = t->r.d, .dir = "/pipes"};
     t->r.ok = wr_options_bind(&t->b, &target, 1, t->r.conf.root, NULL, t->r.conf.root->pos);
 }
@@ -433,6 +433,11 @@ static void secrets_are_never_printed(void **state)
     bind_options(&t, "{secret: '${env:WT_PW:-}', flag: 1}\n");
     wr_diags_print(t.r.d, &b, false);
     assert_non_null(strstr(b.ptr, "| {secret: ***, flag: 1}\n"));
+    conf_done(&t.r);
+    b.len = 0; /* under a name that was misspelled */
+    bind_options(&t, "{sercet: hunter5, cuont: 1}\n");
+    wr_diags_print(t.r.d, &b, false);
+    assert_non_null(strstr(b.ptr, "| {sercet: ***, cuont: 1}\n"));
     conf_done(&t.r);
     wr_buf_done(&b);
 }

@@ -195,6 +195,7 @@ static void test_state(void **state)
     struct weir_error err = {0};
     assert_null(places_open(&host, weir_cstr(path), &err)); /* it is locked */
     assert_string_equal(err.code, "state_locked");
+    assert_int_equal(err.status, WEIR_E_RETRY);
     struct place *a, *b;
     struct looks l = look(UINT64_MAX, INT64_C(1) << 62, LONG, INT64_MAX);
     assert_int_equal(find(p, &l, 1, false, NULL, &a), TAKE_NEW);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The plugin kafka: what librdkafka's threads call at the same time, logs and the question for a
- * token, while the library holds locks of its own.
+ * token, while the library holds locks of its own; what the requests of a group tell; logins and
+ * rights that are missing.
  */
 #include <librdkafka/rdkafka.h>
 #include <stdio.h>
@@ -14,6 +15,7 @@ static rd_kafka_resp_err_t fake_failure(rd_kafka_t *rk, const char *text);
 #define rd_kafka_oauthbearer_set_token_failure fake_failure
 #include "../../../plugins/kafka/client.c"
 #include "../../../plugins/kafka/oauth.c"
+#include "../../../plugins/kafka/wire.c"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -107,7 +109,38 @@ static void count_log(const struct weir_host *h, enum weir_log_level level, cons
     n_logs++;
 }
 
+static char unready[WEIR_ERROR_TEXT];
+
+static void set_ready(const struct weir_host *h, const char *reason)
+{
+    (void)h;
+    snprintf(unready, sizeof(unready), "%s", reason != NULL ? reason : "");
+}
+
+static const void *extension(const struct weir_host *h, const char *name)
+{
+    static const struct weir_ready_extension ready = {sizeof(ready), set_ready};
+    (void)h;
+    return strcmp(name, WEIR_READY_EXTENSION) == 0 ? &ready : NULL;
+}
+
+static int64_t clock_ns;
+
+static int64_t now(const struct weir_host *h)
+{
+    (void)h;
+    return clock_ns;
+}
+
+static void add_nothing(struct weir_metric *m, uint64_t n)
+{
+    (void)m, (void)n;
+}
+
 static const struct weir_host host = {.arena_new = no_arena,
+                                      .extension = extension,
+                                      .now = now,
+                                      .metric_add = add_nothing,
                                       .error = put_error,
                                       .counter = no_counter,
                                       .log_enabled = log_all,
@@ -169,10 +202,123 @@ static void test_logs_do_not_wait_for_the_handing_over_of_a_token(void **state)
     client_done(&client);
 }
 
+/* ---- Requests of a group ---- */
+
+static void asks(int16_t kind)
+{
+    on_request(NULL, 0, "", 0, kind, 0, 0, 0, &client);
+}
+
+static void answers(int16_t kind, rd_kafka_resp_err_t code)
+{
+    on_response(NULL, 0, "", 0, kind, 0, 0, 0, 0, code, &client);
+}
+
+static void test_a_join_lasts_until_its_assignment_has_come(void **state)
+{
+    static const struct client_config cfg = {0};
+    (void)state;
+    client = (struct client){0};
+    client_init(&client, &host, &cfg);
+    assert_false(wire_joining(&client));
+    asks(HEARTBEAT);
+    answers(HEARTBEAT, 0);
+    assert_false(wire_joining(&client));
+    asks(JOIN_GROUP);
+    assert_true(wire_joining(&client));
+    answers(JOIN_GROUP, 0);
+    asks(SYNC_GROUP);
+    answers(SYNC_GROUP, RD_KAFKA_RESP_ERR__TRANSPORT);
+    assert_true(wire_joining(&client));
+    asks(JOIN_GROUP);
+    answers(JOIN_GROUP, 0);
+    asks(SYNC_GROUP);
+    answers(SYNC_GROUP, 0);
+    assert_false(wire_joining(&client));
+    client_done(&client);
+}
+
+static void test_a_lease_counts_from_when_the_group_was_asked(void **state)
+{
+    static const struct client_config cfg = {0};
+    (void)state;
+    client = (struct client){.wire.session_ns = 100};
+    client_init(&client, &host, &cfg);
+    assert_int_equal(wire_lease(&client), WEIR_NEVER); /* nothing is ours yet */
+    clock_ns = 1000;
+    asks(SYNC_GROUP);
+    clock_ns = 1050;
+    answers(SYNC_GROUP, 0);
+    assert_int_equal(wire_lease(&client), 1100);
+    asks(HEARTBEAT);
+    clock_ns = 1090;
+    answers(-1, 0); /* the library knows no more of what */
+    answers(HEARTBEAT, RD_KAFKA_RESP_ERR__TIMED_OUT);
+    assert_int_equal(wire_lease(&client), 1100);
+    asks(HEARTBEAT);
+    clock_ns = 1300;
+    answers(HEARTBEAT, 0);
+    assert_int_equal(wire_lease(&client), 1190);
+    asks(HEARTBEAT);
+    answers(HEARTBEAT, 0); /* it may say that the session is over */
+    assert_int_equal(wire_lease(&client), 1190);
+    clock_ns = 1350;
+    asks(HEARTBEAT); /* the library goes on: it did not */
+    assert_int_equal(wire_lease(&client), 1400);
+    answers(HEARTBEAT, 0);
+    assert_int_equal(wire_lease(&client), 1450);
+    clock_ns = 1500;
+    asks(JOIN_GROUP); /* the group waits for all its members */
+    assert_int_equal(wire_lease(&client), WEIR_NEVER);
+    asks(SYNC_GROUP);
+    answers(SYNC_GROUP, 0);
+    assert_int_equal(wire_lease(&client), 1600);
+    client_mute(&client);
+    clock_ns = 5000;
+    asks(HEARTBEAT); /* the host may be gone */
+    answers(HEARTBEAT, 0);
+    assert_int_equal(wire_lease(&client), 1600);
+    client_done(&client);
+}
+
+/* ---- Logins and rights ---- */
+
+static void test_a_refused_login_is_told_until_a_broker_answers(void **state)
+{
+    static const struct client_config cfg = {.sasl.mechanism = SASL_PLAIN, .sasl.user = {"me", 2}};
+    (void)state;
+    client = (struct client){0};
+    client_init(&client, &host, &cfg);
+    answers(3, 0);
+    client_fault(&client, RD_KAFKA_RESP_ERR__AUTHENTICATION, "wrong password", NULL);
+    assert_string_equal(unready, "Kafka refuses the login: check `sasl`: wrong password");
+    client_step(&client);
+    assert_string_not_equal(unready, "");
+    answers(API_VERSIONS, 0); /* which anybody may ask */
+    answers(SASL_HANDSHAKE, 0);
+    answers(3, RD_KAFKA_RESP_ERR__TRANSPORT);
+    client_step(&client);
+    assert_string_not_equal(unready, "");
+    client_bar(&client, BAR_RIGHT, "no right");
+    assert_string_equal(unready, "Kafka refuses the login: check `sasl`: wrong password");
+    answers(3, 0);
+    client_step(&client);
+    assert_string_equal(unready, "no right");
+    client_bar(&client, BAR_RIGHT, "");
+    assert_string_equal(unready, "");
+    client_fault(&client, RD_KAFKA_RESP_ERR__AUTHENTICATION,
+                 "Authentication failed: Local: Broker transport failure", NULL);
+    assert_string_equal(unready, ""); /* a connection that ended says nothing of the login */
+    client_done(&client);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_logs_do_not_wait_for_the_handing_over_of_a_token),
+        cmocka_unit_test(test_a_join_lasts_until_its_assignment_has_come),
+        cmocka_unit_test(test_a_lease_counts_from_when_the_group_was_asked),
+        cmocka_unit_test(test_a_refused_login_is_told_until_a_broker_answers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

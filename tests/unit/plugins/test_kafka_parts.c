@@ -35,6 +35,36 @@ int ms_until(const struct weir_host *host, int64_t deadline_ns, int most)
     return 0;
 }
 
+bool wire_joining(const struct client *c)
+{
+    return atomic_load(&c->wire.joining);
+}
+
+void mark_write(const struct source *s, const struct part *p, rd_kafka_topic_partition_t *o)
+{
+    (void)s, (void)p, (void)o;
+}
+
+static int64_t replied_mark;
+
+int64_t mark_of(const rd_kafka_topic_partition_t *o)
+{
+    (void)o;
+    return replied_mark;
+}
+
+rd_kafka_topic_partition_list_t *mark_known(struct source *s,
+                                            const rd_kafka_topic_partition_list_t *list)
+{
+    (void)s;
+    return rd_kafka_topic_partition_list_new(list->cnt);
+}
+
+void mark_compare(struct source *s, const rd_kafka_topic_partition_list_t *known)
+{
+    (void)s, (void)known;
+}
+
 struct part *part_find(struct source *s, const char *topic, int32_t partition)
 {
     (void)topic;
@@ -112,6 +142,29 @@ static void test_limit_grows_where_it_holds(void **state)
     assert_true(t.limit == NO_LIMIT);
 }
 
+/* Each trial costs the events that were refused another way. */
+static void test_a_limit_that_was_refused_is_not_tried_soon(void **state)
+{
+    struct topic t = {.limit = NO_LIMIT};
+    size_t delivered = 0;
+    (void)state;
+    topic_shrink(&t, t.limit);
+    topic_shrink(&t, t.limit);
+    size_t limit = t.limit;
+    for (; delivered < 1000 * LIMIT_MOST; delivered += 5000)
+        topic_prove(&t, 5000);
+    assert_int_equal(t.limit, limit);
+    for (; t.limit == limit; delivered += 5000)
+        topic_prove(&t, 5000);
+    assert_int_equal(t.limit, LIMIT_STEP * limit);
+    assert_true(delivered < 10000 * LIMIT_MOST);
+    topic_shrink(&t, t.limit);
+    topic_forget_refusal(&t);
+    for (delivered = 0; t.limit != NO_LIMIT; delivered += 5000)
+        topic_prove(&t, 5000);
+    assert_true(delivered < 100 * LIMIT_MOST);
+}
+
 static void test_isolated_events_go_one_by_one(void **state)
 {
     struct topic t = {.limit = NO_LIMIT};
@@ -122,6 +175,24 @@ static void test_isolated_events_go_one_by_one(void **state)
     assert_false(topic_has_room(&t, 1));
     topic_prove(&t, LIMITS_PROVEN * LIMIT_LEAST);
     assert_true(t.limit > 1);
+}
+
+/* ---- The first write to a topic ---- */
+
+static void test_until_something_was_delivered_one_event_is_under_way(void **state)
+{
+    struct topic t = {.limit = NO_LIMIT};
+    (void)state;
+    assert_true(topic_takes(&t, 100));
+    t.under_way = 100;
+    assert_false(topic_takes(&t, 100));
+    t.under_way = 0;
+    assert_true(topic_takes(&t, 100)); /* it was refused */
+    topic_prove(&t, 100);
+    t.under_way = 100;
+    assert_true(topic_takes(&t, 100));
+    topic_shrink(&t, NO_LIMIT);
+    assert_false(topic_takes(&t, 100)); /* under a new limit nothing was delivered yet */
 }
 
 /* ---- Places for topics ---- */
@@ -202,6 +273,31 @@ static void test_a_reply_to_an_older_assignment_counts_for_nothing(void **state)
     assert_int_equal(n_sent, 1);
     reply(&s, 600);
     assert_false(commit_send(&s, false));
+    free(p);
+}
+
+/* Whoever goes on there would not know of the mark. */
+static void test_a_reply_of_before_the_mark_counts_for_nothing(void **state)
+{
+    struct part *p = calloc(1, sizeof(*p) + 2);
+    struct part *parts[] = {p};
+    struct source s = {.client = {.host = &host}, .parts = parts, .n_parts = 1};
+    (void)state;
+    n_sent = 0;
+    p->topic[0] = 't';
+    p->committed = NO_OFFSET;
+    p->mark_ms = 2000;
+    commit_mark(&s, p, 600);
+    replied_mark = 0;
+    reply(&s, 600);
+    assert_false(p->had_offset);
+    assert_true(commit_send(&s, false));
+    replied_mark = 2000;
+    reply(&s, 600);
+    assert_true(p->had_offset);
+    assert_false(commit_send(&s, false));
+    assert_int_equal(n_sent, 1);
+    replied_mark = 0;
     free(p);
 }
 
@@ -343,9 +439,12 @@ int main(void)
         cmocka_unit_test(test_limit_shrinks_to_single_events),
         cmocka_unit_test(test_limit_shrinks_once_a_request),
         cmocka_unit_test(test_limit_grows_where_it_holds),
+        cmocka_unit_test(test_a_limit_that_was_refused_is_not_tried_soon),
         cmocka_unit_test(test_isolated_events_go_one_by_one),
+        cmocka_unit_test(test_until_something_was_delivered_one_event_is_under_way),
         cmocka_unit_test(test_topics_that_do_not_exist_leave_their_places),
         cmocka_unit_test(test_a_reply_to_an_older_assignment_counts_for_nothing),
+        cmocka_unit_test(test_a_reply_of_before_the_mark_counts_for_nothing),
         cmocka_unit_test(test_every_error_has_a_verdict),
         cmocka_unit_test(test_too_large_is_rejected_only_alone),
         cmocka_unit_test(test_a_refused_record_is_rejected_only_where_it_is_the_events),

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <weir/plugin.h>
 
 #include <setjmp.h>
@@ -20,6 +21,7 @@
 
 #define EVENTS 6
 #define BATCHES 4
+#define PATH_SIZE 64
 
 struct weir_held {
     struct weir_event ev;
@@ -40,6 +42,7 @@ struct fake {
     struct wr_batch *batches[BATCHES];
     uint32_t n_batches;
     int ends[EVENTS]; /* how often event i ended: passed on, dropped or failed */
+    bool failed[EVENTS];
     int made;         /* children and joins that passed on */
     int held;
 };
@@ -180,6 +183,8 @@ static void fake_fail(const struct weir_host *h, struct weir_batch *b, struct we
     wr_event_restore(wr_batch_of(b), ev);
     assert_memory_equal(ev->payload.ptr, "{\"n\":", 5);
     now->n_failed++;
+    if (ev->position >= 0)
+        now->failed[ev->position] = true;
     end(ev);
 }
 
@@ -240,11 +245,17 @@ static uint32_t append(struct weir_batch *b, const struct weir_event *ev)
     return b->n_events - 1;
 }
 
+/* The place of event i in the children's. */
+static int64_t child_of(uint32_t i)
+{
+    return -2 - (int64_t)i;
+}
+
 static uint32_t fake_derive(const struct weir_host *h, struct weir_batch *b, uint32_t parent)
 {
     (void)h;
     struct weir_event copy = *weir_event_at(b, parent);
-    copy.position = -1;
+    copy.position = child_of((uint32_t)copy.position);
     copy.flags &= ~WEIR_EVENT_GONE;
     return append(b, &copy);
 }
@@ -263,11 +274,11 @@ static uint32_t fake_join(const struct weir_host *h, struct weir_batch *b, const
 static struct weir_held *fake_hold(const struct weir_host *h, struct weir_batch *b,
                                    struct weir_event *ev)
 {
-    (void)h;
-    (void)b;
     assert_true((ev->flags & WEIR_EVENT_GONE) == 0);
-    if (no_memory())
+    if (no_memory()) {
+        fake_fail(h, b, ev, &could_not);
         return NULL;
+    }
     struct weir_held *held = take(sizeof(*held));
     held->ev = *ev;
     ev->flags |= WEIR_EVENT_GONE;
@@ -335,6 +346,7 @@ static void set_option(struct fake *f, const char *name, const void *value, size
     }
 }
 
+/* `code`: the hooks; or, where it begins with /, the path of a file with them. */
 static void set_up(struct fake *f, const struct weir_plugin *plugin, const char *code)
 {
     int64_t memory = 8 << 20, instructions = 1000000, cache = 1 << 16;
@@ -374,7 +386,7 @@ static void set_up(struct fake *f, const struct weir_plugin *plugin, const char 
     h->metric_set = h->metric_observe = no_set;
     h->shared = fake_shared;
     f->config = calloc(1, f->type->options.config_size);
-    set_option(f, "code", &text, sizeof(text));
+    set_option(f, code[0] == '/' ? "script" : "code", &text, sizeof(text));
     set_option(f, "memory", &memory, sizeof(memory));
     set_option(f, "instructions", &instructions, sizeof(instructions));
     set_option(f, "cache", &cache, sizeof(cache));
@@ -398,6 +410,8 @@ static void pass_on(struct fake *f, struct wr_batch *b)
         if ((ev->flags & WEIR_EVENT_GONE) != 0)
             continue;
         f->made += ev->position < 0;
+        for (uint32_t k = 0; k < EVENTS; k++)
+            assert_false(ev->position == child_of(k) && f->failed[k]);
         if (ev->position >= 0)
             f->ends[ev->position]++;
     }
@@ -499,7 +513,7 @@ static const char by_event[] =
     "function shutdown() held = nil end\n";
 
 static const char by_batch[] =
-    "local kept\n"
+    "local kept, other\n"
     "function process_batch(events)\n"
     "  local out = {}\n"
     "  for i, event in ipairs(events) do\n"
@@ -507,16 +521,35 @@ static const char by_batch[] =
     "    elseif event.n == 2 then weir.drop(event, 'why')\n"
     "    elseif event.n == 3 then event.x = {1, 'two'} weir.meta(event).key = 'k' out[#out + 1] = event\n"
     "    elseif event.n == 4 then out[#out + 1] = weir.derive(event) out[#out + 1] = event\n"
-    "    elseif event.n == 5 then out[#out + 1] = event end\n"
+    "    elseif event.n == 5 then out[#out + 1] = event\n"
+    "    elseif event.n == 6 then other = weir.hold(event) end\n"
     "  end\n"
     "  out[#out + 1] = {all = #events}\n"
     "  out[#out + 1] = weir.join({events[1], events[2]}, {two = true})\n"
     "  return out\n"
     "end\n"
     "function tick(final)\n"
-    "  local k = kept\n"
-    "  if k and final then kept = nil return weir.join({k}, {n = k.n}) end\n"
+    "  local k, o = kept, other\n"
+    "  if k and o and final then kept, other = nil return weir.join({k, o}, {n = k.n}) end\n"
     "end\n";
+
+/* The hook that fails a held event makes new ones, too; it needs a module to begin with. */
+static const char fails_held[] =
+    "local split = require('split')\n"
+    "local held = {}\n"
+    "function process(event)\n"
+    "  if event.n == 1 or event.n == 3 then held[#held + 1] = weir.hold(event) return end\n"
+    "  if event.n == 2 or event.n == 4 then\n"
+    "    weir.fail(held[1], 'because')\n"
+    "    table.remove(held, 1)\n"
+    "    return split(event)\n"
+    "  end\n"
+    "  return event\n"
+    "end\n";
+
+static const char split[] =
+    "local function half(event, x) return weir.derive(event, {x = x, y = {n = event.n}}) end\n"
+    "return function(event) return {event, half(event, 'left'), half(event, 'right')} end\n";
 
 static void each_failure(const char *code, bool lua_too, uint32_t length)
 {
@@ -542,6 +575,30 @@ static void test_failures_in_a_row(void **state)
     each_failure(by_batch, false, 7);
     each_failure(by_event, false, UINT32_MAX / 2);
     each_failure(by_batch, false, UINT32_MAX / 2);
+}
+
+static void put(char *ret_path, const char *dir, const char *name, const char *text)
+{
+    snprintf(ret_path, PATH_SIZE, "%s/%s", dir, name);
+    FILE *f = fopen(ret_path, "w");
+    assert_non_null(f);
+    assert_true(fputs(text, f) >= 0);
+    assert_int_equal(fclose(f), 0);
+}
+
+static void test_failures_around_a_module_and_failed_events(void **state)
+{
+    char dir[] = "/tmp/weir-lua-XXXXXX", script[PATH_SIZE], module[PATH_SIZE];
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    put(script, dir, "hooks.lua", fails_held);
+    put(module, dir, "split.lua", split);
+    each_failure(script, false, 1);
+    each_failure(script, false, 7);
+    each_failure(script, true, 1);
+    each_failure(script, true, 2);
+    each_failure(script, true, UINT32_MAX / 2);
+    assert_int_equal(unlink(script) + unlink(module) + rmdir(dir), 0);
 }
 
 /* Lua collects its garbage and tries once more: of one failure the script hears nothing. */
@@ -595,6 +652,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_one_failure),
         cmocka_unit_test(test_failures_in_a_row),
+        cmocka_unit_test(test_failures_around_a_module_and_failed_events),
         cmocka_unit_test(test_one_failure_of_lua),
         cmocka_unit_test(test_failures_of_lua_in_a_row),
         cmocka_unit_test(test_small_objects_leave_room_for_large_ones),

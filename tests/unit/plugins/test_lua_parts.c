@@ -110,7 +110,7 @@ static bool set_int(struct cache *c, const char *key, int64_t n, int64_t until)
 static int64_t get_int(struct cache *c, const char *key, int64_t when)
 {
     struct cache_value v;
-    return cache_get(c, weir_cstr(key), when, NULL, &v) ? v.u.num : -1;
+    return cache_get(c, weir_cstr(key), when, NULL, 0, &v) ? v.u.num : -1;
 }
 
 static void test_cache_times(void **state)
@@ -155,6 +155,22 @@ static void test_cache_bound(void **state)
     cache_free(c);
 }
 
+static void test_cache_copies_no_more_than_it_may(void **state)
+{
+    (void)state;
+    struct cache *c = new_cache(1 << 20);
+    struct weir_arena *a = wr_host_control()->arena_new(wr_host_control());
+    const struct cache_value text = {.type = CACHE_STRING, .text = weir_cstr("12345")};
+    struct cache_value v;
+    assert_true(cache_set(c, weir_cstr("k"), &text, WEIR_NEVER));
+    assert_true(cache_get(c, weir_cstr("k"), 0, a, 5, &v) && v.text.len == 5);
+    assert_memory_equal(v.text.ptr, "12345", 5);
+    assert_true(cache_get(c, weir_cstr("k"), 0, a, 4, &v) && v.text.len == 5);
+    assert_null(v.text.ptr);
+    wr_host_control()->arena_free(a);
+    cache_free(c);
+}
+
 #define ROUNDS 20000
 
 static void *work_on(void *arg)
@@ -169,7 +185,7 @@ static void *work_on(void *arg)
         snprintf(key, sizeof(key), "k%d", i % 500);
         const struct cache_value text = {.type = CACHE_STRING, .text = weir_cstr(key)};
         assert_true(cache_set(c, weir_cstr(key), &text, WEIR_NEVER));
-        if (cache_get(c, weir_cstr(key), 0, a, &v))
+        if (cache_get(c, weir_cstr(key), 0, a, sizeof(key), &v))
             assert_string_equal(v.text.ptr, key);
         if (i % 100 == 0)
             wr_host_control()->arena_clear(a);
@@ -198,6 +214,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sha256),      cmocka_unit_test(test_places),
         cmocka_unit_test(test_names),       cmocka_unit_test(test_cache_times),
-        cmocka_unit_test(test_cache_bound), cmocka_unit_test(test_cache_threads)};
+        cmocka_unit_test(test_cache_bound), cmocka_unit_test(test_cache_threads),
+        cmocka_unit_test(test_cache_copies_no_more_than_it_may)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

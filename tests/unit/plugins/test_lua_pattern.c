@@ -13,10 +13,12 @@
 #define ROUNDS 60000
 #define TEXT_LEN 24
 
+static uint64_t charged;
+
 void vm_charge(lua_State *L, uint64_t n)
 {
     (void)L;
-    (void)n;
+    charged += n;
 }
 
 static uint64_t seed = 0x9e3779b97f4a7c15;
@@ -116,8 +118,32 @@ static void test_random(void **state)
     lua_close(L);
 }
 
+/* What it costs grows with the bytes that are compared: here with the square of the text. */
+static void test_back_references_are_counted(void **state)
+{
+    (void)state;
+    const size_t n = (size_t)64 << 10;
+    lua_State *L = luaL_newstate();
+    luaL_openlibs(L);
+    lua_newtable(L);
+    pattern_open(L);
+    lua_getfield(L, -1, "find");
+    luaL_Buffer b;
+    memset(luaL_buffinitsize(L, &b, n), 'a', n);
+    luaL_pushresultsize(&b, n);
+    lua_pushliteral(L, "^(a*)%1b");
+    charged = 0;
+    assert_int_equal(lua_pcall(L, 2, 1, 0), LUA_OK);
+    assert_true(lua_isnil(L, -1));
+    assert_true(charged > n / 2 * (n / 2) / 2 / 64);
+    lua_close(L);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_random)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_random),
+        cmocka_unit_test(test_back_references_are_counted),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -172,12 +172,48 @@ static void test_an_outage_is_an_answer_where_nobody_waits(void **state)
     assert_int_equal(wr_mem_used(), before);
 }
 
+static void *answer_later(void *arg)
+{
+    usleep(50000);
+    say(arg, "$1\r\nv\r\n");
+    return NULL;
+}
+
+static void test_a_flush_ends_with_the_last_answer(void **state)
+{
+    (void)state;
+    struct rig r;
+    pthread_t thread;
+    rig_open(&r, true);
+    assert_int_equal(pthread_create(&thread, NULL, answer_later, &r), 0);
+    client_flush(r.client, r.group, r.h.now(&r.h) + 60 * WEIR_NS_PER_S);
+    assert_int_equal(atomic_load(&r.group->n_waiting), 0);
+    pthread_join(thread, NULL);
+    client_flush(r.client, r.group, r.h.now(&r.h) + 60 * WEIR_NS_PER_S); /* nothing to wait for */
+    rig_close(&r);
+}
+
+static void test_a_flush_ends_at_its_time(void **state)
+{
+    (void)state;
+    struct rig r;
+    rig_open(&r, true);
+    int64_t until = r.h.now(&r.h) + WEIR_NS_PER_S / 20;
+    client_flush(r.client, r.group, until);
+    assert_true(r.h.now(&r.h) >= until);
+    assert_int_equal(atomic_load(&r.group->n_waiting), 1);
+    client_flush(r.client, r.group, until); /* it is over for others as well */
+    rig_close(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_an_answer_is_kept),
         cmocka_unit_test(test_a_question_that_nobody_waits_for_is_let_go),
         cmocka_unit_test(test_an_outage_is_an_answer_where_nobody_waits),
+        cmocka_unit_test(test_a_flush_ends_with_the_last_answer),
+        cmocka_unit_test(test_a_flush_ends_at_its_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -65,13 +65,14 @@ struct rig {
     uint64_t n_events;
 };
 
-static void rig_open(struct rig *r)
+static void rig_open_with(struct rig *r, int64_t once_ns)
 {
     struct weir_error err = {0};
     *r = (struct rig){.h = *wr_host_control()};
     memset(n_results, 0, sizeof(n_results));
     r->h.scratch = host_scratch;
     r->h.event_payload = host_payload;
+    r->h.event_id = host_payload; /* it is as good as any */
     r->h.complete = host_complete;
     scratch = r->h.arena_new(&r->h);
     r->cf.conn = (struct conn_config){.url = weir_cstr("redis://127.0.0.1:1"),
@@ -79,11 +80,17 @@ static void rig_open(struct rig *r)
                                       .connect_timeout_ns = WEIR_NS_PER_S};
     r->cf.list.key = wr_template_compile(&r->arena, weir_cstr("k"), &err);
     r->cf.list.trim = 5; /* so there are two commands an event */
+    r->cf.once.ttl_ns = once_ns;
     void *self = NULL;
     assert_int_equal(sink_open(&r->h, &r->cf, &self, &err), WEIR_OK);
     r->sink = self;
     r->sink->servers.known = true;
     r->sink->servers.refresh_ns = WEIR_NEVER; /* nobody asks for a map */
+}
+
+static void rig_open(struct rig *r)
+{
+    rig_open_with(r, 0);
 }
 
 static void rig_close(struct rig *r)
@@ -102,6 +109,7 @@ static int add_node(struct rig *r, const char *port)
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
     server->conn.fd = pair[0];
     server->conn.state = CONN_READY;
+    server->conn.n_opened = 1;
     return pair[1];
 }
 
@@ -207,6 +215,55 @@ static void test_many_moved_events_of_two_nodes(void **state)
     close(new);
 }
 
+/* The commands that the node has heard of: E is EVAL, S is EVALSHA. */
+static void expect_calls(int node, const char *want)
+{
+    char got[1 << 16], letters[200];
+    ssize_t len = recv(node, got, sizeof(got) - 1, 0);
+    size_t n = 0;
+    got[len > 0 ? len : 0] = '\0';
+    for (const char *at = got; (at = strstr(at, "\r\nEVAL")) != NULL; at += 6)
+        letters[n++] = memcmp(at + 6, "SHA\r\n", 5) == 0 ? 'S' : 'E';
+    letters[n] = '\0';
+    assert_string_equal(letters, want);
+}
+
+/* With `once`: what is written behind an event that brings the script brings it too, as long as that has no
+ * answer. Else the later one may be done by a script that another client has loaded, and overtake it. */
+static void test_events_bring_the_script_until_the_server_has_it(void **state)
+{
+    (void)state;
+    struct rig r;
+    rig_open_with(&r, WEIR_NS_PER_S);
+    int node = add_node(&r, "11");
+    give_slot_to(&r, 0);
+    write_events(&r, 2, "A");
+    write_events(&r, 1, "B");
+    expect_calls(node, "EEE");
+    say(&r, node, "-OOM command not allowed\r\n", 1);
+    write_events(&r, 1, "C");
+    expect_calls(node, "E");
+    say(&r, node, ":1\r\n", 3);
+    write_events(&r, 2, "D");
+    expect_calls(node, "SS");
+    say(&r, node, "-NOSCRIPT no matching script\r\n", 1);
+    write_events(&r, 1, "E");
+    expect_calls(node, "");
+    say(&r, node, "-NOSCRIPT no matching script\r\n", 1);
+    expect_calls(node, "EEE");
+    say(&r, node, ":1\r\n", 3);
+    write_events(&r, 1, "F");
+    expect_calls(node, "S");
+    say(&r, node, ":1\r\n", 1);
+    r.sink->servers.items[0]->conn.n_opened++; /* the server may have been restarted */
+    write_events(&r, 1, "G");
+    expect_calls(node, "E");
+    say(&r, node, ":1\r\n", 1);
+    expect_one_result_each(&r);
+    rig_close(&r);
+    close(node);
+}
+
 /* The node dies in the middle of a redirected event; the next write is sent at once. */
 static void test_a_barrier_ends_with_what_was_under_way(void **state)
 {
@@ -235,6 +292,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_nobody_overtakes_a_moved_event),
         cmocka_unit_test(test_many_moved_events_of_two_nodes),
+        cmocka_unit_test(test_events_bring_the_script_until_the_server_has_it),
         cmocka_unit_test(test_a_barrier_ends_with_what_was_under_way),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
