@@ -18,7 +18,6 @@ struct taking {
     const struct weir_origin *origin;
     int64_t wall;
     bool weighs;              /* what comes as base64 is to be weighed, too */
-    bool fits_alone;          /* all of it at once, when nobody else holds any of the room */
     struct weir_arena *check; /* not NULL: items are only looked at, and this is where */
     uint32_t n_checked;
     size_t bytes_checked; /* since `check` was cleared */

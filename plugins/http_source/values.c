@@ -142,7 +142,6 @@ bool values_at_once(struct taking *t)
     if (reserve_uncounted(t->q, t->text.len, most))
         return true;
     bytes = it.single ? weigh_one(t->text) : weigh(t->text, USUAL_INDENTED);
-    t->fits_alone = bytes <= most;
     if (reserve(t->q, bytes, most))
         return true;
     if (it.single)
@@ -152,10 +151,10 @@ bool values_at_once(struct taking *t)
 
 bool values_fit_part(const struct taking *t, struct weir_str text, struct refusal *why)
 {
-    int64_t most = values_max(t->lane), part = most / PART;
+    int64_t part = values_max(t->lane) / PART;
     bool light = text.len <= (size_t)part / WORST;
     int64_t bytes = light || !is_parsed(t) ? 0 : weigh_one(text);
-    return bytes <= part || refuse_weight(why, bytes, t->fits_alone ? most : part);
+    return bytes <= part || refuse_weight(why, bytes, part);
 }
 
 bool values_fit_decoded(struct taking *t, struct weir_str text, struct refusal *why)

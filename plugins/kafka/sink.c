@@ -414,13 +414,13 @@ static rd_kafka_resp_err_t await_topic(struct sink *s, struct slot *slot, int64_
     struct topic *t = slot->topic;
     int64_t first_ns = h->now(h) + FIRST_WAIT;
     rd_kafka_resp_err_t code = RD_KAFKA_RESP_ERR_NO_ERROR;
-    while (code == RD_KAFKA_RESP_ERR_NO_ERROR && !topic_takes(t, slot->bytes)) {
+    while (code == RD_KAFKA_RESP_ERR_NO_ERROR && !topic_takes(t, slot->ticket, slot->bytes)) {
         code = await_room(s, deadline_ns);
         if (code == RD_KAFKA_RESP_ERR_NO_ERROR && !t->reached && h->now(h) >= first_ns)
             code = RD_KAFKA_RESP_ERR__IN_PROGRESS;
     }
     slot->limit = t->limit;
-    slot->alone = t->under_way == 0 && (slot->bytes >= t->limit || !t->reached);
+    slot->alone = t->under_way == 0 && slot->bytes >= t->limit;
     return code;
 }
 

@@ -45,6 +45,7 @@ struct topic {
     size_t limit;     /* on them, once a request was too large for the topic; NO_LIMIT: none */
     size_t proven;    /* bytes delivered since the limit was set */
     size_t refused;   /* the limit under which a request was too large; 0: none */
+    uint64_t first;   /* until `reached`: ticket of the write that may add to what is under way */
     bool reached;     /* something was delivered to it, under this limit */
     bool unknown;     /* the brokers have no such topic, as far as the last message told */
     bool denied;      /* nothing may be written to it, as far as that told */
@@ -65,8 +66,8 @@ struct topic *topics_get(struct topics *t, const struct weir_host *h, rd_kafka_t
                          struct weir_str name, struct weir_result *result);
 /* Whether so many bytes more may go under way. */
 bool topic_has_room(const struct topic *t, size_t bytes);
-/* Whether an event of so many bytes may go under way. */
-bool topic_takes(const struct topic *t, size_t bytes);
+/* Whether an event of that write may go under way. */
+bool topic_takes(struct topic *t, uint64_t ticket, size_t bytes);
 /* A request that was handed over under `limit` was too large: the next ones are smaller. */
 void topic_shrink(struct topic *t, size_t limit);
 /* An event is too large itself: it was the cause, as far as is known. */

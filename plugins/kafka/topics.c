@@ -118,10 +118,16 @@ bool topic_has_room(const struct topic *t, size_t bytes)
 
 /* A broker that knows the producer refuses what was sent behind a request that it refused, for its
  * number does not fit, and the library puts it back. One that has nothing of the producer in a
- * partition takes any number. So at first one event ends before others follow. */
-bool topic_takes(const struct topic *t, size_t bytes)
+ * partition takes any number. So at first a write's events, or as many as may be under way, end
+ * before others follow. */
+bool topic_takes(struct topic *t, uint64_t ticket, size_t bytes)
 {
-    return t->under_way == 0 || (t->reached && topic_has_room(t, bytes));
+    if (t->under_way == 0)
+        t->first = ticket;
+    bool takes = topic_has_room(t, bytes) && (t->reached || t->first == ticket);
+    if (!takes)
+        t->first = 0; /* no ticket is that */
+    return takes;
 }
 
 void topic_shrink(struct topic *t, size_t limit)
@@ -149,7 +155,7 @@ void topic_isolate(struct topic *t)
 void topic_prove(struct topic *t, size_t bytes)
 {
     size_t limit = t->limit > LIMIT_LEAST ? t->limit : LIMIT_LEAST;
-    t->reached = true;
+    t->reached |= t->under_way == 0;
     if (t->limit == NO_LIMIT)
         return;
     t->proven += bytes;

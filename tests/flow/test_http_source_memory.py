@@ -121,21 +121,6 @@ def test_items_that_are_too_much_at_once_are_taken_in_parts(weir):
     assert len((e.folder / "out.ndjson").read_bytes().splitlines()) == 2400
 
 
-def test_what_would_fit_alone_is_asked_for_again(weir):
-    """413 is for good; what others have no room for now is 429."""
-    nowhere = free_port()
-    e = limited(weir, sink=f"{{type: http, url: 'http://127.0.0.1:{nowhere}/', on_reject: drop}}")
-    body = gzip.compress(ones(4 * MIB) + b"\n{}\n", 1)
-    conn = e.connect(120)
-    conn.request("POST", "/events", body, gz(NDJSON))
-    e.running.wait_log("sink unavailable", component="out")
-    status, answer, _ = e.post(body, gz(NDJSON))
-    assert (status, answer["error"]["code"]) == (429, "busy"), answer
-    status, answer, _ = e.post(gzip.compress(ones(10 * MIB) + b"\n{}\n", 1), gz(NDJSON))
-    assert (status, answer["error"]["code"]) == (413, "too_many_values"), answer
-    e.running.kill()
-
-
 # ---- No memory is nobody's mistake -------------------------------------------------------------
 
 PARTIAL = """

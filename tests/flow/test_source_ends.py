@@ -163,7 +163,8 @@ def test_a_topic_that_feeds_itself_comes_to_its_end(weir, kafka, unique):
 def test_a_group_that_starts_over(weir, kafka, unique):
     """From the beginning, and from another place; the group keeps where it is then."""
     topic, group, target = kafka.topic(partitions=2), unique("g"), kafka.topic()
-    kafka.produce(topic, [{"n": n} for n in range(100)])
+    for partition in range(2):
+        kafka.produce(topic, [{"n": n} for n in range(50)], partition=partition)
     weir.run(copy(kafka, topic, group, target))
     assert kafka.count(target) == 100
     weir.run(copy(kafka, topic, group, target))

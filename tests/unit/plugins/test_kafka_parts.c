@@ -179,20 +179,26 @@ static void test_isolated_events_go_one_by_one(void **state)
 
 /* ---- The first write to a topic ---- */
 
-static void test_until_something_was_delivered_one_event_is_under_way(void **state)
+static void test_until_something_was_delivered_one_write_is_under_way(void **state)
 {
     struct topic t = {.limit = NO_LIMIT};
     (void)state;
-    assert_true(topic_takes(&t, 100));
+    assert_true(topic_takes(&t, 5, 100));
     t.under_way = 100;
-    assert_false(topic_takes(&t, 100));
+    assert_true(topic_takes(&t, 5, 100));
+    assert_false(topic_takes(&t, 6, 100));
+    assert_false(topic_takes(&t, 5, 100)); /* once one has to wait, all do */
     t.under_way = 0;
-    assert_true(topic_takes(&t, 100)); /* it was refused */
-    topic_prove(&t, 100);
+    assert_true(topic_takes(&t, 6, 100)); /* it was refused */
     t.under_way = 100;
-    assert_true(topic_takes(&t, 100));
-    topic_shrink(&t, NO_LIMIT);
-    assert_false(topic_takes(&t, 100)); /* under a new limit nothing was delivered yet */
+    assert_false(topic_takes(&t, 7, 100));
+    topic_prove(&t, 50); /* the first half of it was delivered */
+    assert_false(topic_takes(&t, 7, 100));
+    t.under_way = 0;
+    topic_prove(&t, 50);
+    t.under_way = 100;
+    assert_true(topic_takes(&t, 7, 100));
+    assert_true(topic_takes(&t, 8, 100));
 }
 
 /* ---- Places for topics ---- */
@@ -441,7 +447,7 @@ int main(void)
         cmocka_unit_test(test_limit_grows_where_it_holds),
         cmocka_unit_test(test_a_limit_that_was_refused_is_not_tried_soon),
         cmocka_unit_test(test_isolated_events_go_one_by_one),
-        cmocka_unit_test(test_until_something_was_delivered_one_event_is_under_way),
+        cmocka_unit_test(test_until_something_was_delivered_one_write_is_under_way),
         cmocka_unit_test(test_topics_that_do_not_exist_leave_their_places),
         cmocka_unit_test(test_a_reply_to_an_older_assignment_counts_for_nothing),
         cmocka_unit_test(test_a_reply_of_before_the_mark_counts_for_nothing),
