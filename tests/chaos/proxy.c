@@ -238,10 +238,13 @@ static void pump(struct conn *c, int64_t now)
     struct end *a = &c->ends[0], *b = &c->ends[1];
     if (c->dead || c->link->mode == STALLED)
         return;
-    /* Twice: what was given makes room to take. */
-    bool fine = true;
-    for (int i = 0; i < 2 && fine; i++)
+    /* What was given makes room to take: until nothing passes, since nobody tells again what has come already. */
+    bool fine;
+    uint64_t before;
+    do {
+        before = c->link->passed;
         fine = take(a, now) && take(b, now) && give(a, b, now) && give(b, a, now);
+    } while (fine && c->link->passed != before);
     if (!fine || (a->told_end && b->told_end))
         end_conn(c, !fine);
 }
