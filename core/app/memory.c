@@ -93,15 +93,18 @@ bool wr_memory_fit_again(const struct wr_memory *m, struct wr_plan *plan, const 
                          const struct wr_plan *const *running, uint32_t n, struct wr_log_scope *log,
                          struct wr_diags *d)
 {
+    if (m->from == NULL)
+        return true;
+    if (old == NULL)
+        return fit_beside(m, plan, NULL, running, n, log, d);
     struct wr_diags *excess = wr_diags_new();
-    bool fits = m->from == NULL || fit_beside(m, plan, old, running, n, log, excess);
+    bool fits = fit_beside(m, plan, old, running, n, log, excess);
     wr_diags_free(excess);
     if (fits)
         return true;
     if (!fit_beside(m, plan, NULL, running, n, log, d))
         return false;
-    if (old != NULL)
-        wr_shares_free(wr_shares_new_for(plan, old));
+    wr_shares_free(wr_shares_new_for(plan, old)); /* the plan says again what goes on really has */
     WR_LOG(log, WEIR_LOG_WARN,
            "the components that go on keep more memory than their share, until weir is started anew",
            weir_kv_u64("limit_bytes", m->limit));

@@ -10,6 +10,15 @@
 
 #include <string.h>
 
+uint32_t wr_component_find(const struct wr_plan *plan, const struct wr_component *comp)
+{
+    for (uint32_t i = 0; i < plan->n_components; i++)
+        if (plan->components[i].type->kind == comp->type->kind &&
+            wr_str_eq(plan->components[i].id, comp->id))
+            return i;
+    return WR_NOWHERE;
+}
+
 static bool node_same(const struct wr_node *a, const struct wr_node *b)
 {
     if (a->kind != b->kind || a->n != b->n)

@@ -15,15 +15,6 @@
 
 /* ---- What both plans have ---- */
 
-static uint32_t find(const struct wr_plan *plan, const struct wr_component *comp)
-{
-    for (uint32_t i = 0; i < plan->n_components; i++)
-        if (plan->components[i].type->kind == comp->type->kind &&
-            wr_str_eq(plan->components[i].id, comp->id))
-            return i;
-    return WR_NOWHERE;
-}
-
 static bool is_same(const struct wr_component *a, const struct wr_component *b)
 {
     return wr_component_same(a, b) && (a->type->kind != WEIR_SINK || wr_outlet_fits(a, b));
@@ -42,9 +33,9 @@ static void match(struct wr_swap *s, const struct wr_plan *plan)
     s->beside = wr_xalloc(n_new + 1);
     s->sinks = wr_xalloc((n_new + 1) * sizeof(*s->sinks));
     for (uint32_t i = 0; i < n_old; i++)
-        s->new_of[i] = find(plan, &p->plan->components[i]);
+        s->new_of[i] = wr_component_find(plan, &p->plan->components[i]);
     for (uint32_t i = 0; i < n_new; i++) {
-        uint32_t was = s->old_of[i] = find(p->plan, &plan->components[i]);
+        uint32_t was = s->old_of[i] = wr_component_find(p->plan, &plan->components[i]);
         s->same[i] = was != WR_NOWHERE && is_same(&p->plan->components[was], &plan->components[i]);
         s->new.units[i] = s->same[i] ? p->units[was] : wr_unit_new(p, plan, i);
     }

@@ -68,6 +68,8 @@ void wr_reload_close_lane(struct wr_lane *take_lane);
 
 /* ---- plan_same.c ---- */
 
+/* Where the plan has the component of that kind and id; WR_NOWHERE where it has none. */
+uint32_t wr_component_find(const struct wr_plan *plan, const struct wr_component *comp);
 /* The same type with the same options, and what those name reads the same. */
 bool wr_component_same(const struct wr_component *a, const struct wr_component *b);
 /* The name of what a sink's outlet is built for and cannot change: NULL where it can go on as `b`, be it with

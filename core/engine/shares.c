@@ -185,20 +185,13 @@ static void add_buffer(struct wr_shares *s, const struct wr_plan *plan, struct w
     share->times = 100;
 }
 
-static const struct wr_component *find(const struct wr_plan *old, struct weir_str id)
-{
-    for (uint32_t i = 0; old != NULL && i < old->n_components; i++)
-        if (wr_str_eq(old->components[i].id, id))
-            return &old->components[i];
-    return NULL;
-}
-
 static void add_plan(struct wr_shares *s, const struct wr_plan *plan, const struct wr_plan *old)
 {
     const uint32_t *instances = count_instances(&s->arena, plan);
     for (uint32_t i = 0; i < plan->n_components; i++) {
         struct wr_component *comp = &plan->components[i];
-        const struct wr_component *before = find(old, comp->id);
+        uint32_t was = old != NULL ? wr_component_find(old, comp) : WR_NOWHERE;
+        const struct wr_component *before = was != WR_NOWHERE ? &old->components[was] : NULL;
         bool stays = before != NULL && wr_component_same(before, comp);
         add_table(s, plan, comp, instances[i], &comp->type->options, "", comp->node, comp->config,
                   stays ? before->config : NULL);

@@ -48,11 +48,10 @@ def shown(data):
     return "".join(chr(b) if 32 < b < 127 else " " for b in data)
 
 
-class Echo:
-    """Repeats what it is sent: to Redis's clients as an error a command, to others as it came."""
+class Listener:
+    """Calls serve(connection) for each client, in a thread of its own."""
 
-    def __init__(self, redis=False):
-        self.redis = redis
+    def __init__(self):
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=50)
         self.port = self.listener.getsockname()[1]
         threading.Thread(target=self.accept, daemon=True).start()
@@ -65,6 +64,18 @@ class Echo:
                 return
             threading.Thread(target=self.serve, args=(connection,), daemon=True).start()
 
+    def close(self):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+
+
+class Echo(Listener):
+    """Repeats what it is sent: to Redis's clients as an error a command, to others as it came."""
+
+    def __init__(self, redis=False):
+        self.redis = redis
+        super().__init__()
+
     def serve(self, connection):
         try:
             while data := connection.recv(65536):
@@ -76,10 +87,6 @@ class Echo:
             pass
         finally:
             connection.close()
-
-    def close(self):
-        self.listener.shutdown(socket.SHUT_RDWR)
-        self.listener.close()
 
 
 class Echoes:

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whoever speaks TLS verifies: a server that signed its own certificate is sent nothing, unless an option with a
 name to be afraid of says so, which is logged."""
-import socket
 import ssl
 import subprocess
 import threading
 
 import pytest
 
+from secret_rig import Listener
 from weirtest import wait_until
 
 
-class SelfSigned:
+class SelfSigned(Listener):
     """Takes TLS connections; `refusals` counts those that the client ended, `data` is what others sent."""
 
     def __init__(self, folder):
@@ -21,17 +21,7 @@ class SelfSigned:
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.load_cert_chain(f"{folder}/own.pem", f"{folder}/own.key")
         self.refusals, self.data, self.lock = 0, b"", threading.Lock()
-        self.listener = socket.create_server(("127.0.0.1", 0), backlog=50)
-        self.port = self.listener.getsockname()[1]
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        while True:
-            try:
-                connection, _ = self.listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self.serve, args=(connection,), daemon=True).start()
+        super().__init__()
 
     def serve(self, connection):
         try:
@@ -41,10 +31,6 @@ class SelfSigned:
         except OSError:
             with self.lock:
                 self.refusals += 1
-
-    def close(self):
-        self.listener.shutdown(socket.SHUT_RDWR)
-        self.listener.close()
 
 
 # (kind, what to write with TLS, what to add so that nothing is verified)

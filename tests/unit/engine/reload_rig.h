@@ -34,6 +34,24 @@ static struct part in, in2, t1, t2, out, other, dead;
 static struct rig first, second, third;
 static struct wr_pipeline *p;
 
+static inline int begin(void **state)
+{
+    (void)state;
+    rig_init(&first);
+    rig_init(&second);
+    rig_init(&third);
+    return 0;
+}
+
+static inline int end(void **state)
+{
+    (void)state;
+    wr_metrics_free(first.metrics);
+    wr_metrics_free(second.metrics);
+    wr_metrics_free(third.metrics);
+    return 0;
+}
+
 static inline void nap(void)
 {
     struct timespec ts = {0, 1000 * 1000};

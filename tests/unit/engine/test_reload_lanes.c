@@ -7,24 +7,6 @@
 
 #include <engine/lane_impl.h>
 
-static int begin(void **state)
-{
-    (void)state;
-    rig_init(&first);
-    rig_init(&second);
-    rig_init(&third);
-    return 0;
-}
-
-static int end(void **state)
-{
-    (void)state;
-    wr_metrics_free(first.metrics);
-    wr_metrics_free(second.metrics);
-    wr_metrics_free(third.metrics);
-    return 0;
-}
-
 /* ---- A transform of its own ---- */
 
 struct mine {

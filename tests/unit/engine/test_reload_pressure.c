@@ -9,24 +9,6 @@
 #include <dirent.h>
 #include <unistd.h>
 
-static int begin(void **state)
-{
-    (void)state;
-    rig_init(&first);
-    rig_init(&second);
-    rig_init(&third);
-    return 0;
-}
-
-static int end(void **state)
-{
-    (void)state;
-    wr_metrics_free(first.metrics);
-    wr_metrics_free(second.metrics);
-    wr_metrics_free(third.metrics);
-    return 0;
-}
-
 /* ---- Full buffers ---- */
 
 static void test_lane_waits_at_a_sink_that_goes(void **state)
